@@ -1,0 +1,301 @@
+//! The trigger list, the paths and all else that decisions depend on, checked: what a service's plan says.
+//!
+//! Holds nothing of how an edge reaches its remote: addresses, credentials and timeouts of calls are the shell's.
+
+pub mod node;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::name::{PagerName, PathName, ServiceName, TriggerName};
+use crate::template::Template;
+
+/// Whether the outside world is touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Paths run, pages go out.
+    #[default]
+    Live,
+    /// Nothing outside the state and receipts folders changes (design, R12).
+    DryRun,
+}
+
+/// Everything that decisions depend on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Whether the outside world is touched.
+    pub mode: Mode,
+    /// The longest time between two looks.
+    pub evaluation_interval: Duration,
+    /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.
+    pub fleet_guard: Option<FleetGuard>,
+    /// The services by name.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// This many services firing within this time are one outage (design, R10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetGuard {
+    /// How many services.
+    pub services: usize,
+    /// Within how long.
+    pub within: Duration,
+}
+
+/// At most this many automatic rollbacks of one service within this time (design, R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutomaticLimit {
+    /// How many rollbacks.
+    pub rollbacks: usize,
+    /// Within how long.
+    pub within: Duration,
+}
+
+impl Default for AutomaticLimit {
+    fn default() -> Self {
+        Self { rollbacks: 3, within: Duration::from_secs(3600) }
+    }
+}
+
+/// One service's plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// How long triggers are live after a deploy.
+    pub watch: Duration,
+    /// Who is paged.
+    pub page: Vec<PagerName>,
+    /// The query whose newest series' label `version` says what serves.
+    pub version_query: Option<Template>,
+    /// The trigger list: its own triggers, then the shared ones that it doesn't replace.
+    pub triggers: Vec<Trigger>,
+    /// The rollback paths, preferred first.
+    pub paths: Vec<PathRule>,
+    /// The URL that must answer 2xx before the clock stops.
+    pub smoke: Option<String>,
+    /// How often automatic rollback may happen.
+    pub automatic_limit: AutomaticLimit,
+    /// What a bad version may have done that no rollback undoes; `None` where the config says nothing.
+    pub side_effects: Option<Vec<SideEffect>>,
+}
+
+impl Service {
+    /// The trigger of this name.
+    #[must_use]
+    pub fn trigger(&self, name: &TriggerName) -> Option<&Trigger> {
+        self.triggers.iter().find(|trigger| &trigger.name == name)
+    }
+
+    /// The path of this name, with its place in the order of preference.
+    #[must_use]
+    pub fn path(&self, name: &PathName) -> Option<&PathRule> {
+        self.paths.iter().find(|path| &path.name == name)
+    }
+}
+
+/// One trigger: a condition, how long it must hold, and what happens then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trigger {
+    /// Its name.
+    pub name: TriggerName,
+    /// How it is observed.
+    pub observed: Observed,
+    /// `for`: how long the condition must hold.
+    pub hold: Duration,
+    /// From observed to recovered; `None` where there is no hurry that could be met (`data-corruption`).
+    pub budget: Option<Duration>,
+    /// What happens when it fires.
+    pub action: Action,
+    /// `rollback: never`: code alone is never rolled back for it, not even by a human through this program.
+    pub never_roll_back: bool,
+    /// How long a human may dismiss before the path starts.
+    pub veto: Duration,
+    /// What the page says besides.
+    pub note: Option<String>,
+    /// Whether it came from the list at the top level.
+    pub shared: bool,
+}
+
+/// What happens when a trigger fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Action {
+    /// The preferred path runs.
+    #[default]
+    Rollback,
+    /// A human is paged, and may approve.
+    Page,
+    /// It is recorded and shown, nothing else.
+    Shadow,
+}
+
+/// How a trigger is observed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed {
+    /// A human or a pipeline says so.
+    Report,
+    /// Prometheus says so.
+    Metric(Box<Metric>),
+}
+
+/// What is asked of Prometheus for a trigger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// The queries.
+    pub query: Query,
+    /// When the value is a breach.
+    pub condition: Condition,
+    /// Too little traffic says nothing.
+    pub at_least: Option<AtLeast>,
+    /// How far behind an instant the queries look: the longest range (and offset) in them.
+    pub window: Duration,
+    /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`.
+    pub step: Duration,
+}
+
+/// The queries of a trigger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// `bad` over `total`.
+    Ratio {
+        /// What failed.
+        bad: Template,
+        /// All there was.
+        total: Template,
+    },
+    /// One expression whose value is compared.
+    Expression(Template),
+    /// An alerting rule's expression, which filters by itself: any series is a breach.
+    Filter {
+        /// The expression.
+        expr: Template,
+        /// A query that returns something wherever anything that the expression selects has data: tells "clear"
+        /// from "no data".
+        presence: Template,
+    },
+}
+
+/// When a value is a breach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Condition {
+    /// The value is greater than the limit.
+    Above(Limit),
+    /// The value is less than the limit.
+    Below(Limit),
+    /// Any series that is returned.
+    Any,
+}
+
+/// What a value is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// This number; `shown_as_percentage` where it was written as one (0.05 for `5%`).
+    Fixed {
+        /// The number.
+        value: f64,
+        /// Whether the config wrote a percentage.
+        shown_as_percentage: bool,
+    },
+    /// This many times the baseline.
+    TimesBaseline {
+        /// How many times.
+        factor: f64,
+        /// How long before the deploy the baseline is taken from.
+        window: Duration,
+    },
+}
+
+/// Traffic below which a look says nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AtLeast {
+    /// The query for the traffic.
+    pub expr: Template,
+    /// The least that counts.
+    pub value: f64,
+}
+
+impl Metric {
+    /// `for` in equal parts: at least four, none longer than the evaluation interval, none shorter than 100 ms.
+    /// So the slot at which `for` is met exists exactly.
+    #[must_use]
+    pub fn step(hold: Duration, evaluation_interval: Duration) -> Duration {
+        /// Fewer looks than this within one `for` would let a blip between two of them pass for a breach.
+        const LEAST_PARTS: u128 = 4;
+        let interval = evaluation_interval.as_millis().max(1);
+        let hold = hold.as_millis();
+        if hold == 0 {
+            return evaluation_interval;
+        }
+        let parts = hold.div_ceil(interval).max(LEAST_PARTS);
+        // The divisor that leaves no remainder keeps the slot at which `for` is met on the grid.
+        let exact = (parts..parts.saturating_mul(2)).find(|parts| hold % parts == 0).unwrap_or(parts);
+        Duration::from_millis(u64::try_from((hold / exact).max(100)).unwrap_or(u64::MAX))
+    }
+
+    /// The length of the baseline's window, where the limit is a multiple of a baseline.
+    #[must_use]
+    pub const fn baseline_window(&self) -> Option<Duration> {
+        match self.condition {
+            Condition::Above(Limit::TimesBaseline { window, .. })
+            | Condition::Below(Limit::TimesBaseline { window, .. }) => Some(window),
+            Condition::Above(Limit::Fixed { .. }) | Condition::Below(Limit::Fixed { .. }) | Condition::Any => None,
+        }
+    }
+}
+
+/// One rollback path, as far as decisions and receipts need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathRule {
+    /// Its name.
+    pub name: PathName,
+    /// After how long an attempt counts as failed.
+    pub timeout: Duration,
+    /// Whether an attempt with an unknown outcome may be run again (design, R2).
+    pub repeatable: bool,
+    /// The adapter's key in the config: `command`, `github_actions`.
+    pub kind: &'static str,
+    /// What it will run, in the adapter's own order; rendered when an attempt is intended, recorded, then run as recorded.
+    pub run: Vec<RunPart>,
+    /// What the path leaves behind that a human must do, for the receipt ("commit the revert").
+    pub leaves_behind: Option<String>,
+}
+
+/// One part of what a path runs: an argument, an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPart {
+    /// Its name, where it has one (`inputs.image_tag`); empty for an argument of a command.
+    pub name: String,
+    /// Its value.
+    pub value: Template,
+}
+
+/// What a bad version may have done that no rollback undoes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SideEffect {
+    /// Its name.
+    pub name: String,
+    /// A query for how often it happened in the bad window.
+    pub count: Template,
+    /// What a human does about it.
+    pub compensate: Template,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_at_which_for_is_met_is_on_the_grid() {
+        let step =
+            |hold: u64, interval: u64| Metric::step(Duration::from_millis(hold), Duration::from_millis(interval));
+        assert_eq!(step(120_000, 15_000), Duration::from_secs(15));
+        assert_eq!(step(300_000, 15_000), Duration::from_secs(15));
+        assert_eq!(step(10_000, 15_000), Duration::from_millis(2500));
+        assert_eq!(step(0, 15_000), Duration::from_secs(15));
+        for (hold, interval) in [(120_000, 7_000), (2_000, 1_000), (3_000, 500), (45_000, 15_000)] {
+            let step = step(hold, interval);
+            assert!(step <= Duration::from_millis(interval));
+            assert_eq!(u128::from(hold) % step.as_millis(), 0, "{hold} {interval}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A deploy, the ledger of a service's versions, and the version to return to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{Commit, DeployId, Version};
+use crate::time::Timestamp;
+
+/// How many deploys a ledger remembers: more than a year of daily ones. The latest that passed is never forgotten.
+pub const LONGEST_LEDGER: usize = 400;
+
+/// Whether a deploy changed data in a way that older code can't live with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Migration {
+    /// No migration.
+    #[default]
+    None,
+    /// A migration that the version before can live with.
+    Compatible,
+    /// A migration that it can't: never rolled back automatically (design, R6).
+    Breaking,
+}
+
+/// A version starting to serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Its id.
+    pub id: DeployId,
+    /// The version.
+    pub version: Version,
+    /// The version before, if the event names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Version>,
+    /// The commit, if the event names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
+    /// Whether it migrated data.
+    #[serde(default)]
+    pub migration: Migration,
+    /// Where its pipeline run can be seen: shown to people, never called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_url: Option<String>,
+    /// When the version started to serve, by the event; when the event came, where it doesn't say.
+    pub at: Timestamp,
+    /// When the event came.
+    pub reported_at: Timestamp,
+    /// The event's own identity, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// How a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchEnd {
+    /// Every trigger was seen clear, none fired: the version is healthy.
+    Passed,
+    /// There was never enough traffic (or never a clear look) to say so.
+    Unproven,
+    /// At its end nothing could be seen.
+    Blind,
+    /// Its version was rolled back.
+    RolledBack,
+    /// A new deploy took its place.
+    Superseded,
+    /// A human was paged, and nothing else ended it.
+    Paged,
+    /// A human dismissed what fired.
+    Dismissed,
+}
+
+/// One deploy in the ledger, and how it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The deploy.
+    pub deploy: Deploy,
+    /// How its watch ended; `None` while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<WatchEnd>,
+    /// Whether a path was started to get away from it. Such a version is never a target (design, R3).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rolled_back: bool,
+    /// Whether that was automatic (design, R1: once per deploy).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub automatically: bool,
+    /// The platform's revision of it, as `version_query` showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The versions of a service and how each ended, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The deploys, oldest first.
+    pub entries: Vec<Entry>,
+}
+
+/// Where a target was learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetSource {
+    /// It passed its own watch.
+    Passed,
+    /// The deploy event named it as the version before.
+    Named,
+    /// `version_query` showed it just before the deploy.
+    Seen,
+    /// A human named it.
+    Human,
+}
+
+/// The version to return to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The version.
+    pub version: Version,
+    /// Where it was learned from.
+    pub source: TargetSource,
+}
+
+impl Ledger {
+    /// The deploy that was reported last.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// The entry of this deploy.
+    #[must_use]
+    pub fn entry(&self, deploy: &DeployId) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| &entry.deploy.id == deploy)
+    }
+
+    /// The entry of this deploy, to be changed.
+    pub fn entry_mut(&mut self, deploy: &DeployId) -> Option<&mut Entry> {
+        self.entries.iter_mut().rev().find(|entry| &entry.deploy.id == deploy)
+    }
+
+    /// Whether the ledger has this version.
+    #[must_use]
+    pub fn knows(&self, version: &Version) -> bool {
+        self.entries.iter().any(|entry| &entry.deploy.version == version)
+    }
+
+    /// Whether this version was ever rolled back.
+    #[must_use]
+    pub fn was_rolled_back(&self, version: &Version) -> bool {
+        self.entries.iter().any(|entry| &entry.deploy.version == version && entry.rolled_back)
+    }
+
+    /// The platform's revision of this version, as it was last seen.
+    #[must_use]
+    pub fn revision(&self, version: &Version) -> Option<&str> {
+        let mut seen = self.entries.iter().rev().filter(|entry| &entry.deploy.version == version);
+        seen.find_map(|entry| entry.revision.as_deref())
+    }
+
+    /// The latest version, other than this one, that passed its own watch and was never rolled back.
+    #[must_use]
+    pub fn latest_passed(&self, other_than: &Version) -> Option<&Version> {
+        let passed = self.entries.iter().rev().filter(|entry| entry.end == Some(WatchEnd::Passed));
+        passed
+            .map(|entry| &entry.deploy.version)
+            .find(|version| *version != other_than && !self.was_rolled_back(version))
+    }
+
+    /// Whether this version may be a target although it never passed: it was not rolled back, it is another version,
+    /// and no watch of its own says that it is unfinished or ended badly (design, R3).
+    #[must_use]
+    pub fn may_be_target(&self, version: &Version, deployed: &Version) -> bool {
+        let own_watch = self.entries.iter().rev().find(|entry| &entry.deploy.version == version);
+        let unfinished = own_watch.is_some_and(|entry| matches!(entry.end, None | Some(WatchEnd::Superseded)));
+        version != deployed && !unfinished && !self.was_rolled_back(version)
+    }
+
+    /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the only one that passed.
+    pub fn add(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        if self.entries.len() > LONGEST_LEDGER {
+            let last_passed = self.entries.iter().rposition(|entry| entry.end == Some(WatchEnd::Passed));
+            let oldest = usize::from(last_passed == Some(0));
+            self.entries.remove(oldest);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The seam: everything that comes in (an [`Event`]), everything that goes out (an [`Effect`]), and the answer to whoever asked.
+//!
+//! An event never brings a command, a URL to call, a query or a file (design, R14): it names things of the config's
+//! and the ledger's.
+
+use std::time::Duration;
+
+use crate::deploy::Migration;
+use crate::firing::Outcome;
+use crate::name::{
+    AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version,
+};
+use crate::reading::Answers;
+use crate::time::Timestamp;
+
+/// Something that happened to one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The service.
+    pub service: ServiceName,
+    /// What happened.
+    pub what: Happening,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// A deploy was reported.
+    Deployed(DeployReport),
+    /// A human or a pipeline says that a trigger is observed.
+    Reported {
+        /// The trigger.
+        trigger: TriggerName,
+        /// In their words.
+        note: Option<String>,
+    },
+    /// A human approves the rollback that a page asks about.
+    Approved {
+        /// The firing.
+        firing: FiringId,
+    },
+    /// A human says that the firing is no reason to roll back.
+    Dismissed {
+        /// The firing.
+        firing: FiringId,
+        /// Why.
+        why: String,
+    },
+    /// A human has seen the page.
+    Acknowledged {
+        /// The firing.
+        firing: FiringId,
+    },
+    /// A human starts a rollback.
+    RollbackAsked {
+        /// By this path; by the preferred one where it isn't named.
+        path: Option<PathName>,
+        /// To this version of the ledger's; to the target where it isn't named.
+        to: Option<Version>,
+    },
+    /// A human holds automatic rollback.
+    Frozen {
+        /// For how long.
+        duration: Duration,
+        /// Why.
+        why: String,
+    },
+    /// A human lets automatic rollback go on.
+    Thawed,
+    /// The queries of a trigger came back.
+    Looked {
+        /// Of this deploy.
+        deploy: DeployId,
+        /// The trigger.
+        trigger: TriggerName,
+        /// What came back.
+        answers: Answers,
+    },
+    /// The expression of a trigger over the window before the deploy came back. Sent only when it did: a failed
+    /// query is asked again.
+    BaselineRead {
+        /// Of this deploy.
+        deploy: DeployId,
+        /// The trigger.
+        trigger: TriggerName,
+        /// What came back.
+        answers: Answers,
+    },
+    /// What `version_query` showed just before the deploy came back.
+    VersionBeforeRead {
+        /// Of this deploy.
+        deploy: DeployId,
+        /// The version, where one was shown.
+        serving: Option<Serving>,
+    },
+    /// What `version_query` shows now came back.
+    ServingRead {
+        /// The version, where one is shown.
+        serving: Option<Serving>,
+        /// The instant asked for.
+        at: Timestamp,
+    },
+    /// The smoke URL answered, or did not.
+    SmokeAnswered {
+        /// When it was asked.
+        at: Timestamp,
+        /// Whether it answered 2xx.
+        healthy: bool,
+    },
+    /// An attempt has something that it can be found by again: a pipeline run's id, a process.
+    AttemptStarted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it can be found by.
+        handle: String,
+    },
+    /// An attempt waits for a person at the remote (a protected environment).
+    AttemptWaits {
+        /// The attempt.
+        attempt: AttemptId,
+        /// For what.
+        why: String,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A pager took a page.
+    PageDelivered {
+        /// The page.
+        page: PageId,
+        /// Who took it.
+        pager: PagerName,
+        /// Whether it was the word that the page is over.
+        resolved: bool,
+    },
+    /// A receipt's files are durable.
+    ReceiptPublished {
+        /// Of this firing.
+        firing: FiringId,
+        /// The SHA-256 of its markdown, in hex.
+        sha256: String,
+    },
+    /// Time alone: [`crate::wake_at`] said so.
+    Woke,
+}
+
+/// What a deploy event says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeployReport {
+    /// The version.
+    pub version: Version,
+    /// The version before.
+    pub previous: Option<Version>,
+    /// The commit.
+    pub commit: Option<Commit>,
+    /// Whether it migrated data.
+    pub migration: Migration,
+    /// Where its pipeline run can be seen.
+    pub run_url: Option<String>,
+    /// When the version started to serve.
+    pub at: Option<Timestamp>,
+    /// The event's own identity (`Idempotency-Key`, a delivery id).
+    pub key: Option<String>,
+}
+
+/// What `version_query` showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The newest series' label `version`.
+    pub version: Version,
+    /// Its label `revision`, where it has one.
+    pub revision: Option<String>,
+}
+
+/// Something to do in the outside world. It is data: whoever performs it decides nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Run a path, once.
+    StartAttempt(Order),
+    /// Find an attempt that an earlier process started and follow it; never start it again.
+    FollowAttempt {
+        /// What was ordered.
+        order: Order,
+        /// What it can be found by, where that was recorded.
+        handle: Option<String>,
+    },
+    /// Stop an attempt that used up its path's timeout.
+    StopAttempt {
+        /// The service.
+        service: ServiceName,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Deliver a page through one pager, again and again until it is taken.
+    Page {
+        /// The service.
+        service: ServiceName,
+        /// The pager.
+        pager: PagerName,
+        /// What it says.
+        page: crate::page::Page,
+    },
+    /// Write a firing's receipt.
+    PublishReceipt {
+        /// The service.
+        service: ServiceName,
+        /// The firing.
+        firing: FiringId,
+    },
+}
+
+/// One run of a path, as it was made durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The service.
+    pub service: ServiceName,
+    /// The firing.
+    pub firing: FiringId,
+    /// The attempt: the correlation id that a remote is given.
+    pub attempt: AttemptId,
+    /// The path.
+    pub path: PathName,
+    /// What it runs: rendered, in the adapter's own order.
+    pub run: Vec<String>,
+    /// When it was intended.
+    pub started_at: Timestamp,
+    /// When its path's timeout is over.
+    pub ends_at: Timestamp,
+}
+
+/// The answer to whoever brought an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Nobody asked.
+    None,
+    /// A deploy was recorded.
+    Deploy(DeployId),
+    /// That deploy was known already, or is what a rollback itself caused: nothing starts.
+    SameDeploy(DeployId),
+    /// A firing began, or the one that was already open.
+    Firing(FiringId),
+    /// Done.
+    Done,
+    /// It can't be done. Why.
+    Refused(Refusal),
+}
+
+/// Why an event was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such service.
+    #[error("there is no service {asked:?} in the config")]
+    UnknownService {
+        /// What was asked for.
+        asked: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// No such trigger.
+    #[error("service {service} has no trigger {asked:?}")]
+    UnknownTrigger {
+        /// The service.
+        service: ServiceName,
+        /// What was asked for.
+        asked: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// The trigger is observed by Prometheus, not by reports.
+    #[error("trigger {0} is observed by Prometheus; only triggers with `observed: report` can be reported")]
+    NotReported(TriggerName),
+    /// No such firing.
+    #[error("there is no firing {asked:?}")]
+    UnknownFiring {
+        /// What was asked for.
+        asked: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// No such path.
+    #[error("service {service} has no path {asked:?}")]
+    UnknownPath {
+        /// The service.
+        service: ServiceName,
+        /// What was asked for.
+        asked: String,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// No such version in the ledger.
+    #[error("the ledger of {service} has no version {asked}")]
+    UnknownVersion {
+        /// The service.
+        service: ServiceName,
+        /// What was asked for.
+        asked: Version,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// The event's instant lies in the future.
+    #[error("`at` is {at}, which is more than five minutes after the daemon's {now}: check both clocks")]
+    FromTheFuture {
+        /// The event's instant.
+        at: Timestamp,
+        /// The daemon's.
+        now: Timestamp,
+    },
+    /// Too late, or not possible now. Why.
+    #[error("{0}")]
+    Conflict(String),
+}

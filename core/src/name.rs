@@ -1,0 +1,178 @@
+//! Names that may travel: into queries, commands, file names and pages. Checked once, here, then trusted.
+//!
+//! Never holds a character that a shell, PromQL, HTML or a path gives a meaning to, but for those that versions need.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that may not be used as a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {text:?} is not allowed: expected {expected}")]
+pub struct NotAName {
+    kind: &'static str,
+    text: String,
+    expected: &'static str,
+}
+
+/// The longest a name other than a version may be: it becomes part of a file name and of a Prometheus label.
+const LONGEST_NAME: usize = 63;
+
+fn is_name(text: &str) -> bool {
+    text.len() <= LONGEST_NAME
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.chars().all(|each| each.is_ascii_alphanumeric() || matches!(each, '.' | '_' | '-'))
+}
+
+/// Design, R14: `[A-Za-z0-9][A-Za-z0-9._+:@/-]{0,127}`.
+fn is_version(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|each| each.is_ascii_alphanumeric() || matches!(each, '.' | '_' | '+' | ':' | '@' | '/' | '-'))
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.chars().all(|each| each.is_ascii_alphanumeric() || matches!(each, '.' | '_' | '-'))
+}
+
+macro_rules! checked_text {
+    ($(#[$documentation:meta])* $name:ident, $kind:literal, $check:path, $expected:literal) => {
+        $(#[$documentation])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks the text.
+            ///
+            /// # Errors
+            /// The text has a character that the rule does not allow, or is too long.
+            pub fn new(text: impl Into<String>) -> Result<Self, NotAName> {
+                let text = text.into();
+                if $check(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err(NotAName { kind: $kind, text, expected: $expected })
+                }
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NotAName;
+            fn try_from(text: String) -> Result<Self, NotAName> {
+                Self::new(text)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// The name of a service, of the config's.
+    ServiceName, "service name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// The name of a trigger, of the config's.
+    TriggerName, "trigger name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// The name of a rollback path, of the config's.
+    PathName, "path name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// The name of a pager, of the config's.
+    PagerName, "pager name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// An image tag, a digest or a release (design, R14).
+    Version, "version", is_version, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ + : @ / -"
+);
+checked_text!(
+    /// A commit, as the deploy event names it.
+    Commit, "commit", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// One deploy: `SERVICE-d-INSTANT-N`, made when it is recorded.
+    DeployId, "deploy id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// One firing: `SERVICE-f-INSTANT-N`. It is also the correlation id and the dedup key that leave the house.
+    FiringId, "firing id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// One run of a path: the firing's id, then `-aN`.
+    AttemptId, "attempt id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
+    /// One page: what it is about, then why; its dedup key.
+    PageId, "page id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+
+/// The names nearest to what was asked for, best first, three at most: for "did you mean".
+#[must_use]
+pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(asked, name), name))
+        .filter(|(score, _)| *score > 0.6)
+        .collect();
+    scored.sort_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)));
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_what_the_design_says() {
+        for good in ["v1.2.3", "ghcr.io/acme/shop@sha256:ab12", "1", "2026-11-23_a+b"] {
+            assert!(Version::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-rf", "v1;reboot", "v 1", "$(id)", "v1\n", "../x\0", "{{x}}", "<b>", &"a".repeat(129)] {
+            assert!(Version::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_service_name_is_no_way_out_of_a_folder() {
+        for bad in ["../etc", "a/b", "..", ".hidden", "", "a\"b"] {
+            assert!(ServiceName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_names_come_first() {
+        assert_eq!(nearest("capstone-ap", ["billing", "capstone-api"]), vec!["capstone-api"]);
+        assert!(nearest("zzz", ["billing"]).is_empty());
+    }
+}

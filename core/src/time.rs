@@ -1,0 +1,221 @@
+//! Instants and durations as the core uses them: milliseconds since the Unix epoch, handed in, never read from a clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// An instant: milliseconds since the Unix epoch, UTC. Shown and stored as RFC 3339 with milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Timestamp(i64);
+
+/// The last instant that is shown with four digits of a year; anything later is clamped to it.
+const LATEST_MILLISECONDS: i64 = 253_402_300_799_999;
+
+/// A text that is no RFC 3339 instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an RFC 3339 instant such as 2026-11-23T10:04:02.125Z, not {0:?}")]
+pub struct NotATimestamp(String);
+
+impl Timestamp {
+    /// The instant this many milliseconds after the Unix epoch, clamped to the years 1970 to 9999.
+    #[must_use]
+    pub const fn from_milliseconds(milliseconds: i64) -> Self {
+        if milliseconds < 0 {
+            Self(0)
+        } else if milliseconds > LATEST_MILLISECONDS {
+            Self(LATEST_MILLISECONDS)
+        } else {
+            Self(milliseconds)
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn milliseconds(self) -> i64 {
+        self.0
+    }
+
+    /// Seconds since the Unix epoch, as Prometheus takes and gives them.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        // Exact: 2^53 milliseconds are 285,000 years.
+        #[expect(clippy::cast_precision_loss, reason = "clamped far below 2^53")]
+        let milliseconds = self.0 as f64;
+        milliseconds / 1000.0
+    }
+
+    /// The instant this many seconds after the epoch, rounded to the millisecond; `None` for what is not finite.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        if !seconds.is_finite() {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float-to-integer cast saturates, and the constructor clamps"
+        )]
+        let milliseconds = (seconds * 1000.0).round() as i64;
+        Some(Self::from_milliseconds(milliseconds))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    /// The latest multiple of `step` (counted from the epoch) that is not after this instant. Slots lie on such
+    /// multiples, so that all services that share a query share its slots. A step of zero is taken as 1 ms.
+    #[must_use]
+    pub fn floor(self, step: Duration) -> Self {
+        let step = milliseconds(step).max(1);
+        Self(self.0 - self.0.rem_euclid(step))
+    }
+}
+
+/// A duration in whole milliseconds, saturating.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self::from_milliseconds(self.0.saturating_add(milliseconds(duration)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, duration: Duration) -> Self {
+        Self::from_milliseconds(self.0.saturating_sub(milliseconds(duration)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(formatter, "{instant:.3}"),
+            Err(_) => write!(formatter, "{}ms", self.0),
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = NotATimestamp;
+    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| NotATimestamp(text.to_owned()))?;
+        Ok(Self::from_milliseconds(instant.as_millisecond()))
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.to_string()
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = NotATimestamp;
+    fn try_from(text: String) -> Result<Self, NotATimestamp> {
+        text.parse()
+    }
+}
+
+/// Reads a duration as people write it in the config: `90s`, `2m`, `1h30m`, `500ms`, `30d`.
+///
+/// # Errors
+/// Says what was expected where the text is no duration, or one that humantime takes for something that the writer
+/// hardly meant: `5M` (months), years, or the same unit twice.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = "expected a duration such as 90s, 2m or 1h30m";
+    let mut units: Vec<String> = Vec::new();
+    let mut unit = String::new();
+    for character in text.chars().chain(std::iter::once('0')) {
+        if character.is_ascii_alphabetic() {
+            unit.push(character);
+        } else if !unit.is_empty() {
+            units.push(std::mem::take(&mut unit));
+        }
+    }
+    for (index, unit) in units.iter().enumerate() {
+        if !matches!(unit.as_str(), "ms" | "s" | "sec" | "m" | "min" | "h" | "d" | "w") {
+            return Err(format!("{expected} (units ms, s, m, h, d, w), not {text:?}"));
+        }
+        if units[..index].contains(unit) {
+            return Err(format!("{expected}; {text:?} has the unit {unit:?} twice"));
+        }
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{expected}, not {text:?}: {error}"))
+}
+
+/// Shows a duration as the config would write it, to the millisecond: `1m 30s`.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    humantime::format_duration(whole).to_string()
+}
+
+/// Shows a duration as PromQL takes it (`90000ms` reads the same as `1m30s`, and is always exact).
+#[must_use]
+pub fn promql_duration(duration: Duration) -> String {
+    let milliseconds = milliseconds(duration).max(1);
+    if milliseconds % 1000 == 0 { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
+}
+
+/// Serde for durations in records: milliseconds.
+pub mod as_milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Reads whole milliseconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Ok(Duration::from_millis(u64::deserialize(deserializer)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_survives_being_written_and_read() {
+        let instant: Timestamp = "2026-11-23T10:04:02.125Z".parse().unwrap();
+        assert_eq!(instant.to_string(), "2026-11-23T10:04:02.125Z");
+        assert_eq!("2026-11-23T12:04:02.125+02:00".parse(), Ok(instant));
+        assert_eq!(Timestamp::from_milliseconds(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn months_years_and_repeated_units_are_no_durations() {
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["5M", "1y", "1month", "5m5m", "", "90", "-5m", "soon"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn slots_lie_on_multiples_of_the_step() {
+        let instant = Timestamp::from_milliseconds(31_999);
+        assert_eq!(instant.floor(Duration::from_secs(15)).milliseconds(), 30_000);
+        assert_eq!(instant.floor(Duration::ZERO), instant);
+    }
+}

@@ -1,0 +1,1 @@
+//! The shell of `rollbackd`: thin edges around a pure core, and the one loop that drives it.

@@ -1,0 +1,3 @@
+//! The `rollbackd` command: arguments in, exit code out.
+
+fn main() {}

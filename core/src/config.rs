@@ -228,7 +228,7 @@ impl Metric {
         }
         let parts = hold.div_ceil(interval).max(LEAST_PARTS);
         // The divisor that leaves no remainder keeps the slot at which `for` is met on the grid.
-        let exact = (parts..parts.saturating_mul(2)).find(|parts| hold % parts == 0).unwrap_or(parts);
+        let exact = (parts..parts.saturating_mul(2)).find(|parts| hold.is_multiple_of(*parts)).unwrap_or(parts);
         Duration::from_millis(u64::try_from((hold / exact).max(100)).unwrap_or(u64::MAX))
     }
 

@@ -121,6 +121,9 @@ pub struct Target {
     pub version: Version,
     /// Where it was learned from.
     pub source: TargetSource,
+    /// The platform's revision of it, where `version_query` showed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 impl Ledger {

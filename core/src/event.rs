@@ -75,6 +75,8 @@ pub enum Happening {
         trigger: TriggerName,
         /// What came back.
         answers: Answers,
+        /// Slots up to this one were answered by an earlier look: that this look failed says nothing about them.
+        answered_until: Option<Timestamp>,
     },
     /// The expression of a trigger over the window before the deploy came back. Sent only when it did: a failed
     /// query is asked again.

@@ -208,9 +208,12 @@ pub struct Firing {
     /// The only path that may be used, where a human named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_path: Option<PathName>,
-    /// The paths that still may be tried, in order of preference, once a rollback was decided.
+    /// The runs of paths so far.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// How many of them belong to earlier rounds: a human's approval begins a new one, in which each path may run again.
+    #[serde(default)]
+    pub earlier_attempts: usize,
     /// What a dry run would have run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would_run: Vec<Attempt>,

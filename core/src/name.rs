@@ -137,6 +137,16 @@ checked_text!(
     PageId, "page id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
 );
 
+impl PageId {
+    /// An id out of checked parts; what is over the longest length is cut from the front, since the end tells the
+    /// instant, the number and the reason.
+    pub(crate) fn shortened(text: &str) -> Self {
+        let surplus = text.len().saturating_sub(128);
+        let kept = text.get(surplus..).unwrap_or(text).trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
+        Self(kept.to_owned())
+    }
+}
+
 /// The names nearest to what was asked for, best first, three at most: for "did you mean".
 #[must_use]
 pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::draft::Draft;
+use crate::event::Effect;
 use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
+use crate::record::{FiringRecord, PageRecord};
+use crate::state::Watch;
 use crate::time::Timestamp;
 
 /// Why a human is paged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageReason {
     /// A trigger fired and something holds the automatic rollback.
@@ -31,6 +35,25 @@ pub enum PageReason {
     Blind,
     /// A trigger that was breaching before the deploy still is.
     DidNotHelp,
+}
+
+impl PageReason {
+    /// The reason as it stands in ids, labels and lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Manual => "manual",
+            Self::Veto => "veto",
+            Self::NoPathLeft => "no_path_left",
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::RemoteWaits => "remote_waits",
+            Self::BudgetSpent => "budget_spent",
+            Self::DeployDuringRollback => "deploy_during_rollback",
+            Self::Blind => "blind",
+            Self::DidNotHelp => "did_not_help",
+        }
+    }
 }
 
 /// A page. Its id is the dedup key.
@@ -63,6 +86,8 @@ pub struct Page {
     /// When it was over; `None` while a human is still needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+    /// The pagers that it is for.
+    pub pagers: BTreeSet<PagerName>,
     /// The pagers that have not yet taken it.
     pub undelivered: BTreeSet<PagerName>,
     /// The pagers that have not yet taken the word that it is over; empty until it is.
@@ -75,5 +100,137 @@ impl Page {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.resolved_at.is_some() && self.undelivered.is_empty() && self.unresolved.is_empty()
+    }
+}
+
+/// Opens a page about a firing, unless one for the same reason is open; in a dry run it is only noted.
+pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageReason, summary: String) {
+    let Some(firing) = draft.firing(id) else { return };
+    if draft.is_dry_run() {
+        draft.firing_record(id, FiringRecord::Noted { what: format!("dry run: would have paged: {summary}") });
+        return;
+    }
+    let trigger = draft.service.trigger(&firing.trigger);
+    let mut details = Vec::new();
+    if let (Some(value), Some(limit)) = (firing.value, firing.limit) {
+        details.push(format!("value {value:.4}, limit {limit:.4}"));
+    }
+    details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
+    details.extend(trigger.and_then(|trigger| trigger.note.clone()));
+    details.extend(firing.note.clone().map(|note| format!("reported: {note}")));
+    if !firing.never_roll_back {
+        details.push(format!("answer with: rollbackd approve {id} | rollbackd dismiss {id} --why TEXT"));
+    }
+    details.push(format!("seen: rollbackd ack {id}"));
+    let page = Page {
+        firing: Some(id.clone()),
+        deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
+        version: firing.deploy.as_ref().map(|deploy| deploy.version.clone()),
+        trigger: Some(firing.trigger.clone()),
+        details,
+        ..blank(draft, id.as_str(), reason, summary)
+    };
+    open(draft, page);
+}
+
+/// Opens a page about a watch, unless one for the same reason is open. In a dry run nobody is paged.
+pub(crate) fn about_watch(
+    draft: &mut Draft<'_>,
+    reason: PageReason,
+    watch: &Watch,
+    trigger: &TriggerName,
+    summary: String,
+) {
+    let about = format!("{}-{trigger}", watch.deploy);
+    let mut page = Page {
+        deploy: Some(watch.deploy.clone()),
+        version: Some(watch.version.clone()),
+        trigger: Some(trigger.clone()),
+        ..blank(draft, &about, reason, summary)
+    };
+    if draft.is_dry_run() {
+        // Kept, so that it is opened once, but for nobody.
+        page.pagers.clear();
+        page.undelivered.clear();
+    }
+    open(draft, page);
+}
+
+fn blank(draft: &Draft<'_>, about: &str, reason: PageReason, summary: String) -> Page {
+    let pagers: BTreeSet<PagerName> = draft.service.page.iter().cloned().collect();
+    Page {
+        id: PageId::shortened(&format!("{about}-{}", reason.word())),
+        service: draft.name().clone(),
+        reason,
+        summary,
+        details: Vec::new(),
+        firing: None,
+        deploy: None,
+        version: None,
+        trigger: None,
+        opened_at: draft.now,
+        resolved_at: None,
+        undelivered: pagers.clone(),
+        pagers,
+        unresolved: BTreeSet::new(),
+    }
+}
+
+fn open(draft: &mut Draft<'_>, mut page: Page) {
+    let same = |known: &Page| known.firing == page.firing && known.deploy == page.deploy && known.reason == page.reason;
+    if draft.own().pages.iter().any(|known| same(known) && known.trigger == page.trigger && known.resolved_at.is_none())
+    {
+        return;
+    }
+    // An earlier page for the same reason is over, but its end is not delivered yet: the ids must differ.
+    let base = page.id.clone();
+    let mut number = 1;
+    while draft.own().page(&page.id).is_some() {
+        number += 1;
+        page.id = PageId::shortened(&format!("{base}-{number}"));
+    }
+    let effects: Vec<Effect> = page
+        .pagers
+        .iter()
+        .map(|pager| Effect::Page { service: draft.name().clone(), pager: pager.clone(), page: page.clone() })
+        .collect();
+    draft.page_record(PageRecord::Opened { page: Box::new(page) });
+    effects.into_iter().for_each(|effect| draft.effect(effect));
+}
+
+/// The human has answered, or no longer is needed: the pages about a firing are over.
+pub(crate) fn resolve_firing_pages(draft: &mut Draft<'_>, id: &FiringId) {
+    resolve(draft, |page| page.firing.as_ref() == Some(id));
+}
+
+/// The watch ends: the pages about it are over.
+pub(crate) fn resolve_watch_pages(draft: &mut Draft<'_>) {
+    resolve(draft, |page| page.firing.is_none());
+}
+
+/// What the pages about the watch for this reason asked for is over.
+pub(crate) fn resolve_watch_pages_for(draft: &mut Draft<'_>, reason: PageReason) {
+    resolve(draft, |page| page.firing.is_none() && page.reason == reason);
+}
+
+fn resolve(draft: &mut Draft<'_>, which: impl Fn(&Page) -> bool) {
+    let open = |page: &&Page| page.resolved_at.is_none() && which(page);
+    let over: Vec<PageId> = draft.own().pages.iter().filter(open).map(|page| page.id.clone()).collect();
+    for id in over {
+        draft.page_record(PageRecord::Resolved { page: id.clone() });
+        let Some(page) = draft.own().page(&id).cloned() else { continue };
+        for pager in page.pagers.clone() {
+            let service = draft.name().clone();
+            draft.effect(Effect::Page { service, pager, page: page.clone() });
+        }
+    }
+}
+
+/// A pager took a page, or the word that it is over.
+pub(crate) fn delivered(draft: &mut Draft<'_>, id: &PageId, pager: &PagerName, resolved: bool) {
+    let Some(page) = draft.own().page(id) else { return };
+    let news = if resolved { page.unresolved.contains(pager) } else { page.undelivered.contains(pager) };
+    if news {
+        draft.page_record(PageRecord::Delivered { page: id.clone(), pager: pager.clone(), resolved });
     }
 }

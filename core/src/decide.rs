@@ -1,0 +1,77 @@
+//! The one door: an event and the state give records and effects. Reads, and never changes.
+
+use crate::config::Config;
+use crate::draft::{Decision, Draft};
+use crate::event::{Event, Happening, Refusal, Reply};
+use crate::firing::Outcome;
+use crate::name::nearest;
+use crate::record::Record;
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::{answers, deploys, page, proof, rollback, watch};
+
+/// What follows from an event at this instant.
+///
+/// Make the records durable, apply them, then perform the effects: that order is what the whole program promises.
+pub fn decide(config: &Config, state: &State, event: &Event, now: Timestamp) -> Decision {
+    let Some(service) = config.services.get(&event.service) else {
+        let asked = event.service.as_str();
+        let nearest = nearest(asked, config.services.keys().map(crate::name::ServiceName::as_str));
+        return Decision::only(Reply::Refused(Refusal::UnknownService { asked: asked.to_owned(), nearest }));
+    };
+    let mut draft = Draft::new(config, state, service, now);
+    let reply = happened(&mut draft, &event.what);
+    watch::end_if_due(&mut draft);
+    draft.finish(reply)
+}
+
+fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
+    match what {
+        Happening::Deployed(report) => return deploys::reported(draft, report),
+        Happening::Reported { trigger, note } => return answers::reported(draft, trigger, note.clone()),
+        Happening::Approved { firing } => return answers::approved(draft, firing),
+        Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),
+        Happening::Acknowledged { firing } => return answers::acknowledged(draft, firing),
+        Happening::RollbackAsked { path, to } => return answers::rollback_asked(draft, path.as_ref(), to.as_ref()),
+        Happening::Frozen { duration, why } => {
+            draft.record(Record::Frozen { until: draft.now + *duration, why: why.clone() });
+            return Reply::Done;
+        }
+        Happening::Thawed => {
+            draft.record(Record::Thawed);
+            return Reply::Done;
+        }
+        Happening::Looked { deploy, trigger, answers, answered_until } => {
+            watch::looked(draft, deploy, trigger, answers, *answered_until);
+        }
+        Happening::BaselineRead { deploy, trigger, answers } => watch::baseline_read(draft, deploy, trigger, answers),
+        Happening::VersionBeforeRead { deploy, serving } => {
+            deploys::version_before_read(draft, deploy, serving.as_ref());
+        }
+        Happening::ServingRead { serving, at } => proof::serving_read(draft, serving.as_ref(), *at),
+        Happening::SmokeAnswered { at, healthy } => proof::smoke_answered(draft, *at, *healthy),
+        Happening::AttemptStarted { attempt, handle } => rollback::attempt_started(draft, attempt, handle),
+        Happening::AttemptWaits { attempt, why } => rollback::attempt_waits(draft, attempt, why),
+        Happening::AttemptEnded { attempt, outcome } => rollback::attempt_ended(draft, attempt, outcome),
+        Happening::PageDelivered { page, pager, resolved } => page::delivered(draft, page, pager, *resolved),
+        Happening::ReceiptPublished { firing, sha256 } => rollback::receipt_published(draft, firing, sha256),
+        Happening::Woke => woke(draft),
+    }
+    Reply::None
+}
+
+/// Time alone: every deadline that has passed is acted upon, which moves or removes it.
+fn woke(draft: &mut Draft<'_>) {
+    for firing in draft.open_firings() {
+        if firing.budget_ends_at().is_some_and(|end| end <= draft.now) && !firing.budget_paged {
+            rollback::budget_spent(draft, &firing);
+        }
+        if let Some(attempt) = firing.running()
+            && attempt.ends_at <= draft.now
+        {
+            rollback::attempt_ended(draft, &attempt.id, &Outcome::TimedOut);
+        } else {
+            rollback::stage_is_over(draft, &firing.id);
+        }
+    }
+}

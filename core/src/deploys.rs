@@ -1,0 +1,202 @@
+//! A deploy is reported: a watch opens, or nothing does because it is known, too late, or what a rollback caused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::apply::fresh_triggers;
+use crate::config::Observed;
+use crate::deploy::{Deploy, Ledger, Target, TargetSource, WatchEnd};
+use crate::draft::Draft;
+use crate::event::{DeployReport, Refusal, Reply, Serving};
+use crate::firing::{Firing, FiringEnd, Stage};
+use crate::name::{DeployId, FiringId, TriggerName, Version};
+use crate::page::{self, PageReason};
+use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
+use crate::rollback;
+use crate::state::Watch;
+use crate::time::Timestamp;
+use crate::trigger::Baseline;
+
+/// Clocks of different machines differ; an event that lies further ahead than this is a mistake of its sender.
+const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
+    let asked = report.at.unwrap_or(draft.now);
+    if asked > draft.now + LARGEST_CLOCK_SKEW {
+        return Reply::Refused(Refusal::FromTheFuture { at: asked, now: draft.now });
+    }
+    let at = asked.min(draft.now);
+    if let Some(known) = same_event(draft, report) {
+        return Reply::SameDeploy(known);
+    }
+    if let Some(known) = announced(draft, &report.version, at) {
+        return Reply::SameDeploy(known);
+    }
+    let Ok(id) = DeployId::new(draft.next_id('d')) else {
+        return Reply::Refused(Refusal::Conflict("the service's name is too long for an id".to_owned()));
+    };
+    let deploy = Deploy {
+        id: id.clone(),
+        version: report.version.clone(),
+        previous: report.previous.clone(),
+        commit: report.commit.clone(),
+        migration: report.migration,
+        run_url: report.run_url.clone(),
+        at,
+        reported_at: draft.now,
+        key: report.key.clone(),
+    };
+    let out_of_order = draft.own().ledger.latest().is_some_and(|latest| latest.deploy.at > at);
+    if out_of_order {
+        let end = Some(WatchEnd::Superseded);
+        draft.record(Record::Ledger(LedgerRecord::Deployed { deploy, end, running: false }));
+    } else {
+        open(draft, deploy);
+    }
+    Reply::Deploy(id)
+}
+
+/// The deploy that this event tells of once more (design, "HTTP").
+fn same_event(draft: &Draft<'_>, report: &DeployReport) -> Option<DeployId> {
+    let same = |deploy: &Deploy| {
+        let same_key = report.key.is_some() && deploy.key == report.key;
+        same_key || (deploy.version == report.version && report.at == Some(deploy.at))
+    };
+    let entries = &draft.own().ledger.entries;
+    if let Some(entry) = entries.iter().rev().find(|entry| same(&entry.deploy)) {
+        return Some(entry.deploy.id.clone());
+    }
+    // Without an instant of its own, the version under watch told again is the same deploy told again.
+    let watch = draft.own().watch.as_ref()?;
+    (report.at.is_none() && report.key.is_none() && watch.version == report.version).then(|| watch.deploy.clone())
+}
+
+/// The deploy of the version that a rollback went back to, or that a human brings back, however often it is announced
+/// (design, R4). It opens no watch.
+fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<DeployId> {
+    let current = draft.own().ledger.latest()?.deploy.id.clone();
+    let brings_back = |firing: &&Firing| {
+        firing.target.as_ref().is_some_and(|target| &target.version == version)
+            && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))
+    };
+    let firing = draft.own().open_firings().find(brings_back).cloned();
+    let returned = draft.own().returned.as_ref().is_some_and(|returned| {
+        &returned.version == version && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
+    });
+    if firing.is_none() && !returned {
+        return None;
+    }
+    let id = firing.as_ref().map(|firing| firing.id.clone());
+    draft.record(Record::Ledger(LedgerRecord::Announced { version: version.clone(), firing: id }));
+    if let Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. }) = &firing {
+        rollback::verify(draft, id, "the target was deployed by somebody else".to_owned());
+    }
+    let ledger = &draft.own().ledger;
+    let known = ledger.entries.iter().rev().find(|entry| &entry.deploy.version == version);
+    Some(known.map_or(current, |entry| entry.deploy.id.clone()))
+}
+
+fn open(draft: &mut Draft<'_>, deploy: Deploy) {
+    let before = draft.own().watch.clone();
+    supersede(draft, &deploy);
+    let until = deploy.at + draft.service.watch;
+    let too_late = until <= draft.now;
+    let end = too_late.then_some(WatchEnd::Unproven);
+    let record = LedgerRecord::Deployed { deploy: deploy.clone(), end, running: true };
+    draft.record(Record::Ledger(record));
+    if !too_late {
+        let watch = Box::new(fresh_watch(draft, &deploy, until, before.as_ref()));
+        draft.watch_record(WatchRecord::Opened { watch });
+    }
+}
+
+/// The watch of a new deploy. Where it supersedes another, baseline and target carry over: the version in between was
+/// never proven healthy (design, R13).
+fn fresh_watch(draft: &Draft<'_>, deploy: &Deploy, until: Timestamp, before: Option<&Watch>) -> Watch {
+    let carried = before.and_then(|before| before.target.clone()).filter(|target| target.version != deploy.version);
+    let (target, awaited) = match carried {
+        Some(target) => (Some(target), false),
+        None => target(&draft.own().ledger, deploy, draft.service.version_query.is_some()),
+    };
+    let metric = draft.service.triggers.iter().filter(|trigger| matches!(trigger.observed, Observed::Metric(_)));
+    let baselines: BTreeMap<TriggerName, Baseline> = before.map_or_else(BTreeMap::new, |before| {
+        let kept = |(name, known): (&TriggerName, &crate::state::TriggerWatch)| Some((name.clone(), known.baseline?));
+        before.triggers.iter().filter_map(kept).collect()
+    });
+    Watch {
+        deploy: deploy.id.clone(),
+        version: deploy.version.clone(),
+        at: deploy.at,
+        until,
+        healthy_before: before.map_or(deploy.at, |before| before.healthy_before),
+        target,
+        target_awaited: awaited,
+        triggers: fresh_triggers(metric.map(|trigger| trigger.name.clone()), &baselines),
+        blind_paged: false,
+    }
+}
+
+/// The version to return to, and whether `version_query` is still to be asked for it (design, R3).
+fn target(ledger: &Ledger, deploy: &Deploy, can_ask: bool) -> (Option<Target>, bool) {
+    if let Some(version) = ledger.latest_passed(&deploy.version) {
+        let revision = ledger.revision(version).map(str::to_owned);
+        return (Some(Target { version: version.clone(), source: TargetSource::Passed, revision }), false);
+    }
+    match &deploy.previous {
+        Some(named) if ledger.may_be_target(named, &deploy.version) => {
+            let revision = ledger.revision(named).map(str::to_owned);
+            (Some(Target { version: named.clone(), source: TargetSource::Named, revision }), false)
+        }
+        Some(_) => (None, false),
+        None => (None, can_ask),
+    }
+}
+
+/// The version to return to where no watch is open.
+pub(crate) fn target_now(draft: &Draft<'_>, deploy: &Deploy) -> Option<Target> {
+    let own = draft.own();
+    let watch = own.watch.as_ref().filter(|watch| watch.deploy == deploy.id);
+    match watch {
+        Some(watch) => watch.target.clone(),
+        None => target(&own.ledger, deploy, false).0,
+    }
+}
+
+fn supersede(draft: &mut Draft<'_>, deploy: &Deploy) {
+    for firing in draft.open_firings() {
+        let note = format!("{} was deployed", deploy.version);
+        draft.firing_record(&firing.id, FiringRecord::Noted { what: note });
+        if firing.is_rolling() {
+            deployed_during_rollback(draft, &firing.id, &deploy.version);
+        } else {
+            rollback::end(draft, &firing.id, FiringEnd::Paged, None);
+        }
+    }
+    if draft.own().watch.is_some() {
+        page::resolve_watch_pages(draft);
+        draft.watch_record(WatchRecord::Ended { end: WatchEnd::Superseded });
+    }
+}
+
+fn deployed_during_rollback(draft: &mut Draft<'_>, firing: &FiringId, version: &Version) {
+    let summary = format!(
+        "{}: {version} was deployed while a rollback is running; the rollback is not stopped, so see which version serves",
+        draft.name()
+    );
+    page::about_firing(draft, firing, PageReason::DeployDuringRollback, summary);
+}
+
+/// `version_query` said what served just before the deploy.
+pub(crate) fn version_before_read(draft: &mut Draft<'_>, deploy: &DeployId, serving: Option<&Serving>) {
+    let Some(watch) = draft.own().watch.clone() else { return };
+    if &watch.deploy != deploy || !watch.target_awaited {
+        return;
+    }
+    let usable = serving.filter(|serving| draft.own().ledger.may_be_target(&serving.version, &watch.version));
+    let target = usable.map(|serving| Target {
+        version: serving.version.clone(),
+        source: TargetSource::Seen,
+        revision: serving.revision.clone(),
+    });
+    draft.watch_record(WatchRecord::TargetFound { target });
+}

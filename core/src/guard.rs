@@ -1,0 +1,119 @@
+//! What holds an automatic rollback: each a reason that a human is told, none of them a bool.
+
+use std::time::Duration;
+
+use crate::deploy::Migration;
+use crate::draft::Draft;
+use crate::firing::{Firing, Origin};
+use crate::name::ServiceName;
+use crate::time::{Timestamp, show_duration};
+
+/// Why a rollback does not start by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Hold {
+    /// The trigger says `rollback: never`.
+    #[error("code alone is never rolled back for this trigger")]
+    NeverRollBack,
+    /// R6.
+    #[error("the deploy migrated data (`migration: true`): follow the migration plan, code alone may not fit the data")]
+    Migration,
+    /// R11.
+    #[error("automatic rollback is frozen until {until}: {why}")]
+    Frozen {
+        /// Until then.
+        until: Timestamp,
+        /// Why.
+        why: String,
+    },
+    /// R10.
+    #[error(
+        "{services} services fired within {}: that is one outage, not {services} bad deploys ({})",
+        show_duration(*within), names.join(", ")
+    )]
+    Fleet {
+        /// How many.
+        services: usize,
+        /// Within how long.
+        within: Duration,
+        /// Which.
+        names: Vec<String>,
+    },
+    /// R1: once per deploy.
+    #[error("this deploy was rolled back automatically once already")]
+    OncePerDeploy,
+    /// R1: `automatic_limit`.
+    #[error("{rollbacks} automatic rollbacks within {} are the limit", show_duration(*within))]
+    Limit {
+        /// How many.
+        rollbacks: usize,
+        /// Within how long.
+        within: Duration,
+    },
+    /// R1: one at a time.
+    #[error("another rollback of this service is running")]
+    OneAtATime,
+    /// R3.
+    #[error("there is no version to return to: none has passed its watch, and the deploy names none that may be one")]
+    NoTarget,
+    /// Triggers are live during a watch alone.
+    #[error("no deploy of this service is under watch")]
+    NoWatch,
+    /// R9.
+    #[error("the budget was spent before the breach could be seen")]
+    BudgetSpent,
+}
+
+/// The first reason that holds the automatic rollback of this firing.
+pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
+    let own = draft.own();
+    if firing.never_roll_back {
+        return Some(Hold::NeverRollBack);
+    }
+    if own.open_firings().any(|other| other.id != firing.id && other.is_rolling()) {
+        return Some(Hold::OneAtATime);
+    }
+    let Some(deploy) = &firing.deploy else { return Some(Hold::NoWatch) };
+    if own.watch.as_ref().is_none_or(|watch| watch.deploy != deploy.id) {
+        return Some(Hold::NoWatch);
+    }
+    if deploy.migration == Migration::Breaking {
+        return Some(Hold::Migration);
+    }
+    if let Some(freeze) = own.frozen(draft.now) {
+        return Some(Hold::Frozen { until: freeze.until, why: freeze.why.clone() });
+    }
+    if own.ledger.entry(&deploy.id).is_some_and(|entry| entry.automatically) {
+        return Some(Hold::OncePerDeploy);
+    }
+    if firing.target.is_none() {
+        return Some(Hold::NoTarget);
+    }
+    if firing.budget_ends_at().is_some_and(|end| end <= draft.now) {
+        return Some(Hold::BudgetSpent);
+    }
+    limit(draft).or_else(|| fleet(draft))
+}
+
+fn limit(draft: &Draft<'_>) -> Option<Hold> {
+    let limit = draft.service.automatic_limit;
+    let since = draft.now - limit.within;
+    let recent = draft.own().automatic.iter().filter(|at| **at > since).count();
+    (recent >= limit.rollbacks).then_some(Hold::Limit { rollbacks: limit.rollbacks, within: limit.within })
+}
+
+/// Counts this service and the others whose triggers fired lately; what a human asked for says nothing of an outage.
+fn fleet(draft: &Draft<'_>) -> Option<Hold> {
+    let guard = draft.config.fleet_guard?;
+    let since = draft.now - guard.within;
+    let fired = |firing: &Firing| firing.decided_at > since && firing.origin != Origin::Human;
+    let others = draft.state.services.iter().filter(|(name, _)| *name != draft.name());
+    let mut names: Vec<&ServiceName> =
+        others.filter(|(_, own)| own.firings.iter().any(fired)).map(|(name, _)| name).collect();
+    names.push(draft.name());
+    let together = names.len();
+    (together >= guard.services).then(|| Hold::Fleet {
+        services: together,
+        within: guard.within,
+        names: names.into_iter().map(ToString::to_string).collect(),
+    })
+}

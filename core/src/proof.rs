@@ -1,0 +1,146 @@
+//! Proof of recovery: the target serves, the smoke URL answers, and what fired is clear. Only then does the clock stop.
+
+use crate::config::{Action, Observed};
+use crate::draft::Draft;
+use crate::event::Serving;
+use crate::firing::{Firing, FiringEnd, Outcome, Proof, Stage};
+use crate::name::{FiringId, TriggerName};
+use crate::record::{FiringRecord, LedgerRecord, Record};
+use crate::rollback;
+use crate::time::Timestamp;
+
+/// What of the proof a firing needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// `version_query` is configured and there is a target.
+    pub serving: bool,
+    /// A smoke URL is configured.
+    pub smoke: bool,
+    /// The metric triggers that fired.
+    pub clear: Vec<TriggerName>,
+}
+
+/// What of the proof this firing of this service needs.
+#[must_use]
+pub fn needs(service: &crate::config::Service, firing: &Firing) -> Needs {
+    let fired = std::iter::once(&firing.trigger).chain(firing.joined.iter().map(|(name, _)| name));
+    let is_metric = |name: &&TriggerName| {
+        service
+            .trigger(name)
+            .is_some_and(|trigger| matches!(trigger.observed, Observed::Metric(_)) && trigger.action != Action::Shadow)
+    };
+    Needs {
+        serving: service.version_query.is_some() && firing.target.is_some(),
+        smoke: service.smoke.is_some(),
+        clear: fired.filter(is_metric).cloned().collect(),
+    }
+}
+
+/// Since when something may count as proof; `None` while none is awaited. A human who was paged may bring production
+/// back by hand: that counts only where `version_query` can show it.
+#[must_use]
+pub fn awaited_since(service: &crate::config::Service, firing: &Firing) -> Option<Timestamp> {
+    match &firing.stage {
+        Stage::Verifying { since, .. } => Some(*since),
+        Stage::Paged { .. } if service.version_query.is_some() && firing.target.is_some() => Some(firing.decided_at),
+        Stage::Paged { .. } | Stage::Veto { .. } | Stage::Rolling | Stage::Ended { .. } => None,
+    }
+}
+
+fn change(draft: &mut Draft<'_>, firing: &Firing, proof: Proof, what: String) {
+    if proof != firing.proof {
+        draft.firing_record(&firing.id, FiringRecord::Proved { proof, what });
+    }
+    check(draft, &firing.id);
+}
+
+/// The firings that wait for proof at an instant.
+fn waiting(draft: &Draft<'_>, at: Timestamp) -> Vec<Firing> {
+    let since = |firing: &Firing| awaited_since(draft.service, firing);
+    draft.open_firings().into_iter().filter(|firing| since(firing).is_some_and(|since| at >= since)).collect()
+}
+
+/// `version_query` says what serves now.
+pub(crate) fn serving_read(draft: &mut Draft<'_>, serving: Option<&Serving>, at: Timestamp) {
+    let Some(serving) = serving else { return };
+    learn_revision(draft, serving);
+    settle_doubt(draft, serving);
+    for firing in waiting(draft, at) {
+        let on_target = firing.target.as_ref().is_some_and(|target| target.version == serving.version);
+        let serving_at = on_target.then(|| firing.proof.serving_at.unwrap_or(at));
+        let proof = Proof { serving_at, ..firing.proof.clone() };
+        let what = format!("{} serves", serving.version);
+        change(draft, &firing, proof, what);
+    }
+}
+
+fn learn_revision(draft: &mut Draft<'_>, serving: &Serving) {
+    let Some(revision) = &serving.revision else { return };
+    let ledger = &draft.own().ledger;
+    if ledger.knows(&serving.version) && ledger.revision(&serving.version) != Some(revision) {
+        let record = LedgerRecord::RevisionSeen { version: serving.version.clone(), revision: revision.clone() };
+        draft.record(Record::Ledger(record));
+    }
+}
+
+/// An attempt whose outcome is unknown is known to have succeeded once its target serves (design, R2).
+fn settle_doubt(draft: &mut Draft<'_>, serving: &Serving) {
+    for firing in draft.open_firings() {
+        let on_target = firing.target.as_ref().is_some_and(|target| target.version == serving.version);
+        let doubted = firing.running().filter(|attempt| attempt.in_doubt && on_target);
+        if let Some(attempt) = doubted {
+            let output = "known by the version that serves".to_owned();
+            rollback::attempt_ended(draft, &attempt.id, &Outcome::Succeeded { receipt: None, output });
+        }
+    }
+}
+
+/// The smoke URL answered, or did not.
+pub(crate) fn smoke_answered(draft: &mut Draft<'_>, at: Timestamp, healthy: bool) {
+    for firing in waiting(draft, at) {
+        let smoke_at = healthy.then(|| firing.proof.smoke_at.unwrap_or(at));
+        let proof = Proof { smoke_at, ..firing.proof.clone() };
+        let what = if healthy { "the smoke URL answers" } else { "the smoke URL no longer answers" };
+        change(draft, &firing, proof, what.to_owned());
+    }
+}
+
+/// A trigger was seen clear, or breaching, at a slot.
+pub(crate) fn trigger_seen(draft: &mut Draft<'_>, trigger: &TriggerName, at: Timestamp, clear: bool) {
+    for firing in waiting(draft, at) {
+        if !needs(draft.service, &firing).clear.contains(trigger) {
+            continue;
+        }
+        let mut proof = firing.proof.clone();
+        if clear {
+            proof.clear_at.entry(trigger.clone()).or_insert(at);
+        } else {
+            proof.clear_at.remove(trigger);
+        }
+        let what = if clear { format!("{trigger} is clear") } else { format!("{trigger} is breaching again") };
+        change(draft, &firing, proof, what);
+    }
+}
+
+/// Ends the firing as recovered once everything is proven: at the latest of the instants that prove it.
+pub(crate) fn check(draft: &mut Draft<'_>, id: &FiringId) {
+    let Some(firing) = draft.firing(id) else { return };
+    let Some(since) = awaited_since(draft.service, &firing) else { return };
+    let needs = needs(draft.service, &firing);
+    let proof = &firing.proof;
+    // What was begun by nobody here is proven by the version alone.
+    if !firing.is_rolling() && proof.serving_at.is_none() {
+        return;
+    }
+    let mut latest = since;
+    let seen = [(needs.serving, proof.serving_at), (needs.smoke, proof.smoke_at)];
+    let clear = needs.clear.iter().map(|trigger| (true, proof.clear_at.get(trigger).copied()));
+    for (needed, at) in seen.into_iter().chain(clear) {
+        match at {
+            Some(at) => latest = latest.max(at),
+            None if needed => return,
+            None => {}
+        }
+    }
+    rollback::end(draft, id, FiringEnd::Recovered, Some(latest));
+}

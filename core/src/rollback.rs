@@ -1,0 +1,584 @@
+//! A firing from its first moment to its receipt: what holds it, which path next, until when, when to page instead.
+
+use std::time::Duration;
+
+use crate::config::{Action, PathRule, Trigger};
+use crate::deploy::{Deploy, Target, WatchEnd};
+use crate::deploys::target_now;
+use crate::draft::Draft;
+use crate::event::{Effect, Order};
+use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage};
+use crate::guard;
+use crate::name::{AttemptId, FiringId, PathName, TriggerName};
+use crate::page::{self, PageReason};
+use crate::proof;
+use crate::record::{FiringRecord, Record, WatchRecord};
+use crate::template::{Unknown, Values, Variable};
+use crate::time::{Timestamp, show_duration};
+
+/// A repeatable path whose outcome stays unknown is run this many times within one round, then a human is paged.
+const MOST_REPEATS: usize = 3;
+
+/// That a trigger's condition held long enough, or that somebody said so.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    pub(crate) trigger: TriggerName,
+    pub(crate) origin: Origin,
+    pub(crate) breach_at: Timestamp,
+    pub(crate) observed_at: Timestamp,
+    pub(crate) value: Option<f64>,
+    pub(crate) limit: Option<f64>,
+    pub(crate) note: Option<String>,
+}
+
+/// How a firing ended, in the receipt's word.
+#[must_use]
+pub const fn word(result: FiringEnd) -> &'static str {
+    match result {
+        FiringEnd::Recovered => "recovered",
+        FiringEnd::Paged => "paged",
+        FiringEnd::Dismissed => "dismissed",
+        FiringEnd::NotRecovered => "not_recovered",
+    }
+}
+
+/// A trigger fired: the firing that began, the one that it belongs to, or none for a shadow.
+pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<FiringId> {
+    match trigger.action {
+        Action::Shadow => {
+            draft.record(Record::Watch(WatchRecord::Shadowed {
+                trigger: observed.trigger,
+                observed_at: observed.observed_at,
+                value: observed.value.unwrap_or_default(),
+            }));
+            return None;
+        }
+        Action::Rollback => {
+            if let Some(rolling) = rolling_for_this_deploy(draft) {
+                let what = FiringRecord::Joined { trigger: observed.trigger, observed_at: observed.observed_at };
+                draft.firing_record(&rolling, what);
+                return Some(rolling);
+            }
+        }
+        Action::Page => {}
+    }
+    let latest = draft.own().ledger.latest().map(|entry| &entry.deploy.id);
+    let same = |firing: &&Firing| {
+        firing.trigger == observed.trigger && firing.deploy.as_ref().map(|deploy| &deploy.id) == latest
+    };
+    if let Some(open) = draft.own().open_firings().find(same) {
+        return Some(open.id.clone());
+    }
+    let firing = fresh(draft, trigger, observed)?;
+    let id = firing.id.clone();
+    draft.record(Record::Fired(Box::new(firing)));
+    decide_action(draft, trigger, &id);
+    Some(id)
+}
+
+fn rolling_for_this_deploy(draft: &Draft<'_>) -> Option<FiringId> {
+    let latest = &draft.own().ledger.latest()?.deploy.id;
+    let rolling = draft.own().rolling()?;
+    rolling.deploy.as_ref().filter(|deploy| &deploy.id == latest).map(|_| rolling.id.clone())
+}
+
+fn fresh(draft: &Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<Firing> {
+    let own = draft.own();
+    let watched = own.watch.as_ref().and_then(|watch| own.ledger.entry(&watch.deploy));
+    let deploy = watched.or_else(|| own.ledger.latest()).map(|entry| entry.deploy.clone());
+    let target = deploy.as_ref().and_then(|deploy| target_now(draft, deploy));
+    let mut firing = empty(draft, observed.trigger, observed.origin, deploy, target)?;
+    firing.note = observed.note;
+    firing.value = observed.value;
+    firing.limit = observed.limit;
+    firing.budget = trigger.budget;
+    firing.never_roll_back = trigger.never_roll_back;
+    firing.breach_at = observed.breach_at;
+    firing.observed_at = observed.observed_at;
+    Some(firing)
+}
+
+fn empty(
+    draft: &Draft<'_>,
+    trigger: TriggerName,
+    origin: Origin,
+    deploy: Option<Deploy>,
+    target: Option<Target>,
+) -> Option<Firing> {
+    Some(Firing {
+        id: FiringId::new(draft.next_id('f')).ok()?,
+        trigger,
+        origin,
+        deploy,
+        target,
+        note: None,
+        value: None,
+        limit: None,
+        budget: None,
+        never_roll_back: false,
+        dry_run: draft.is_dry_run(),
+        breach_at: draft.now,
+        observed_at: draft.now,
+        decided_at: draft.now,
+        // Whatever follows is in the same decision; until then nobody has been asked anything.
+        stage: Stage::Paged { why: "not decided yet".to_owned(), closes_at: closes_at(draft) },
+        only_path: None,
+        attempts: Vec::new(),
+        earlier_attempts: 0,
+        would_run: Vec::new(),
+        passed_over: Vec::new(),
+        joined: Vec::new(),
+        proof: Proof::default(),
+        recovered_at: None,
+        acknowledged: false,
+        approved: false,
+        dismissed: None,
+        budget_paged: false,
+        story: Vec::new(),
+    })
+}
+
+/// A human asked for a rollback.
+pub(crate) fn open_human(
+    draft: &mut Draft<'_>,
+    trigger: TriggerName,
+    deploy: Deploy,
+    target: Option<Target>,
+    only_path: Option<PathName>,
+) -> Option<FiringId> {
+    let mut firing = empty(draft, trigger, Origin::Human, Some(deploy), target)?;
+    firing.only_path = only_path;
+    firing.approved = true;
+    let id = firing.id.clone();
+    draft.record(Record::Fired(Box::new(firing)));
+    Some(id)
+}
+
+/// Until when a human's answer, or the proof, is awaited: one watch's time at least.
+fn closes_at(draft: &Draft<'_>) -> Timestamp {
+    let from_now = draft.now + draft.service.watch;
+    draft.own().watch.as_ref().map_or(from_now, |watch| watch.until.max(from_now))
+}
+
+fn decide_action(draft: &mut Draft<'_>, trigger: &Trigger, id: &FiringId) {
+    let Some(firing) = draft.firing(id) else { return };
+    if trigger.action == Action::Page {
+        let what = if trigger.never_roll_back {
+            "code is never rolled back for this trigger"
+        } else {
+            "the trigger list asks for a human's decision"
+        };
+        return ask(draft, id, PageReason::Manual, what);
+    }
+    if let Some(hold) = guard::hold(draft, &firing) {
+        return ask(draft, id, PageReason::Held, &hold.to_string());
+    }
+    if trigger.veto > Duration::ZERO && !draft.is_dry_run() {
+        return veto(draft, &firing, trigger.veto);
+    }
+    begin(draft, id);
+}
+
+/// Pages a human and waits for the answer.
+fn ask(draft: &mut Draft<'_>, id: &FiringId, reason: PageReason, why: &str) {
+    draft.firing_record(id, FiringRecord::Paged { why: why.to_owned(), closes_at: closes_at(draft) });
+    let Some(firing) = draft.firing(id) else { return };
+    let asked = if firing.never_roll_back {
+        "follow the plan for it"
+    } else if matches!(reason, PageReason::NoPathLeft | PageReason::UnknownOutcome) {
+        "roll back by hand, or approve to try the paths again"
+    } else {
+        "approve or dismiss"
+    };
+    let summary = format!("{}: {} fired{}; {why}; {asked}", draft.name(), firing.trigger, on_version(&firing));
+    page::about_firing(draft, id, reason, summary);
+}
+
+fn on_version(firing: &Firing) -> String {
+    firing.deploy.as_ref().map(|deploy| format!(" on {}", deploy.version)).unwrap_or_default()
+}
+
+fn veto(draft: &mut Draft<'_>, firing: &Firing, veto: Duration) {
+    let until = draft.now + veto;
+    draft.firing_record(&firing.id, FiringRecord::Vetoable { until });
+    let back_to = firing.target.as_ref().map(|target| format!(" to {}", target.version)).unwrap_or_default();
+    let summary = format!(
+        "{}: {} fired{}; rolling back{back_to} in {} unless dismissed",
+        draft.name(),
+        firing.trigger,
+        on_version(firing),
+        show_duration(veto)
+    );
+    page::about_firing(draft, &firing.id, PageReason::Veto, summary);
+}
+
+/// Starts the rollback of a firing that nothing holds.
+pub(crate) fn begin(draft: &mut Draft<'_>, id: &FiringId) {
+    if draft.is_dry_run() {
+        return pretend(draft, id);
+    }
+    start_next(draft, id);
+}
+
+/// A dry run records exactly what it would have run, and then watches what production really does (design, R12).
+fn pretend(draft: &mut Draft<'_>, id: &FiringId) {
+    let Some(firing) = draft.firing(id) else { return };
+    let next = candidates(draft, &firing).into_iter().find_map(|path| prepare(draft, &firing, path).ok());
+    match next {
+        Some(attempt) => {
+            draft.firing_record(id, FiringRecord::WouldRun { attempt: Box::new(attempt) });
+            verify(draft, id, "dry run: nothing was started; watching what production does".to_owned());
+        }
+        None => ask(draft, id, PageReason::NoPathLeft, "no path could have been started"),
+    }
+}
+
+/// The paths that this round has not tried yet, in order of preference.
+fn candidates<'a>(draft: &Draft<'a>, firing: &Firing) -> Vec<&'a PathRule> {
+    let tried: Vec<&PathName> =
+        firing.attempts.iter().skip(firing.earlier_attempts).map(|attempt| &attempt.path).collect();
+    let allowed = |path: &&PathRule| firing.only_path.as_ref().is_none_or(|only| only == &path.name);
+    draft.service.paths.iter().filter(allowed).filter(|path| !tried.contains(&&path.name)).collect()
+}
+
+fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
+    let Some(firing) = draft.firing(id) else { return };
+    if newer_deploy(draft, &firing) {
+        return ask(draft, id, PageReason::DeployDuringRollback, "a newer deploy arrived, so no further path is tried");
+    }
+    let automatic = !firing.approved;
+    let first = firing.attempts.len() == firing.earlier_attempts;
+    let mut why_not = Vec::new();
+    for path in candidates(draft, &firing) {
+        let obstacle = if automatic && !first { does_not_fit(draft, &firing, path) } else { None };
+        let prepared = match obstacle {
+            Some(why) => Err(why),
+            None => prepare(draft, &firing, path).map_err(|unknown| unknown.to_string()),
+        };
+        match prepared {
+            Ok(attempt) => return intend(draft, id, attempt, automatic),
+            Err(why) => {
+                why_not.push(format!("{}: {why}", path.name));
+                draft.firing_record(id, FiringRecord::PassedOver { path: path.name.clone(), why });
+            }
+        }
+    }
+    let why = if why_not.is_empty() {
+        "no rollback path is left".to_owned()
+    } else {
+        format!("no rollback path is left ({})", why_not.join("; "))
+    };
+    ask(draft, id, PageReason::NoPathLeft, &why);
+}
+
+fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
+    let latest = draft.own().ledger.latest().map(|entry| &entry.deploy.id);
+    firing.deploy.as_ref().map(|deploy| &deploy.id) != latest
+}
+
+/// Why a path can't finish in what is left of the budget, by what its past runs took (design, R9). A path that never
+/// ran may be tried while anything is left.
+fn does_not_fit(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Option<String> {
+    let ends_at = firing.budget_ends_at()?;
+    let left = ends_at.since(draft.now);
+    if left.is_zero() {
+        return Some("the budget is spent".to_owned());
+    }
+    let took = draft.own().durations.get(&path.name).and_then(|known| expected(known.iter().map(|took| took.0)))?;
+    (took > left).then(|| {
+        format!("its past runs took {}, and {} of the budget is left", show_duration(took), show_duration(left))
+    })
+}
+
+/// The 90th percentile by nearest rank: what nine of ten runs finish within.
+fn expected(durations: impl Iterator<Item = Duration>) -> Option<Duration> {
+    let mut known: Vec<Duration> = durations.collect();
+    known.sort_unstable();
+    let rank = (known.len() * 9).div_ceil(10);
+    known.get(rank.checked_sub(1)?).copied()
+}
+
+/// What a path's templates may name for this firing.
+fn values(draft: &Draft<'_>, firing: &Firing) -> Values {
+    let deploy = firing.deploy.as_ref();
+    let target = firing.target.as_ref();
+    let ledger = &draft.own().ledger;
+    let revision = target.and_then(|target| target.revision.as_deref().or_else(|| ledger.revision(&target.version)));
+    Values::default()
+        .with(Variable::Service, draft.name().as_str())
+        .with(Variable::FiringId, firing.id.as_str())
+        .with_some(Variable::DeployVersion, deploy.map(|deploy| deploy.version.as_str()))
+        .with_some(Variable::DeployAt, deploy.map(|deploy| deploy.at.to_string()))
+        .with_some(
+            Variable::DeployCommit,
+            deploy.and_then(|deploy| deploy.commit.as_ref()).map(|commit| commit.as_str()),
+        )
+        .with_some(Variable::TargetVersion, target.map(|target| target.version.as_str()))
+        .with_some(Variable::TargetRevision, revision)
+}
+
+fn prepare(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Result<Attempt, Unknown> {
+    let values = values(draft, firing);
+    let run: Vec<String> = path.run.iter().map(|part| part.value.render(&values)).collect::<Result<_, _>>()?;
+    let number = firing.attempts.len() + 1;
+    let id = AttemptId::new(format!("{}-a{number}", firing.id)).map_err(|_| Unknown(Variable::FiringId))?;
+    Ok(Attempt {
+        id,
+        path: path.name.clone(),
+        shown: shown(path, &run),
+        run,
+        started_at: draft.now,
+        ends_at: draft.now + path.timeout,
+        handle: None,
+        in_doubt: false,
+        ended_at: None,
+        outcome: None,
+    })
+}
+
+/// What runs, for people: `command: gcloud run …`, `github_actions: ref=main inputs.image_tag=v41`.
+fn shown(path: &PathRule, run: &[String]) -> String {
+    let part = |(part, value): (&crate::config::RunPart, &String)| {
+        let plain = !value.is_empty() && value.chars().all(|each| !each.is_whitespace() && each != '\'' && each != '"');
+        let value = if plain { value.clone() } else { format!("{value:?}") };
+        if part.name.is_empty() { value } else { format!("{}={value}", part.name) }
+    };
+    let parts: Vec<String> = path.run.iter().zip(run).map(part).collect();
+    format!("{}: {}", path.kind, parts.join(" "))
+}
+
+/// Intent first: the record is durable before the effect is performed (design, R2).
+fn intend(draft: &mut Draft<'_>, id: &FiringId, attempt: Attempt, automatic: bool) {
+    let order = order(draft, id, &attempt);
+    page::resolve_firing_pages(draft, id);
+    draft.firing_record(id, FiringRecord::AttemptIntended { attempt: Box::new(attempt), automatic });
+    draft.effect(Effect::StartAttempt(order));
+}
+
+fn order(draft: &Draft<'_>, id: &FiringId, attempt: &Attempt) -> Order {
+    Order {
+        service: draft.name().clone(),
+        firing: id.clone(),
+        attempt: attempt.id.clone(),
+        path: attempt.path.clone(),
+        run: attempt.run.clone(),
+        started_at: attempt.started_at,
+        ends_at: attempt.ends_at,
+    }
+}
+
+fn owner(draft: &Draft<'_>, attempt: &AttemptId) -> Option<(Firing, Attempt)> {
+    let mut firings = draft.own().firings.iter();
+    firings.find_map(|firing| {
+        let found = firing.attempts.iter().find(|known| &known.id == attempt)?;
+        Some((firing.clone(), found.clone()))
+    })
+}
+
+pub(crate) fn attempt_started(draft: &mut Draft<'_>, attempt: &AttemptId, handle: &str) {
+    let Some((firing, known)) = owner(draft, attempt) else { return };
+    if known.outcome.is_none() && known.handle.as_deref() != Some(handle) {
+        let what = FiringRecord::AttemptStarted { attempt: attempt.clone(), handle: handle.to_owned() };
+        draft.firing_record(&firing.id, what);
+    }
+}
+
+/// The remote waits for a person: that person is paged at once, and the attempt goes on.
+pub(crate) fn attempt_waits(draft: &mut Draft<'_>, attempt: &AttemptId, why: &str) {
+    let Some((firing, known)) = owner(draft, attempt) else { return };
+    if known.outcome.is_none() {
+        draft.firing_record(&firing.id, FiringRecord::Noted { what: format!("path {} waits: {why}", known.path) });
+        let summary = format!("{}: the rollback by {} waits for a person: {why}", draft.name(), known.path);
+        page::about_firing(draft, &firing.id, PageReason::RemoteWaits, summary);
+    }
+}
+
+pub(crate) fn attempt_ended(draft: &mut Draft<'_>, attempt: &AttemptId, outcome: &Outcome) {
+    let Some((firing, known)) = owner(draft, attempt) else { return };
+    if known.outcome.is_some() {
+        return ended_late(draft, &firing, &known, outcome);
+    }
+    let id = &firing.id;
+    match outcome {
+        Outcome::Succeeded { .. } => {
+            end_attempt(draft, id, attempt, outcome);
+            verify(draft, id, "the proof of recovery is awaited".to_owned());
+        }
+        Outcome::TimedOut if known.in_doubt => {
+            let why = "its outcome could not be found out within the path's timeout".to_owned();
+            end_attempt(draft, id, attempt, &Outcome::Unknown { why: why.clone() });
+            ask(
+                draft,
+                id,
+                PageReason::UnknownOutcome,
+                &format!("the outcome of path {} is unknown: {why}", known.path),
+            );
+        }
+        Outcome::Failed { .. } => {
+            end_attempt(draft, id, attempt, outcome);
+            start_next(draft, id);
+        }
+        Outcome::TimedOut => {
+            end_attempt(draft, id, attempt, outcome);
+            draft.effect(Effect::StopAttempt { service: draft.name().clone(), attempt: attempt.clone() });
+            start_next(draft, id);
+        }
+        // Somebody at the remote did not want it: a human decides, not the next path.
+        Outcome::Cancelled { why } => {
+            end_attempt(draft, id, attempt, outcome);
+            ask(draft, id, PageReason::Held, &format!("path {} was cancelled at the remote: {why}", known.path));
+        }
+        Outcome::NeverStarted => {
+            end_attempt(draft, id, attempt, outcome);
+            run_again(draft, &firing, &known);
+        }
+        Outcome::Unknown { why } => outcome_unknown(draft, &firing, &known, why),
+    }
+}
+
+fn end_attempt(draft: &mut Draft<'_>, id: &FiringId, attempt: &AttemptId, outcome: &Outcome) {
+    draft.firing_record(id, FiringRecord::AttemptEnded { attempt: attempt.clone(), outcome: outcome.clone() });
+}
+
+/// An attempt that was given up says something after all. It changes nothing, but the receipt tells it.
+fn ended_late(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt, outcome: &Outcome) {
+    let what = match outcome {
+        Outcome::Succeeded { .. } => "succeeded after it had been given up",
+        Outcome::Failed { .. } | Outcome::Cancelled { .. } => "failed after it had been given up",
+        Outcome::TimedOut | Outcome::Unknown { .. } | Outcome::NeverStarted => return,
+    };
+    if firing.is_open() {
+        draft.firing_record(&firing.id, FiringRecord::Noted { what: format!("path {} {what}", attempt.path) });
+    }
+}
+
+/// Never blindly run again: only where the path says `repeatable`, else the version that serves tells, else a human
+/// (design, R2).
+fn outcome_unknown(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt, why: &str) {
+    let id = &firing.id;
+    let unknown = Outcome::Unknown { why: why.to_owned() };
+    let repeats = firing.attempts.iter().skip(firing.earlier_attempts).filter(|each| each.path == attempt.path).count();
+    let repeatable = draft.service.path(&attempt.path).is_some_and(|path| path.repeatable);
+    if repeatable && repeats < MOST_REPEATS {
+        end_attempt(draft, id, &attempt.id, &unknown);
+        return run_again(draft, firing, attempt);
+    }
+    if draft.service.version_query.is_some() && firing.target.is_some() && draft.now < attempt.ends_at {
+        if !attempt.in_doubt {
+            let what = FiringRecord::AttemptInDoubt { attempt: attempt.id.clone(), why: why.to_owned() };
+            draft.firing_record(id, what);
+        }
+        return;
+    }
+    end_attempt(draft, id, &attempt.id, &unknown);
+    ask(draft, id, PageReason::UnknownOutcome, &format!("the outcome of path {} is unknown: {why}", attempt.path));
+}
+
+fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
+    let Some(now) = draft.firing(&firing.id) else { return };
+    if draft.is_dry_run() {
+        return pretend(draft, &firing.id);
+    }
+    let prepared = draft.service.path(&attempt.path).map(|path| prepare(draft, &now, path));
+    match prepared {
+        Some(Ok(again)) => intend(draft, &firing.id, again, !firing.approved),
+        Some(Err(_)) | None => start_next(draft, &firing.id),
+    }
+}
+
+/// Awaits the proof from now on.
+pub(crate) fn verify(draft: &mut Draft<'_>, id: &FiringId, why: String) {
+    page::resolve_firing_pages(draft, id);
+    draft.firing_record(id, FiringRecord::Verifying { closes_at: closes_at(draft), why });
+    proof::check(draft, id);
+}
+
+/// A stage that has a deadline is over.
+pub(crate) fn stage_is_over(draft: &mut Draft<'_>, id: &FiringId) {
+    let Some(firing) = draft.firing(id) else { return };
+    match &firing.stage {
+        Stage::Veto { until } if *until <= draft.now => veto_is_over(draft, &firing),
+        Stage::Paged { closes_at, .. } if *closes_at <= draft.now => {
+            let result = if firing.was_attempted() { FiringEnd::NotRecovered } else { FiringEnd::Paged };
+            end(draft, id, result, None);
+        }
+        Stage::Verifying { closes_at, .. } if *closes_at <= draft.now => end(draft, id, FiringEnd::NotRecovered, None),
+        Stage::Veto { .. } | Stage::Paged { .. } | Stage::Verifying { .. } | Stage::Rolling | Stage::Ended { .. } => {}
+    }
+}
+
+/// What held nothing when the trigger fired may hold now: a freeze, other services that fired meanwhile.
+fn veto_is_over(draft: &mut Draft<'_>, firing: &Firing) {
+    page::resolve_firing_pages(draft, &firing.id);
+    match guard::hold(draft, firing) {
+        Some(hold) => ask(draft, &firing.id, PageReason::Held, &hold.to_string()),
+        None => begin(draft, &firing.id),
+    }
+}
+
+/// The budget is spent: a human is paged, and nothing that runs is stopped (design, R9).
+pub(crate) fn budget_spent(draft: &mut Draft<'_>, firing: &Firing) {
+    draft.firing_record(&firing.id, FiringRecord::BudgetSpent);
+    let budget = firing.budget.map(show_duration).unwrap_or_default();
+    let doing = match &firing.stage {
+        Stage::Rolling => "the rollback is still running",
+        Stage::Verifying { .. } => "the path is done, but recovery is not proven",
+        Stage::Paged { .. } => "nobody has answered the page",
+        Stage::Veto { .. } => "the time to dismiss is not over",
+        Stage::Ended { .. } => return,
+    };
+    let summary = format!("{}: the budget of {budget} for {} is spent; {doing}", draft.name(), firing.trigger);
+    page::about_firing(draft, &firing.id, PageReason::BudgetSpent, summary);
+}
+
+/// Every firing ends here, with the number of its one receipt (design, R8).
+pub(crate) fn end(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_at: Option<Timestamp>) {
+    let receipt = draft.next_receipt();
+    draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
+    page::resolve_firing_pages(draft, id);
+    draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
+    let Some(firing) = draft.firing(id) else { return };
+    if result == FiringEnd::Recovered || (result == FiringEnd::NotRecovered && firing.was_attempted()) {
+        end_rolled_back_watch(draft, &firing, result);
+    }
+}
+
+/// The watch of a version that was rolled back is over, and so is what else was asked about it.
+fn end_rolled_back_watch(draft: &mut Draft<'_>, firing: &Firing, result: FiringEnd) {
+    let Some(watch) = draft.own().watch.clone() else { return };
+    let same = firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy);
+    let end_as = match (same, result, firing.dry_run) {
+        // In a dry run it was a human who rolled back, if anybody did.
+        (true, FiringEnd::Recovered, _) | (true, _, false) => WatchEnd::RolledBack,
+        // Production is back on the target: what was deployed in between does not serve.
+        (false, FiringEnd::Recovered, _) => WatchEnd::Superseded,
+        (true, _, true) | (false, _, _) => return,
+    };
+    for other in draft.open_firings().into_iter().filter(|other| other.id != firing.id) {
+        let note = format!("{} was rolled back by firing {}", watch.version, firing.id);
+        draft.firing_record(&other.id, FiringRecord::Noted { what: note });
+        end(draft, &other.id, FiringEnd::Paged, None);
+    }
+    page::resolve_watch_pages(draft);
+    draft.watch_record(WatchRecord::Ended { end: end_as });
+}
+
+pub(crate) fn receipt_published(draft: &mut Draft<'_>, id: &FiringId, sha256: &str) {
+    let unpublished = |firing: &Firing| matches!(firing.stage, Stage::Ended { published: false, .. });
+    if draft.firing(id).is_some_and(|firing| unpublished(&firing)) {
+        draft.firing_record(id, FiringRecord::Published { sha256: sha256.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_of_ten_runs_finish_within_what_is_expected() {
+        let seconds = |values: &[u64]| expected(values.iter().map(|value| Duration::from_secs(*value)));
+        assert_eq!(seconds(&[]), None);
+        assert_eq!(seconds(&[7]), Some(Duration::from_secs(7)));
+        assert_eq!(seconds(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 100]), Some(Duration::from_secs(9)));
+    }
+}

@@ -1,0 +1,337 @@
+//! Judging: the answers of a trigger's queries give looks, and the looks of a window give a verdict.
+//!
+//! A pure function of the trigger and the window's points, so that live, restart, dry run and backtest are one code
+//! path. Never counts polls and never remembers: whoever asks brings the whole window.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Condition, Limit, Metric, Query};
+use crate::reading::{Answer, Answers, Look, Point, Series};
+use crate::time::Timestamp;
+
+/// A watch is blind after this many intervals without an answer (design, R7).
+pub const BLIND_INTERVALS: u32 = 3;
+
+/// Whether a trigger may fire for this deploy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arming {
+    /// Not known yet: what it was just before the deploy has not been seen.
+    #[default]
+    Unknown,
+    /// It may fire.
+    Armed,
+    /// It was breaching before the deploy (design, R5).
+    Disarmed,
+    /// It fired.
+    Spent,
+}
+
+/// The value that the expression had before the deploy, and how well that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The median of the looks; `None` where too few of them had a value to compare with.
+    pub value: Option<f64>,
+    /// How many looks had a value.
+    pub looks: usize,
+    /// How many there should have been.
+    pub expected: usize,
+}
+
+/// A condition that held for its `for`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fired {
+    /// When it began to hold.
+    pub breach_at: Timestamp,
+    /// When, by the data, it had held long enough.
+    pub observed_at: Timestamp,
+    /// The value then.
+    pub value: f64,
+}
+
+/// What the points of a window say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The last point.
+    pub latest: Option<Point>,
+    /// Whether it may fire, after this window.
+    pub arming: Arming,
+    /// Since when it has been breaching without a gap, where it is.
+    pub breaching_since: Option<Timestamp>,
+    /// The last slot at which it was clear.
+    pub clear_at: Option<Timestamp>,
+    /// The firing, if the condition held for its `for` while the trigger was armed.
+    pub fired: Option<Fired>,
+    /// Whether a disarmed trigger is still breaching after its `for` and its query's window.
+    pub did_not_help: bool,
+    /// Whether nothing has been seen for [`BLIND_INTERVALS`].
+    pub blind: bool,
+    /// Up to this slot everything was answered for good.
+    pub answered_until: Option<Timestamp>,
+}
+
+/// The number that values are compared with; `None` where it needs a baseline that is not known.
+///
+/// A baseline that is not positive is no baseline: any multiple of it would make everything a breach.
+#[must_use]
+pub fn limit(metric: &Metric, baseline: Option<&Baseline>) -> Option<f64> {
+    match metric.condition {
+        Condition::Above(limit) | Condition::Below(limit) => match limit {
+            Limit::Fixed { value, .. } => Some(value),
+            Limit::TimesBaseline { factor, .. } => {
+                baseline.and_then(|known| known.value).filter(|value| *value > 0.0).map(|value| value * factor)
+            }
+        },
+        Condition::Any => Some(0.0),
+    }
+}
+
+/// The look at each slot of the answers.
+#[must_use]
+pub fn looks(metric: &Metric, limit: Option<f64>, answers: &Answers) -> Vec<Point> {
+    let one_for_all = unusable(answers);
+    answers
+        .slots()
+        .map(|at| Point { at, look: one_for_all.unwrap_or_else(|| look_at(metric, limit, answers, at)) })
+        .collect()
+}
+
+/// An answer that failed or is partial spoils the look at every slot.
+fn unusable(answers: &Answers) -> Option<Look> {
+    let all = [Some(&answers.value), answers.total.as_ref(), answers.at_least.as_ref(), answers.presence.as_ref()];
+    let mut found = None;
+    for answer in all.into_iter().flatten() {
+        match answer {
+            Answer::Failed(_) => return Some(Look::Error),
+            Answer::Partial(_) => found = Some(Look::Partial),
+            Answer::Series(_) => {}
+        }
+    }
+    found
+}
+
+fn series(answer: Option<&Answer>) -> &[Series] {
+    match answer {
+        Some(Answer::Series(series)) => series,
+        Some(Answer::Partial(_) | Answer::Failed(_)) | None => &[],
+    }
+}
+
+fn values(answer: Option<&Answer>, at: Timestamp) -> impl Iterator<Item = f64> + '_ {
+    series(answer).iter().filter_map(move |series| series.at(at))
+}
+
+fn look_at(metric: &Metric, limit: Option<f64>, answers: &Answers, at: Timestamp) -> Look {
+    if let Some(at_least) = &metric.at_least {
+        let traffic: f64 = values(answers.at_least.as_ref(), at).filter(|value| value.is_finite()).sum();
+        if traffic < at_least.value {
+            return Look::LowTraffic;
+        }
+    }
+    let value = match &metric.query {
+        Query::Ratio { .. } => match ratio(answers, at) {
+            Ok(value) => value,
+            Err(look) => return look,
+        },
+        Query::Expression(_) => {
+            let finite = values(Some(&answers.value), at).filter(|value| value.is_finite());
+            match worst(metric.condition, finite) {
+                Some(value) => value,
+                None => return Look::NoData,
+            }
+        }
+        Query::Filter { .. } => return filtered(answers, at),
+    };
+    match limit {
+        Some(limit) => compare(metric.condition, value, limit),
+        None => Look::NoData,
+    }
+}
+
+/// An alerting rule's expression: what it returns is a breach, and its value here is how many series it returned.
+fn filtered(answers: &Answers, at: Timestamp) -> Look {
+    let returned = values(Some(&answers.value), at).count();
+    if returned > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "the number of series of an answer is bounded far below 2^52")]
+        return Look::Breach(returned as f64);
+    }
+    let anything = values(answers.presence.as_ref(), at).next().is_some();
+    if anything { Look::Clear(0.0) } else { Look::NoData }
+}
+
+/// The worst ratio over the series of `total`. No `bad` for a `total` is 0: a clean service has no such series at all.
+fn ratio(answers: &Answers, at: Timestamp) -> Result<f64, Look> {
+    let mut bad: BTreeMap<&BTreeMap<String, String>, f64> =
+        series(Some(&answers.value)).iter().filter_map(|series| Some((&series.labels, series.at(at)?))).collect();
+    let mut worst: Option<f64> = None;
+    let mut traffic = false;
+    for total in series(answers.total.as_ref()) {
+        let Some(all) = total.at(at) else { continue };
+        let failed = bad.remove(&total.labels).unwrap_or(0.0);
+        // Zero is no traffic; NaN is neither traffic nor the lack of it.
+        if all == 0.0 {
+            continue;
+        }
+        traffic = true;
+        let ratio = failed / all;
+        if ratio.is_finite() {
+            worst = Some(worst.map_or(ratio, |known| known.max(ratio)));
+        }
+    }
+    // What is left of `bad` belongs to no `total`: the two don't speak of the same things.
+    if bad.values().any(|value| *value > 0.0) && (traffic || !series(answers.total.as_ref()).is_empty()) {
+        return Err(Look::Error);
+    }
+    if !traffic {
+        return Err(Look::LowTraffic);
+    }
+    worst.ok_or(Look::NoData)
+}
+
+fn worst(condition: Condition, values: impl Iterator<Item = f64>) -> Option<f64> {
+    match condition {
+        Condition::Above(_) | Condition::Any => values.reduce(f64::max),
+        Condition::Below(_) => values.reduce(f64::min),
+    }
+}
+
+fn compare(condition: Condition, value: f64, limit: f64) -> Look {
+    let breach = match condition {
+        Condition::Above(_) => value > limit,
+        Condition::Below(_) => value < limit,
+        Condition::Any => true,
+    };
+    if breach { Look::Breach(value) } else { Look::Clear(value) }
+}
+
+/// The baseline: the median over the window before the deploy of what the trigger's own expression shows. The median,
+/// because a burst in that hour should not lift the limit.
+#[must_use]
+pub fn baseline(metric: &Metric, answers: &Answers) -> Baseline {
+    /// Fewer looks with a value than one in this many, and the baseline is not known.
+    const LEAST_SHARE: usize = 4;
+    // Compared with infinity every value is clear, which leaves the values themselves.
+    let points = looks(
+        &Metric {
+            condition: Condition::Above(Limit::Fixed { value: f64::INFINITY, shown_as_percentage: false }),
+            ..metric.clone()
+        },
+        Some(f64::INFINITY),
+        answers,
+    );
+    let mut values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
+    values.sort_by(f64::total_cmp);
+    let enough = !values.is_empty() && values.len() * LEAST_SHARE >= points.len();
+    let middle = values.len() / 2;
+    let median = match (values.len() % 2, values.get(middle), middle.checked_sub(1).and_then(|below| values.get(below)))
+    {
+        (0, Some(upper), Some(lower)) => Some(f64::midpoint(*lower, *upper)),
+        (_, middle, _) => middle.copied(),
+    };
+    Baseline { value: median.filter(|_| enough), looks: values.len(), expected: points.len() }
+}
+
+/// What a trigger's rules say about time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// How long the condition must hold.
+    pub hold: Duration,
+    /// From slot to slot.
+    pub step: Duration,
+    /// How far the queries look back.
+    pub window: Duration,
+    /// The longest time between two looks.
+    pub interval: Duration,
+    /// When the deploy was: data up to then does not count.
+    pub deploy_at: Timestamp,
+}
+
+impl Rule {
+    /// The slot that tells what was before the deploy: the last one that is not after it.
+    #[must_use]
+    pub fn slot_before(&self) -> Timestamp {
+        self.deploy_at.floor(self.step)
+    }
+}
+
+/// What the points of a window say. The points are one step apart, without holes; the first window of a watch begins
+/// at [`Rule::slot_before`], a later one not after the first slot that is not answered for good or, while the trigger
+/// is breaching, where it began to.
+#[must_use]
+pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Option<Timestamp>) -> Verdict {
+    let mut verdict = Verdict {
+        latest: points.last().copied(),
+        arming: arming_before(rule, arming, points),
+        breaching_since: None,
+        clear_at: None,
+        fired: None,
+        did_not_help: false,
+        blind: false,
+        answered_until: answered_before,
+    };
+    if verdict.arming != Arming::Unknown {
+        for point in points.iter().filter(|point| point.at > rule.deploy_at) {
+            take_point(rule, *point, &mut verdict);
+        }
+    }
+    verdict.blind = is_blind(rule, points, answered_before);
+    verdict.answered_until = answered_until(points, answered_before);
+    verdict
+}
+
+fn arming_before(rule: &Rule, arming: Arming, points: &[Point]) -> Arming {
+    if arming != Arming::Unknown {
+        return arming;
+    }
+    let before = points.iter().find(|point| point.at == rule.slot_before());
+    match before.map(|point| point.look) {
+        Some(Look::Breach(_)) => Arming::Disarmed,
+        Some(Look::Clear(_) | Look::LowTraffic | Look::NoData) => Arming::Armed,
+        Some(Look::Error | Look::Partial) | None => Arming::Unknown,
+    }
+}
+
+fn take_point(rule: &Rule, point: Point, verdict: &mut Verdict) {
+    let value = match point.look {
+        Look::Breach(value) => value,
+        Look::Clear(_) => {
+            verdict.clear_at = Some(point.at);
+            verdict.breaching_since = None;
+            if verdict.arming == Arming::Disarmed {
+                verdict.arming = Arming::Armed;
+            }
+            return;
+        }
+        Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {
+            verdict.breaching_since = None;
+            return;
+        }
+    };
+    let since = *verdict.breaching_since.get_or_insert(point.at);
+    match verdict.arming {
+        Arming::Armed if verdict.fired.is_none() && point.at.since(since) >= rule.hold => {
+            verdict.fired = Some(Fired { breach_at: since, observed_at: since + rule.hold, value });
+        }
+        Arming::Disarmed if point.at >= rule.deploy_at + rule.window + rule.hold => verdict.did_not_help = true,
+        Arming::Armed | Arming::Disarmed | Arming::Spent | Arming::Unknown => {}
+    }
+}
+
+/// Whether the last points, back to the last one that said something, cover [`BLIND_INTERVALS`].
+fn is_blind(rule: &Rule, points: &[Point], answered_before: Option<Timestamp>) -> bool {
+    let said_something =
+        |point: &&Point| !point.look.is_blind() || answered_before.is_some_and(|until| point.at <= until);
+    let (Some(latest), Some(first)) = (points.last(), points.first()) else { return false };
+    let seen_at = points.iter().rev().find(said_something).map_or(first.at - rule.step, |point| point.at);
+    latest.at.since(seen_at.max(rule.slot_before())) >= rule.interval * BLIND_INTERVALS
+}
+
+/// The last slot of the unbroken row, from the front, of those that said something.
+fn answered_until(points: &[Point], answered_before: Option<Timestamp>) -> Option<Timestamp> {
+    let done = |point: &&Point| !point.look.is_blind() || answered_before.is_some_and(|until| point.at <= until);
+    let row = points.iter().take_while(done).last().map(|point| point.at);
+    row.max(answered_before)
+}

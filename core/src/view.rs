@@ -1,0 +1,375 @@
+//! What is shown of the state: the answers of `status` and of `GET /v1/services`, with the words of the design.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::config::Condition;
+use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
+use crate::deploy::{Migration, WatchEnd};
+use crate::firing::{Attempt, Firing, Stage};
+use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
+use crate::reading::Look;
+use crate::rollback::word;
+use crate::state::{ServiceState, State, Turn, Watch};
+use crate::time::Timestamp;
+use crate::trigger::{self, Arming, Verdict};
+
+/// What the last look at each trigger showed; not durable.
+pub type Board = BTreeMap<(ServiceName, TriggerName), Verdict>;
+
+/// One service, as `GET /v1/services/NAME` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// The version that serves.
+    pub running: Option<Version>,
+    /// The version that it would return to.
+    pub target: Option<Version>,
+    /// The watch that is open.
+    pub watch: Option<WatchView>,
+    /// How the last watch ended.
+    pub last: Option<WatchEnd>,
+    /// Its triggers.
+    pub triggers: Vec<TriggerView>,
+    /// Until when automatic rollback is held, and why.
+    pub frozen: Option<FreezeView>,
+    /// Its paths, preferred first.
+    pub paths: Vec<PathView>,
+    /// The firings that are still to end.
+    pub firings: Vec<FiringView>,
+    /// The pages that are not over.
+    pub pages: Vec<PageView>,
+}
+
+/// A watch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WatchView {
+    /// The deploy.
+    pub deploy: DeployId,
+    /// Its version.
+    pub version: Version,
+    /// When it was deployed.
+    pub deployed_at: Timestamp,
+    /// When the watch ends.
+    pub until: Timestamp,
+    /// `watching`, `firing`, `rolling_back`, `verifying` or `paged`.
+    pub state: &'static str,
+    /// Whether the deploy migrated data.
+    pub migration: Migration,
+}
+
+/// A trigger.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TriggerView {
+    /// Its name.
+    pub name: TriggerName,
+    /// The value at the last look.
+    pub value: Option<f64>,
+    /// The limit that it is compared with.
+    pub limit: Option<f64>,
+    /// When, by the data, it fired for this deploy.
+    pub observed_at: Option<Timestamp>,
+    /// `clear`, `breaching`, `fired`, `low_traffic`, `no_data`, `error` or `disarmed`.
+    pub state: &'static str,
+    /// Since when it has been breaching.
+    pub breaching_since: Option<Timestamp>,
+    /// `rollback`, `page` or `shadow`.
+    pub action: &'static str,
+    /// `for`, in seconds.
+    pub for_seconds: f64,
+    /// The budget, in seconds.
+    pub budget_seconds: Option<f64>,
+    /// Whether it is observed by reports.
+    pub observed_by_report: bool,
+}
+
+/// A freeze.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FreezeView {
+    /// Until then.
+    pub until: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+/// A path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PathView {
+    /// Its name.
+    pub name: PathName,
+    /// Its adapter.
+    pub kind: &'static str,
+    /// Its timeout, in seconds.
+    pub timeout_seconds: f64,
+    /// How long its last successful runs took, in seconds, latest last.
+    pub took_seconds: Vec<f64>,
+}
+
+/// A firing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FiringView {
+    /// Its id.
+    pub id: FiringId,
+    /// The service.
+    pub service: ServiceName,
+    /// The trigger.
+    pub trigger: TriggerName,
+    /// `veto`, `paged`, `rolling_back`, `verifying` or `ended`.
+    pub state: &'static str,
+    /// Why a human was asked.
+    pub why: Option<String>,
+    /// The deployed version.
+    pub version: Option<Version>,
+    /// The version to return to.
+    pub target: Option<Version>,
+    /// When, by the data, it fired: the clock started here.
+    pub observed_at: Timestamp,
+    /// When the budget is spent.
+    pub budget_ends_at: Option<Timestamp>,
+    /// When production was back.
+    pub recovered_at: Option<Timestamp>,
+    /// `recovered`, `paged`, `dismissed` or `not_recovered`, once it ended.
+    pub outcome: Option<&'static str>,
+    /// The number of its receipt, once it ended.
+    pub receipt: Option<u64>,
+    /// Whether the receipt's files are there.
+    pub receipt_published: bool,
+    /// Whether a human acknowledged.
+    pub acknowledged: bool,
+    /// Whether it is a dry run.
+    pub dry_run: bool,
+    /// The value that fired.
+    pub value: Option<f64>,
+    /// The limit it was compared with.
+    pub limit: Option<f64>,
+    /// The runs of paths.
+    pub attempts: Vec<Attempt>,
+    /// What a dry run would have run.
+    pub would_run: Vec<Attempt>,
+    /// The story so far.
+    pub story: Vec<crate::firing::Step>,
+}
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PageView {
+    /// Its id.
+    pub id: PageId,
+    /// Why.
+    pub reason: &'static str,
+    /// What happened.
+    pub summary: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Who it is for.
+    pub pagers: Vec<PagerName>,
+    /// Who has not taken it yet.
+    pub undelivered: Vec<PagerName>,
+}
+
+/// One service; `None` where the config has none of that name.
+#[must_use]
+pub fn service(
+    config: &Config,
+    state: &State,
+    board: &Board,
+    name: &ServiceName,
+    now: Timestamp,
+) -> Option<ServiceView> {
+    let plan = config.services.get(name)?;
+    let own = state.service(name);
+    Some(ServiceView {
+        name: name.clone(),
+        running: own.running.clone(),
+        target: target(&own),
+        watch: own.watch.as_ref().map(|watch| watch_view(&own, watch)),
+        last: own.last,
+        triggers: plan.triggers.iter().map(|trigger| trigger_view(plan, &own, board, trigger)).collect(),
+        frozen: own.frozen(now).map(|freeze| FreezeView { until: freeze.until, why: freeze.why.clone() }),
+        paths: plan.paths.iter().map(|path| path_view(&own, path)).collect(),
+        firings: own.open_firings().map(|each| firing(name, each)).collect(),
+        pages: own
+            .pages
+            .iter()
+            .filter(|page| page.resolved_at.is_none() || !page.undelivered.is_empty())
+            .map(page_view)
+            .collect(),
+    })
+}
+
+/// All firings that are remembered, of all services.
+#[must_use]
+pub fn firings(state: &State) -> Vec<FiringView> {
+    let of_service = |(name, own): (&ServiceName, &ServiceState)| -> Vec<FiringView> {
+        own.firings.iter().map(|each| firing(name, each)).collect()
+    };
+    state.services.iter().flat_map(of_service).collect()
+}
+
+fn target(own: &ServiceState) -> Option<Version> {
+    match (&own.watch, &own.running) {
+        (Some(watch), _) => watch.target.as_ref().map(|target| target.version.clone()),
+        (None, Some(running)) => own.ledger.latest_passed(running).cloned(),
+        (None, None) => None,
+    }
+}
+
+fn watch_view(own: &ServiceState, watch: &Watch) -> WatchView {
+    let about: Vec<&Firing> = own
+        .open_firings()
+        .filter(|firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy))
+        .collect();
+    let any = |wanted: fn(&Stage) -> bool| about.iter().any(|firing| wanted(&firing.stage));
+    let state = if any(|stage| matches!(stage, Stage::Rolling)) {
+        "rolling_back"
+    } else if any(|stage| matches!(stage, Stage::Verifying { .. })) {
+        "verifying"
+    } else if any(|stage| matches!(stage, Stage::Veto { .. })) {
+        "firing"
+    } else if any(|stage| matches!(stage, Stage::Paged { .. })) {
+        "paged"
+    } else {
+        "watching"
+    };
+    WatchView {
+        deploy: watch.deploy.clone(),
+        version: watch.version.clone(),
+        deployed_at: watch.at,
+        until: watch.until,
+        state,
+        migration: own.ledger.entry(&watch.deploy).map(|entry| entry.deploy.migration).unwrap_or_default(),
+    }
+}
+
+fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Trigger) -> TriggerView {
+    let known = own.watch.as_ref().and_then(|watch| watch.triggers.get(&trigger.name));
+    let latest = own.watch.as_ref().and_then(|_| board.get(&(plan.name.clone(), trigger.name.clone())));
+    let metric = match &trigger.observed {
+        Observed::Report => None,
+        Observed::Metric(metric) => Some(metric.as_ref()),
+    };
+    let observed_at = own.watch.as_ref().and_then(|watch| {
+        let about = |firing: &&Firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy);
+        let mut firings = own.firings.iter().filter(about);
+        firings.find_map(|firing| {
+            let joined = firing.joined.iter().find(|(name, _)| name == &trigger.name).map(|(_, at)| *at);
+            (firing.trigger == trigger.name).then_some(firing.observed_at).or(joined)
+        })
+    });
+    TriggerView {
+        name: trigger.name.clone(),
+        value: latest.and_then(|verdict| verdict.latest).and_then(|point| point.look.value()),
+        limit: metric.and_then(|metric| trigger::limit(metric, known.and_then(|known| known.baseline.as_ref()))),
+        observed_at,
+        state: trigger_state(observed_at, known.map(|known| (known.arming, known.turn)), latest),
+        breaching_since: latest.and_then(|verdict| verdict.breaching_since),
+        action: match trigger.action {
+            Action::Rollback => "rollback",
+            Action::Page => "page",
+            Action::Shadow => "shadow",
+        },
+        for_seconds: trigger.hold.as_secs_f64(),
+        budget_seconds: trigger.budget.map(|budget| budget.as_secs_f64()),
+        observed_by_report: metric.is_none(),
+    }
+}
+
+fn trigger_state(
+    observed_at: Option<Timestamp>,
+    known: Option<(Arming, Turn)>,
+    latest: Option<&Verdict>,
+) -> &'static str {
+    if observed_at.is_some() || matches!(known, Some((Arming::Spent, _))) {
+        return "fired";
+    }
+    if matches!(known, Some((Arming::Disarmed, _))) {
+        return "disarmed";
+    }
+    match latest.and_then(|verdict| verdict.latest).map(|point| point.look) {
+        Some(Look::Breach(_)) => "breaching",
+        Some(Look::Clear(_)) => "clear",
+        Some(Look::LowTraffic) => "low_traffic",
+        Some(Look::NoData) => "no_data",
+        Some(Look::Error | Look::Partial) => "error",
+        None => match known.map(|(_, turn)| turn) {
+            Some(Turn::Breaching { .. }) => "breaching",
+            Some(Turn::LowTraffic) => "low_traffic",
+            Some(Turn::Blind | Turn::Unseen) => "no_data",
+            // Nothing was reported, or no watch is open: nothing is the matter.
+            Some(Turn::Clear) | None => "clear",
+        },
+    }
+}
+
+fn path_view(own: &ServiceState, path: &crate::config::PathRule) -> PathView {
+    let took = own.durations.get(&path.name).map(|known| known.iter().map(|took| took.0.as_secs_f64()).collect());
+    PathView {
+        name: path.name.clone(),
+        kind: path.kind,
+        timeout_seconds: path.timeout.as_secs_f64(),
+        took_seconds: took.unwrap_or_default(),
+    }
+}
+
+/// One firing.
+#[must_use]
+pub fn firing(service: &ServiceName, firing: &Firing) -> FiringView {
+    let (state, why) = match &firing.stage {
+        Stage::Veto { .. } => ("veto", None),
+        Stage::Paged { why, .. } => ("paged", Some(why.clone())),
+        Stage::Rolling => ("rolling_back", None),
+        Stage::Verifying { .. } => ("verifying", None),
+        Stage::Ended { .. } => ("ended", None),
+    };
+    let (outcome, receipt, receipt_published) = match &firing.stage {
+        Stage::Ended { result, receipt, published, .. } => (Some(word(*result)), Some(*receipt), *published),
+        Stage::Veto { .. } | Stage::Paged { .. } | Stage::Rolling | Stage::Verifying { .. } => (None, None, false),
+    };
+    FiringView {
+        id: firing.id.clone(),
+        service: service.clone(),
+        trigger: firing.trigger.clone(),
+        state,
+        why,
+        version: firing.deploy.as_ref().map(|deploy| deploy.version.clone()),
+        target: firing.target.as_ref().map(|target| target.version.clone()),
+        observed_at: firing.observed_at,
+        budget_ends_at: firing.budget_ends_at(),
+        recovered_at: firing.recovered_at,
+        outcome,
+        receipt,
+        receipt_published,
+        acknowledged: firing.acknowledged,
+        dry_run: firing.dry_run,
+        value: firing.value,
+        limit: firing.limit,
+        attempts: firing.attempts.clone(),
+        would_run: firing.would_run.clone(),
+        story: firing.story.clone(),
+    }
+}
+
+fn page_view(page: &crate::page::Page) -> PageView {
+    PageView {
+        id: page.id.clone(),
+        reason: page.reason.word(),
+        summary: page.summary.clone(),
+        opened_at: page.opened_at,
+        pagers: page.pagers.iter().cloned().collect(),
+        undelivered: page.undelivered.iter().cloned().collect(),
+    }
+}
+
+/// Whether a metric's limit was written as a percentage.
+#[must_use]
+pub const fn is_percentage(metric: &Metric) -> bool {
+    match metric.condition {
+        Condition::Above(Limit::Fixed { shown_as_percentage, .. })
+        | Condition::Below(Limit::Fixed { shown_as_percentage, .. }) => shown_as_percentage,
+        Condition::Above(Limit::TimesBaseline { .. })
+        | Condition::Below(Limit::TimesBaseline { .. })
+        | Condition::Any => false,
+    }
+}

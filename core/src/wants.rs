@@ -1,0 +1,146 @@
+//! What is to be looked at now, as data: the cadence of looking is the shell's, what to look at is decided here.
+
+use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
+use crate::firing::Firing;
+use crate::name::{DeployId, ServiceName, TriggerName};
+use crate::proof::{awaited_since, needs};
+use crate::state::{ServiceState, State, Turn, Watch};
+use crate::template::{Values, Variable};
+use crate::time::Timestamp;
+
+/// Something to be looked at for one service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Want {
+    /// The queries of a trigger, at its slots from `from` on.
+    Trigger {
+        /// The deploy under watch.
+        deploy: DeployId,
+        /// The trigger.
+        trigger: TriggerName,
+        /// The first slot that matters: what was before the deploy, or where the open breach began.
+        from: Timestamp,
+        /// The deploy's own instant, for `since_deploy`.
+        deploy_at: Timestamp,
+        /// What the queries' templates may name.
+        values: Values,
+    },
+    /// The trigger's expression over its baseline window.
+    Baseline {
+        /// The deploy under watch.
+        deploy: DeployId,
+        /// The trigger.
+        trigger: TriggerName,
+        /// The first slot.
+        from: Timestamp,
+        /// The last slot.
+        to: Timestamp,
+        /// What the queries' templates may name.
+        values: Values,
+    },
+    /// What `version_query` showed just before an instant.
+    VersionBefore {
+        /// The deploy under watch.
+        deploy: DeployId,
+        /// Just before then.
+        before: Timestamp,
+        /// The version that was deployed then, which is not the answer.
+        not: crate::name::Version,
+        /// What the query's template may name.
+        values: Values,
+    },
+    /// What `version_query` shows now.
+    Serving {
+        /// What the query's template may name.
+        values: Values,
+    },
+    /// Whether the smoke URL answers.
+    Smoke {
+        /// The URL, of the config's.
+        url: String,
+    },
+}
+
+/// What is to be looked at for one service at this time.
+#[must_use]
+pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want> {
+    let (Some(plan), Some(own)) = (config.services.get(service), state.services.get(service)) else {
+        return Vec::new();
+    };
+    let mut wants = Vec::new();
+    if let Some(watch) = &own.watch {
+        wants.extend(plan.triggers.iter().filter_map(|trigger| for_trigger(plan, own, watch, trigger)));
+        if watch.target_awaited {
+            wants.push(Want::VersionBefore {
+                deploy: watch.deploy.clone(),
+                before: watch.healthy_before,
+                not: watch.version.clone(),
+                values: watch_values(plan, own, watch),
+            });
+        }
+    }
+    wants.extend(for_proof(plan, own));
+    wants
+}
+
+fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
+    let commit = own.ledger.entry(&watch.deploy).and_then(|entry| entry.deploy.commit.as_ref());
+    Values::default()
+        .with(Variable::Service, plan.name.as_str())
+        .with(Variable::DeployVersion, watch.version.as_str())
+        .with(Variable::DeployAt, watch.at.to_string())
+        .with_some(Variable::DeployCommit, commit.map(|commit| commit.as_str()))
+}
+
+fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Option<Want> {
+    let Observed::Metric(metric) = &trigger.observed else { return None };
+    let known = watch.triggers.get(&trigger.name)?;
+    let values = watch_values(plan, own, watch);
+    if let (Some(window), None) = (metric.baseline_window(), known.baseline) {
+        let to = watch.healthy_before.floor(metric.step);
+        let from = (watch.healthy_before - window).floor(metric.step) + metric.step;
+        let (deploy, trigger) = (watch.deploy.clone(), trigger.name.clone());
+        return Some(Want::Baseline { deploy, trigger, from, to: to.max(from), values });
+    }
+    let before = watch.at.floor(metric.step);
+    let from = match known.turn {
+        Turn::Breaching { since } => since.max(before),
+        Turn::Unseen | Turn::Clear | Turn::LowTraffic | Turn::Blind => before,
+    };
+    let (deploy, trigger) = (watch.deploy.clone(), trigger.name.clone());
+    Some(Want::Trigger { deploy, trigger, from, deploy_at: watch.at, values })
+}
+
+/// Whether a metric's queries name `since_deploy`, and so have to be asked slot by slot.
+#[must_use]
+pub fn names_since_deploy(metric: &Metric) -> bool {
+    let named = |template: &crate::template::Template| template.names(Variable::SinceDeploy);
+    let query = match &metric.query {
+        Query::Ratio { bad, total } => named(bad) || named(total),
+        Query::Expression(expr) => named(expr),
+        Query::Filter { expr, presence } => named(expr) || named(presence),
+    };
+    query || metric.at_least.as_ref().is_some_and(|at_least| named(&at_least.expr))
+}
+
+fn for_proof(plan: &Service, own: &ServiceState) -> Vec<Want> {
+    let values = Values::default().with(Variable::Service, plan.name.as_str());
+    let proving = |firing: &&Firing| awaited_since(plan, firing).is_some();
+    let doubted = own.open_firings().any(|firing| firing.running().is_some_and(|attempt| attempt.in_doubt));
+    let needed: Vec<_> = own.open_firings().filter(proving).map(|firing| needs(plan, firing)).collect();
+    let mut wants = Vec::new();
+    let serving = doubted || learns_revision(plan, own) || needed.iter().any(|needs| needs.serving);
+    if serving && plan.version_query.is_some() {
+        wants.push(Want::Serving { values });
+    }
+    if let Some(url) = plan.smoke.as_ref().filter(|_| needed.iter().any(|needs| needs.smoke)) {
+        wants.push(Want::Smoke { url: url.clone() });
+    }
+    wants
+}
+
+/// Whether a path names the platform's revision, and that of the version under watch is not known yet.
+fn learns_revision(plan: &Service, own: &ServiceState) -> bool {
+    let names = |path: &crate::config::PathRule| path.run.iter().any(|part| part.value.names(Variable::TargetRevision));
+    let unknown = own.watch.as_ref().is_some_and(|watch| own.ledger.revision(&watch.version).is_none());
+    unknown && plan.paths.iter().any(names)
+}

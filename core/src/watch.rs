@@ -1,0 +1,194 @@
+//! One watch: what looks turn its triggers to, what they fire, and how it ends.
+
+use crate::config::{Action, Metric, Observed, Service, Trigger};
+use crate::deploy::WatchEnd;
+use crate::draft::Draft;
+use crate::firing::{Firing, FiringEnd, Origin, Stage};
+use crate::name::{DeployId, TriggerName};
+use crate::page::{self, PageReason};
+use crate::proof;
+use crate::reading::{Answer, Answers, Look};
+use crate::record::WatchRecord;
+use crate::rollback::{self, Observation};
+use crate::state::{ServiceState, TriggerWatch, Turn, Watch};
+use crate::time::Timestamp;
+use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, Verdict};
+
+/// The rule of a trigger for the judgement of one watch.
+pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: std::time::Duration) -> Rule {
+    Rule { hold: trigger.hold, step: metric.step, window: metric.window, interval, deploy_at: watch.at }
+}
+
+/// The expression before the deploy was read: it is kept, and never asked again.
+pub(crate) fn baseline_read(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, answers: &Answers) {
+    let Some((watch, known, _, metric)) = watched(draft, deploy, name) else { return };
+    let all = [Some(&answers.value), answers.total.as_ref(), answers.at_least.as_ref(), answers.presence.as_ref()];
+    let usable = all.into_iter().flatten().all(|answer| matches!(answer, Answer::Series(_)));
+    if watch.triggers.contains_key(name) && known.baseline.is_none() && usable {
+        let baseline = trigger::baseline(&metric, answers);
+        draft.watch_record(WatchRecord::BaselineKept { trigger: name.clone(), baseline });
+    }
+}
+
+fn watched(draft: &Draft<'_>, deploy: &DeployId, name: &TriggerName) -> Option<(Watch, TriggerWatch, Trigger, Metric)> {
+    let watch = draft.own().watch.clone().filter(|watch| &watch.deploy == deploy)?;
+    let known = watch.triggers.get(name)?.clone();
+    let trigger = draft.service.trigger(name)?.clone();
+    let Observed::Metric(metric) = &trigger.observed else { return None };
+    let metric = metric.as_ref().clone();
+    Some((watch, known, trigger, metric))
+}
+
+/// The queries of a trigger came back.
+pub(crate) fn looked(
+    draft: &mut Draft<'_>,
+    deploy: &DeployId,
+    name: &TriggerName,
+    answers: &Answers,
+    answered_until: Option<Timestamp>,
+) {
+    let Some((watch, known, trigger, metric)) = watched(draft, deploy, name) else { return };
+    let limit = trigger::limit(&metric, known.baseline.as_ref());
+    let points = trigger::looks(&metric, limit, answers);
+    let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
+    let verdict = trigger::judge(&rule, known.arming, &points, answered_until);
+    draft.verdict = Some(verdict);
+    turn(draft, name, &known, &verdict);
+    if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= watch.until) {
+        let observation = Observation {
+            trigger: name.clone(),
+            origin: Origin::Metric,
+            breach_at: fired.breach_at,
+            observed_at: fired.observed_at,
+            value: Some(fired.value),
+            limit,
+            note: None,
+        };
+        rollback::fire(draft, &trigger, observation);
+    }
+    if trigger.action != Action::Shadow {
+        tell_humans(draft, &trigger, &verdict);
+    }
+    settle(draft, name, &metric, &verdict);
+    if let Some(latest) = verdict.latest {
+        match latest.look {
+            Look::Clear(_) => proof::trigger_seen(draft, name, latest.at, true),
+            Look::Breach(_) => proof::trigger_seen(draft, name, latest.at, false),
+            Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {}
+        }
+    }
+}
+
+/// Journals what a trigger turned to, where it did.
+fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, verdict: &Verdict) {
+    let turn = match verdict.latest.map(|latest| latest.look) {
+        _ if verdict.blind => Turn::Blind,
+        Some(Look::Breach(_)) => verdict.breaching_since.map_or(known.turn, |since| Turn::Breaching { since }),
+        Some(Look::Clear(_)) => Turn::Clear,
+        Some(Look::LowTraffic) => Turn::LowTraffic,
+        Some(Look::NoData | Look::Error | Look::Partial) | None => known.turn,
+    };
+    let seen_clear = verdict.clear_at.is_some();
+    if turn != known.turn || verdict.arming != known.arming || (seen_clear && !known.seen_clear) {
+        let value = verdict.latest.and_then(|latest| latest.look.value());
+        let trigger = name.clone();
+        draft.watch_record(WatchRecord::Turned { trigger, turn, arming: verdict.arming, seen_clear, value });
+    }
+}
+
+fn tell_humans(draft: &mut Draft<'_>, trigger: &Trigger, verdict: &Verdict) {
+    let Some(watch) = draft.own().watch.clone() else { return };
+    if verdict.blind && !watch.blind_paged {
+        let summary = format!(
+            "{}: the watch of {} is blind: {} has had no answer for {BLIND_INTERVALS} intervals; nothing is rolled back for that",
+            draft.name(),
+            watch.version,
+            trigger.name
+        );
+        page::about_watch(draft, PageReason::Blind, &watch, &trigger.name, summary);
+    } else if !verdict.blind && watch.blind_paged && watch.triggers.values().all(|known| known.turn != Turn::Blind) {
+        page::resolve_watch_pages_for(draft, PageReason::Blind);
+    }
+    let Some(known) = watch.triggers.get(&trigger.name) else { return };
+    if verdict.did_not_help && !known.did_not_help {
+        let summary = format!(
+            "{}: {} was breaching before {} was deployed and still is: the deploy did not help",
+            draft.name(),
+            trigger.name,
+            watch.version
+        );
+        page::about_watch(draft, PageReason::DidNotHelp, &watch, &trigger.name, summary);
+    }
+}
+
+/// The last slot of the watch was answered: this trigger keeps the watch open no longer, unless it is breaching.
+fn settle(draft: &mut Draft<'_>, name: &TriggerName, metric: &Metric, verdict: &Verdict) {
+    let Some(watch) = &draft.own().watch else { return };
+    let last_slot = watch.until.floor(metric.step);
+    let answered = verdict.answered_until.is_some_and(|until| until >= last_slot)
+        || verdict.latest.is_some_and(|latest| latest.at >= last_slot && !latest.look.is_blind());
+    let settled = watch.triggers.get(name).is_some_and(|known| known.settled);
+    if answered && !settled {
+        draft.watch_record(WatchRecord::Settled { trigger: name.clone() });
+    }
+}
+
+/// When the watch ends by time alone: not while a firing of its deploy or a breach keeps it open; upon its end where
+/// all last looks have come, and else when they are overdue.
+pub(crate) fn ends_at(interval: std::time::Duration, service: &Service, own: &ServiceState) -> Option<Timestamp> {
+    let watch = own.watch.as_ref()?;
+    if own.open_firings().any(|firing| is_about(firing, watch)) {
+        return None;
+    }
+    let live = live_triggers(service, watch);
+    if live.iter().any(|known| known.arming == Arming::Armed && matches!(known.turn, Turn::Breaching { .. })) {
+        return None;
+    }
+    Some(if live.iter().all(|known| known.settled) { watch.until } else { watch.until + interval * BLIND_INTERVALS })
+}
+
+fn is_about(firing: &Firing, watch: &Watch) -> bool {
+    firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy)
+}
+
+/// Ends the watch where its time is over and nothing keeps it open.
+pub(crate) fn end_if_due(draft: &mut Draft<'_>) {
+    let due = ends_at(draft.config.evaluation_interval, draft.service, draft.own());
+    let Some(watch) = draft.own().watch.as_ref().filter(|_| due.is_some_and(|at| at <= draft.now)) else { return };
+    let firings = draft.own().firings.iter().filter(|firing| is_about(firing, watch));
+    let end = how_it_ended(firings, &live_triggers(draft.service, watch));
+    page::resolve_watch_pages(draft);
+    draft.watch_record(WatchRecord::Ended { end });
+}
+
+/// The metric triggers that count for the end: those of the config that are no shadows.
+fn live_triggers<'a>(service: &Service, watch: &'a Watch) -> Vec<&'a TriggerWatch> {
+    let counts = |trigger: &&Trigger| trigger.action != Action::Shadow;
+    service.triggers.iter().filter(counts).filter_map(|trigger| watch.triggers.get(&trigger.name)).collect()
+}
+
+fn how_it_ended<'a>(firings: impl Iterator<Item = &'a Firing>, live: &[&TriggerWatch]) -> WatchEnd {
+    let mut dismissed = false;
+    for firing in firings {
+        match &firing.stage {
+            Stage::Ended { result: FiringEnd::Dismissed, .. } => dismissed = true,
+            Stage::Ended { .. }
+            | Stage::Veto { .. }
+            | Stage::Paged { .. }
+            | Stage::Rolling
+            | Stage::Verifying { .. } => {
+                return WatchEnd::Paged;
+            }
+        }
+    }
+    if dismissed {
+        return WatchEnd::Dismissed;
+    }
+    if live.iter().any(|known| !known.settled || known.turn == Turn::Blind) {
+        return WatchEnd::Blind;
+    }
+    if live.iter().any(|known| !known.seen_clear || known.arming == Arming::Disarmed) {
+        return WatchEnd::Unproven;
+    }
+    WatchEnd::Passed
+}

@@ -2,7 +2,10 @@
 //!
 //! Holds nothing of how an edge reaches its remote: addresses, credentials and timeouts of calls are the shell's.
 
+pub mod decode;
 pub mod node;
+
+pub use decode::PathParts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

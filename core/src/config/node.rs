@@ -133,6 +133,54 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// Names the mapping in messages from here on, where a better name is known by now ("trigger `error-rate`").
+    pub fn call(&mut self, what: impl Into<String>) {
+        self.what = what.into();
+    }
+
+    /// What the mapping is called in messages.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Whether this key is there, whatever its value. Does not count as asking for it.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| text_of(name) == Some(key))
+    }
+
+    /// Where the key itself stands, or the mapping where there is no such key.
+    #[must_use]
+    pub fn key_place(&self, key: &str) -> Place {
+        self.entries.iter().find(|(name, _)| text_of(name) == Some(key)).map_or(self.place, |(name, _)| name.place)
+    }
+
+    /// Where the key's value stands, or the mapping where there is no such key.
+    #[must_use]
+    pub fn value_place(&self, key: &str) -> Place {
+        self.entries.iter().find(|(name, _)| text_of(name) == Some(key)).map_or(self.place, |(_, value)| value.place)
+    }
+
+    /// The one key of a closed set that is there, with its value; notes a mistake where there is none, or a second one.
+    pub fn exactly_one(
+        &mut self,
+        keys: &'static [&'static str],
+        problems: &mut Problems,
+    ) -> Option<(&'static str, &'a Node)> {
+        let mut found = keys.iter().filter_map(|key| Some((*key, self.optional(key)?))).collect::<Vec<_>>();
+        found.sort_by_key(|(key, _)| self.key_place(key));
+        let Some(first) = found.first().copied() else {
+            problems.error(self.place, format!("{} has none of `{}`: expected one", self.what, keys.join("`, `")));
+            return None;
+        };
+        for (key, _) in found.iter().skip(1) {
+            let message = format!("{} has `{}` already: expected one of them, not `{key}` too", self.what, first.0);
+            problems.error(self.key_place(key), message);
+        }
+        Some(first)
+    }
+
     /// The value of a key that may be missing. `null` counts as missing.
     pub fn optional(&mut self, key: &'static str) -> Option<&'a Node> {
         self.asked.push(key);
@@ -214,6 +262,50 @@ pub fn boolean(node: &Node, problems: &mut Problems) -> Option<bool> {
             None
         }
     }
+}
+
+/// One of a closed set of words at this node.
+pub fn choice<T: Copy>(node: &Node, words: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+    let written = text(node, problems)?;
+    let found = words.iter().find(|(word, _)| *word == written).map(|(_, meaning)| *meaning);
+    if found.is_none() {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        problems.error(node.place, format!("expected {}, not {written:?}", words.join(" or ")));
+    }
+    found
+}
+
+/// The `http://` or `https://` address at this node. A name or password in it is a mistake: secrets come from files.
+pub fn web_address<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
+    let written = text(node, problems)?;
+    let rest = written.strip_prefix("http://").or_else(|| written.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    if host.contains('@') {
+        problems.error(node.place, "a name or password does not belong in an address: it comes from a file");
+        return None;
+    }
+    if host.is_empty() || written.contains(char::is_whitespace) {
+        problems.error(node.place, "expected an address such as http://127.0.0.1:8080/healthz");
+        return None;
+    }
+    Some(written)
+}
+
+/// The duration at this node, which must lie between two others.
+pub fn duration_within(
+    node: &Node,
+    least: std::time::Duration,
+    most: std::time::Duration,
+    problems: &mut Problems,
+) -> Option<std::time::Duration> {
+    use crate::time::show_duration;
+    let found = duration(node, problems)?;
+    if (least..=most).contains(&found) {
+        return Some(found);
+    }
+    let (least, most) = (show_duration(least), show_duration(most));
+    problems.error(node.place, format!("expected {least} to {most}, not {}", show_duration(found)));
+    None
 }
 
 /// The duration at this node.

@@ -1,0 +1,294 @@
+//! One service: its triggers with the shared ones, its paths, its side effects, and its rehearsal.
+//!
+//! Never reads an adapter's own keys.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::query::{self, Use};
+use super::trigger::{self, Origin, Placed};
+use super::{DAY, MINUTE, Reading, Rehearsal, SECOND, SHORTEST, check, name, once, unknown};
+use crate::config::node::{self, Fields, Node, Place, Problems, Value};
+use crate::config::{AutomaticLimit, PathRule, Service, SideEffect};
+use crate::name::{PagerName, PathName, ServiceName};
+
+/// A service, and where the parts of it stand that are checked against each other.
+pub(super) struct Written {
+    pub(super) service: Service,
+    pub(super) place: Place,
+    pub(super) triggers: Vec<Placed>,
+    /// Where each path's name stands, in the paths' order.
+    pub(super) paths: Vec<Place>,
+    /// What is there and could not be read, so that no check takes it for missing.
+    pub(super) unread: Unread,
+}
+
+/// Which parts of a service are there, but not whole.
+#[derive(Clone, Copy)]
+pub(super) struct Unread {
+    pub(super) page: bool,
+    pub(super) paths: bool,
+    pub(super) triggers: bool,
+    pub(super) version_query: bool,
+}
+
+/// A path's time where it says none: what a pipeline needs for one deploy.
+const DEFAULT_PATH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_WATCH: Duration = Duration::from_secs(30 * 60);
+
+/// The services of the config's list by name.
+pub(super) fn decode_list(
+    node: &Node,
+    shared: &[Placed],
+    reading: &mut Reading<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<ServiceName, Service> {
+    let mut seen = BTreeMap::new();
+    let mut services = BTreeMap::new();
+    let nodes = node::list(node, "services", problems);
+    if matches!(&node.value, Value::List(nodes) if nodes.is_empty()) {
+        problems.error(node.place, "there is no service to watch: expected at least one");
+    }
+    for node in nodes {
+        let Some(mut fields) = Fields::of(node, "a service", problems) else { continue };
+        let found = name(&mut fields, ServiceName::new, problems);
+        if let Some((name, place)) = &found {
+            fields.call(format!("service {name}"));
+            once(&mut seen, name, *place, "service", problems);
+        }
+        // What else is wrong with a service whose name is wrong shows all the same.
+        let Some((name, place)) = found.or_else(|| Some((ServiceName::new("unnamed").ok()?, fields.place))) else {
+            continue;
+        };
+        let written = decode(&mut fields, name, place, shared, reading, problems);
+        fields.finish(problems);
+        check::service(&written, problems);
+        services.insert(written.service.name.clone(), written.service);
+    }
+    services
+}
+
+fn decode(
+    fields: &mut Fields<'_>,
+    name: ServiceName,
+    place: Place,
+    shared: &[Placed],
+    reading: &mut Reading<'_>,
+    problems: &mut Problems,
+) -> Written {
+    let watch = fields.optional("watch");
+    let watch = watch.map_or(DEFAULT_WATCH, |node| {
+        // Whatever was meant: the longest, so that no trigger is blamed for it.
+        node::duration_within(node, SHORTEST, 7 * DAY, problems).unwrap_or(7 * DAY)
+    });
+    let errors = problems.0.len();
+    let page = fields.optional("page").map_or(Vec::new(), |node| pagers(node, reading, problems));
+    let unread_page = problems.0.len() > errors;
+    let asks_version = fields.optional("version_query");
+    let version_query = asks_version.and_then(|node| query::query(node, Use::Version, reading, problems));
+    let (triggers, unread_triggers) = triggers(fields, shared, reading, problems);
+    let (paths, unread_paths) = paths(fields, &name, reading, problems);
+    let smoke = fields.optional("smoke").and_then(|node| smoke(node, problems));
+    let automatic_limit = fields.optional("automatic_limit").and_then(|node| automatic_limit(node, problems));
+    let side_effects = fields.optional("side_effects").map(|node| side_effects(node, reading, problems));
+    let (places, paths): (Vec<Place>, Vec<PathRule>) = paths.into_iter().unzip();
+    let unread = Unread {
+        page: unread_page,
+        paths: unread_paths,
+        triggers: unread_triggers,
+        version_query: asks_version.is_some() && version_query.is_none(),
+    };
+    rehearsal(fields, &name, (&paths, unread), reading, problems);
+    let service = Service {
+        name,
+        watch,
+        page,
+        version_query: version_query.map(|queried| queried.template),
+        triggers: triggers.iter().map(|placed| placed.trigger.clone()).collect(),
+        paths,
+        smoke,
+        automatic_limit: automatic_limit.unwrap_or_default(),
+        side_effects,
+    };
+    Written { service, place, triggers, paths: places, unread }
+}
+
+fn pagers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<PagerName> {
+    let mut pagers = Vec::new();
+    for node in node::list(node, "pagers", problems) {
+        let Some(written) = node::text(node, problems) else { continue };
+        match reading.edges.pagers.get(written) {
+            None => {
+                let known = reading.edges.pagers.iter().map(PagerName::as_str);
+                unknown(node, "pager", written, known, problems);
+            }
+            Some(pager) if pagers.contains(pager) => {
+                problems.error(node.place, format!("pager {written} stands here a second time"));
+            }
+            Some(pager) => pagers.push(pager.clone()),
+        }
+    }
+    pagers
+}
+
+/// The service's own triggers, then the shared ones that it doesn't replace; and whether some could not be read.
+fn triggers(
+    fields: &mut Fields<'_>,
+    shared: &[Placed],
+    reading: &Reading<'_>,
+    problems: &mut Problems,
+) -> (Vec<Placed>, bool) {
+    let node = fields.optional("triggers");
+    let mut triggers = node.map_or(Vec::new(), |node| trigger::decode_list(node, Origin::Own, reading, problems));
+    let unread = node.is_some_and(|node| length(node) != Some(triggers.len()));
+    let replaced = |name| triggers.iter().any(|own: &Placed| &own.trigger.name == name);
+    let rest: Vec<Placed> = shared.iter().filter(|placed| !replaced(&placed.trigger.name)).cloned().collect();
+    triggers.extend(rest);
+    (triggers, unread)
+}
+
+/// How many items a list has, where it is one.
+fn length(node: &Node) -> Option<usize> {
+    match &node.value {
+        Value::List(items) => Some(items.len()),
+        Value::Null | Value::Scalar { .. } | Value::Map(_) => None,
+    }
+}
+
+fn paths(
+    fields: &mut Fields<'_>,
+    service: &ServiceName,
+    reading: &mut Reading<'_>,
+    problems: &mut Problems,
+) -> (Vec<(Place, PathRule)>, bool) {
+    let Some(node) = fields.optional("paths") else { return (Vec::new(), false) };
+    let mut seen = BTreeMap::new();
+    let mut paths = Vec::new();
+    for node in node::list(node, "paths", problems) {
+        let Some(mut fields) = Fields::of(node, "a path", problems) else { continue };
+        let found = name(&mut fields, PathName::new, problems);
+        if let Some((name, place)) = &found {
+            fields.call(format!("path {name}"));
+            once(&mut seen, name, *place, "path", problems);
+        }
+        let named = found.clone().or_else(|| Some((PathName::new("unnamed").ok()?, fields.place)));
+        let rule = named.and_then(|(name, _)| path(&mut fields, name, service, reading, problems));
+        fields.finish(problems);
+        paths.extend(found.zip(rule).map(|((_, place), rule)| (place, rule)));
+    }
+    let unread = length(node) != Some(paths.len());
+    (paths, unread)
+}
+
+fn path(
+    fields: &mut Fields<'_>,
+    name: PathName,
+    service: &ServiceName,
+    reading: &mut Reading<'_>,
+    problems: &mut Problems,
+) -> Option<PathRule> {
+    let timeout = fields.optional("timeout");
+    let timeout = timeout.and_then(|node| node::duration_within(node, SHORTEST, DAY, problems));
+    let repeatable = fields.optional("repeatable").and_then(|node| node::boolean(node, problems));
+    let leaves_behind = fields.optional("leaves_behind").and_then(|node| node::text(node, problems)).map(str::to_owned);
+    let (kind, node) = fields.exactly_one(reading.edges.path_kinds, problems)?;
+    let parts = (reading.edges.path)(service, &name, kind, node, problems)?;
+    for part in &parts.run {
+        let place = place_of(node, part.value.source()).unwrap_or(node.place);
+        query::check_variables(&part.value, place, Use::Path, problems);
+    }
+    Some(PathRule {
+        name,
+        timeout: timeout.unwrap_or(DEFAULT_PATH_TIMEOUT),
+        repeatable: repeatable.unwrap_or(false),
+        kind,
+        run: parts.run,
+        leaves_behind: leaves_behind.or(parts.leaves_behind),
+    })
+}
+
+/// Where a text stands below this node.
+pub(super) fn place_of(node: &Node, wanted: &str) -> Option<Place> {
+    match &node.value {
+        Value::Null => None,
+        Value::Scalar { text, .. } => (text == wanted).then_some(node.place),
+        Value::List(items) => items.iter().find_map(|item| place_of(item, wanted)),
+        Value::Map(entries) => entries.iter().find_map(|(_, value)| place_of(value, wanted)),
+    }
+}
+
+fn smoke(node: &Node, problems: &mut Problems) -> Option<String> {
+    let mut fields = Fields::of(node, "smoke", problems)?;
+    let url = fields.required("url", problems).and_then(|node| node::web_address(node, problems));
+    fields.finish(problems);
+    url.map(str::to_owned)
+}
+
+fn automatic_limit(node: &Node, problems: &mut Problems) -> Option<AutomaticLimit> {
+    let mut fields = Fields::of(node, "automatic_limit", problems)?;
+    let rollbacks = fields.required("rollbacks", problems).and_then(|node| {
+        let rollbacks = node::count(node, problems)?;
+        if rollbacks == 0 {
+            problems.error(node.place, "expected at least 1: `action: page` on each trigger turns rollbacks off");
+        }
+        Some(rollbacks)
+    });
+    let within = fields.required("within", problems);
+    let within = within.and_then(|node| node::duration_within(node, SECOND, 30 * DAY, problems));
+    fields.finish(problems);
+    Some(AutomaticLimit { rollbacks: rollbacks?, within: within? })
+}
+
+fn side_effects(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<SideEffect> {
+    if matches!(&node.value, Value::Scalar { text, .. } if text == "none") {
+        return Vec::new();
+    }
+    if length(node).is_none_or(|length| length == 0) {
+        problems.error(node.place, "expected a list of side effects, or the word none, said on purpose");
+        return Vec::new();
+    }
+    let mut seen = BTreeMap::new();
+    let mut effects = Vec::new();
+    for node in node::list(node, "side effects", problems) {
+        let Some(mut fields) = Fields::of(node, "a side effect", problems) else { continue };
+        let name = fields.required("name", problems);
+        let name = name.and_then(|node| Some((node::text(node, problems)?.to_owned(), node.place)));
+        if let Some((name, place)) = &name {
+            once(&mut seen, name, *place, "side effect", problems);
+        }
+        let count = fields.required("count", problems);
+        let count = count.and_then(|node| query::query(node, Use::Count, reading, problems));
+        let compensate = fields.required("compensate", problems);
+        let compensate = compensate.and_then(|node| query::template(node, Use::Compensate, problems));
+        fields.finish(problems);
+        if let (Some((name, _)), Some(count), Some(compensate)) = (name, count, compensate) {
+            effects.push(SideEffect { name, count: count.template, compensate });
+        }
+    }
+    effects
+}
+
+fn rehearsal(
+    fields: &mut Fields<'_>,
+    service: &ServiceName,
+    (paths, unread): (&[PathRule], Unread),
+    reading: &mut Reading<'_>,
+    problems: &mut Problems,
+) {
+    let Some(node) = fields.optional("rehearsal") else { return };
+    let Some(mut fields) = Fields::of(node, "rehearsal", problems) else { return };
+    let deploy_bad = fields.required("deploy_bad", problems).and_then(|node| {
+        let written = node::text(node, problems)?;
+        let found = paths.iter().find(|path| path.name.as_str() == written);
+        if found.is_none() && !unread.paths {
+            unknown(node, "path", written, paths.iter().map(|path| path.name.as_str()), problems);
+        }
+        Some(found?.name.clone())
+    });
+    let every = fields.required("every", problems);
+    let every = every.and_then(|node| node::duration_within(node, MINUTE, 366 * DAY, problems));
+    fields.finish(problems);
+    if let (Some(deploy_bad), Some(every)) = (deploy_bad, every) {
+        reading.rehearsals.insert(service.clone(), Rehearsal { deploy_bad, every });
+    }
+}

@@ -1,0 +1,193 @@
+//! The config file as checked settings, or all that is wrong with it, each with its place.
+//!
+//! Never reads a secret (only the names of their files), and never asks a remote anything.
+
+mod decode;
+mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rollbackd_core::config::Config;
+use rollbackd_core::config::decode::Rehearsal;
+use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
+use rollbackd_core::name::{PagerName, PathName, ServiceName};
+
+pub use self::render::render_problems;
+use crate::http_client::HttpSettings;
+use crate::pagers::Pager;
+use crate::paths::RollbackPath;
+use crate::yaml;
+
+/// Everything that the config says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What decisions depend on.
+    pub core: Config,
+    /// Where and how the metrics are asked for.
+    pub prometheus: PrometheusSettings,
+    /// Where the API is served; loopback alone where there is no token.
+    pub listen: SocketAddr,
+    /// The folder of the journal.
+    pub state_dir: PathBuf,
+    /// The folder of the receipts.
+    pub receipts_dir: PathBuf,
+    /// The label that names the service in a shared query.
+    pub service_label: String,
+    /// Who may use the API, and for what.
+    pub tokens: Vec<Token>,
+    /// The adapter of each path.
+    pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
+    /// The adapter of each pager.
+    pub pagers: BTreeMap<PagerName, Pager>,
+    /// The rehearsals by service.
+    pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
+    /// Where people reach the API, for the links in pages.
+    pub external_url: Option<String>,
+}
+
+/// Where and how the metrics are asked for.
+#[derive(Clone, Debug)]
+pub struct PrometheusSettings {
+    /// The API's base, with any path prefix and without `/api/v1`.
+    pub url: String,
+    /// Credentials, TLS, headers, timeout.
+    pub http: HttpSettings,
+    /// How long a sample stays valid, sent with each query; `None` leaves it to the server.
+    pub lookback_delta: Option<Duration>,
+    /// How far behind the present queries are asked, for servers whose newest samples come late.
+    pub query_offset: Duration,
+    /// How many queries may be under way at once.
+    pub concurrency: usize,
+}
+
+/// A bearer token, known by its hash alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Whose it is, for the log.
+    pub name: String,
+    /// The SHA-256 of the token.
+    pub sha256: [u8; 32],
+    /// What it is good for.
+    pub scopes: BTreeSet<Scope>,
+}
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Looking.
+    Read,
+    /// Reporting deploys and triggers.
+    Deploy,
+    /// Approving, dismissing, rolling back, freezing.
+    Operate,
+}
+
+/// A config that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// What its writer hardly meant, for the log.
+    pub warnings: Vec<Problem>,
+}
+
+/// A config that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("the config {} can't be read: expected a readable file", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file holds mistakes.
+    #[error("{0}")]
+    Mistakes(String),
+}
+
+/// What `check` says of a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckReport {
+    /// For people: each mistake with its line, then one line that sums up.
+    pub text: String,
+    /// Whether the config can be used.
+    pub ok: bool,
+}
+
+/// Reads a config file.
+///
+/// # Errors
+/// The file can't be read, or holds mistakes: then the error's text shows all of them.
+pub fn load(file: &Path) -> Result<Loaded, LoadError> {
+    let bytes = read(file).map_err(|source| LoadError::Unreadable { file: file.to_owned(), source })?;
+    let (settings, problems, text) = parse_bytes(bytes);
+    match settings {
+        Some(settings) => Ok(Loaded { settings, warnings: problems }),
+        None => Err(LoadError::Mistakes(render_problems(&file.display().to_string(), &text, &problems))),
+    }
+}
+
+/// Checks a config file offline.
+#[must_use]
+pub fn check(file: &Path) -> CheckReport {
+    let name = file.display().to_string();
+    let bytes = match read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => return CheckReport { text: format!("{name}: error: can't be read: {error}\n"), ok: false },
+    };
+    let (settings, problems, text) = parse_bytes(bytes);
+    let summary = match &settings {
+        Some(settings) => render::summary(settings, &problems),
+        None => render::count(&problems),
+    };
+    let text = format!("{}{name}: {summary}\n", render_problems(&name, &text, &problems));
+    CheckReport { text, ok: settings.is_some() }
+}
+
+/// Reads a config: what it says, unless a mistake forbids that, and all mistakes and warnings in the order of their
+/// places.
+#[must_use]
+pub fn parse(text: &str) -> (Option<Settings>, Vec<Problem>) {
+    let mut problems = Problems::default();
+    let settings = yaml::parse(text, &mut problems).and_then(|root| decode::decode(&root, &mut problems));
+    let usable = !problems.any_error();
+    let mut problems = problems.0;
+    // An alias repeats a mistake at the same place as often as the value itself.
+    problems.sort_by(|left, right| {
+        (left.place, left.severity, &left.message).cmp(&(right.place, right.severity, &right.message))
+    });
+    problems.dedup();
+    (settings.filter(|_| usable), problems)
+}
+
+/// The file's bytes; one more than the longest at most, so that a device or a log named by mistake does not fill memory.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let longest = u64::try_from(yaml::LONGEST_BYTES).unwrap_or(u64::MAX);
+    File::open(file)?.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse_bytes(bytes: Vec<u8>) -> (Option<Settings>, Vec<Problem>, String) {
+    match String::from_utf8(bytes) {
+        Ok(text) => {
+            let (settings, problems) = parse(&text);
+            (settings, problems, text)
+        }
+        Err(error) => {
+            let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let message = "not UTF-8 from here on: save the file as UTF-8".to_owned();
+            let problem = Problem { place: Place { line, column }, severity: Severity::Error, message };
+            (None, vec![problem], before)
+        }
+    }
+}

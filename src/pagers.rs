@@ -1,0 +1,215 @@
+//! Pagers: how a human is told. One classification of failures and one loop of retries for all of them.
+//!
+//! Never gives a page up, and never lets one pager wait for another: each is delivered to on its own.
+
+mod alertmanager;
+mod webhook;
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response, StatusCode, header};
+use rollbackd_core::config::node::{Node, Problems};
+use rollbackd_core::page::Page;
+use rollbackd_core::time::Timestamp;
+
+use crate::http_client::{self, HttpSettings};
+
+pub use alertmanager::Alertmanager;
+pub use webhook::Webhook;
+
+/// The kinds of pagers, as the config names them.
+pub const KINDS: &[&str] = &["webhook", "alertmanager"];
+
+/// How long one try may take, unless the config says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Before the second try.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// A pager that comes back is used within this time, and one that is down is asked no more often than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// After a refusal: trying again at once would give the same answer, but the config or the receiver may be mended.
+const WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(300);
+
+/// The longest that a `Retry-After` is obeyed: a page must not be put off by an hour.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// One pager as the config describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pager {
+    /// A POST of our own JSON.
+    Webhook(Webhook),
+    /// Prometheus' Alertmanager.
+    Alertmanager(Alertmanager),
+}
+
+/// Reads a pager of this kind; notes what is wrong with it.
+pub fn decode(kind: &str, node: &Node, problems: &mut Problems) -> Option<Pager> {
+    match kind {
+        "webhook" => Webhook::decode(node, problems).map(Pager::Webhook),
+        "alertmanager" => Alertmanager::decode(node, problems).map(Pager::Alertmanager),
+        _ => {
+            problems.error(node.place, format!("unknown pager {kind:?}: expected one of {}", KINDS.join(", ")));
+            None
+        }
+    }
+}
+
+impl Pager {
+    /// Makes the client; to be done when the config loads, so that no firing is the first to find a mistake.
+    ///
+    /// # Errors
+    /// A certificate file can't be used.
+    pub fn open(&self) -> Result<PagerClient, http_client::Error> {
+        Ok(PagerClient { pager: self.clone(), http: http_client::build(self.settings())? })
+    }
+
+    /// How often an open page must be sent again so that it stays open there; `None` where once is enough.
+    #[must_use]
+    pub const fn resend_every(&self) -> Option<Duration> {
+        match self {
+            Self::Webhook(_) => None,
+            Self::Alertmanager(_) => Some(alertmanager::RESEND_EVERY),
+        }
+    }
+
+    const fn settings(&self) -> &HttpSettings {
+        match self {
+            Self::Webhook(webhook) => webhook.settings(),
+            Self::Alertmanager(alertmanager) => alertmanager.settings(),
+        }
+    }
+}
+
+/// A pager that can be sent to.
+#[derive(Clone, Debug)]
+pub struct PagerClient {
+    pager: Pager,
+    http: reqwest::Client,
+}
+
+/// Why a page was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The same may work soon.
+    #[error("{why}")]
+    Retry {
+        /// What happened.
+        why: String,
+        /// How long the receiver asks to be left alone.
+        after: Option<Duration>,
+    },
+    /// It won't work before somebody mends the config or the receiver.
+    #[error("refused: {why}")]
+    Permanent {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl PagerClient {
+    /// Tries once to deliver a page, or the word that it is over where it has a `resolved_at`. `external_url` is
+    /// where humans reach this daemon.
+    ///
+    /// # Errors
+    /// The page was not taken.
+    pub async fn send(&self, page: &Page, now: Timestamp, external_url: Option<&str>) -> Result<(), Failure> {
+        match &self.pager {
+            Pager::Webhook(webhook) => webhook.send(&self.http, page, now, external_url).await,
+            Pager::Alertmanager(alertmanager) => alertmanager.send(&self.http, page, now, external_url).await,
+        }
+    }
+
+    /// See [`Pager::resend_every`].
+    #[must_use]
+    pub const fn resend_every(&self) -> Option<Duration> {
+        self.pager.resend_every()
+    }
+}
+
+/// Delivers a page: tries until it is taken, and only then returns. Dropping the future is the way to stop it.
+/// `now` is the clock, `random` gives numbers from 0 to 1, `on_failure` hears of each try that failed.
+pub async fn deliver(
+    client: &PagerClient,
+    page: &Page,
+    external_url: Option<&str>,
+    now: impl Fn() -> Timestamp,
+    mut random: impl FnMut() -> f64,
+    mut on_failure: impl FnMut(&Failure),
+) {
+    for failures in 1.. {
+        match client.send(page, now(), external_url).await {
+            Ok(()) => return,
+            Err(failure) => {
+                on_failure(&failure);
+                tokio::time::sleep(wait_after(&failure, failures, random())).await;
+            }
+        }
+    }
+}
+
+/// How long to wait after the `failures`-th failure in a row. `random`, from 0 to 1, spreads the waits from half to
+/// the whole, so that many pages to a pager that comes back don't arrive all at once.
+#[must_use]
+pub fn wait_after(failure: &Failure, failures: u32, random: f64) -> Duration {
+    let (longest, least) = match failure {
+        Failure::Retry { after, .. } => {
+            let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+            (doubled.min(LONGEST_WAIT), after.unwrap_or_default())
+        }
+        Failure::Permanent { .. } => (WAIT_AFTER_REFUSAL, Duration::ZERO),
+    };
+    let part = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
+    longest.mul_f64(0.5 + part / 2.0).max(least)
+}
+
+/// Sends a request, and says what its answer means for a page. `to` names the receiver in the reason.
+async fn post(settings: &HttpSettings, request: RequestBuilder, to: &str, now: Timestamp) -> Result<(), Failure> {
+    // A secret file that is not there may just be being rotated.
+    let request = http_client::authorize(settings, request).await.map_err(|error| not_sent(&error))?;
+    match request.send().await {
+        Ok(response) => judge(&response, to, now),
+        Err(error) => Err(Failure::Retry { why: format!("{to}: {}", http_client::explain(&error)), after: None }),
+    }
+}
+
+fn not_sent(error: &http_client::Error) -> Failure {
+    Failure::Retry { why: error.to_string(), after: None }
+}
+
+/// The one classification for all pagers.
+fn judge(response: &Response, to: &str, now: Timestamp) -> Result<(), Failure> {
+    let status = response.status();
+    let why = format!("{to}: HTTP {status}");
+    if status.is_success() {
+        return Ok(());
+    }
+    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if status.is_server_error() || passes.contains(&status) {
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        return Err(Failure::Retry { why, after: asked.and_then(|text| retry_after(text, now)) });
+    }
+    Err(Failure::Permanent { why })
+}
+
+/// The two forms of `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.
+fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let wait = match text.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+            Timestamp::from_milliseconds(date.timestamp().as_millisecond()).since(now)
+        }
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+/// What a human opens to answer a page: this daemon's route for an act upon its firing.
+fn firing_url(external_url: Option<&str>, page: &Page, act: &str) -> Option<String> {
+    let base = external_url?.trim_end_matches('/');
+    Some(format!("{base}/v1/firings/{}{act}", page.firing.as_ref()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The edges against the real programs that they talk to, and against stubs that misbehave.
+//!
+//! Loopback only; every program is on a port of its own and ends with its test.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
+
+mod http_client;
+mod pagers;
+mod prometheus;
+mod world;

@@ -1,0 +1,63 @@
+//! What the tests of all rollback paths share: a config written as JSON, and an order.
+
+use std::time::Duration;
+
+use rollbackd::paths::{self, RollbackPath};
+use rollbackd_core::config::PathParts;
+use rollbackd_core::config::node::{Node, Place, Problems, Value};
+use rollbackd_core::event::Order;
+use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
+use rollbackd_core::template::{Values, Variable};
+use rollbackd_core::time::Timestamp;
+
+/// Longer than any test takes; a test that hits it hangs.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The tree that a config file with the same content gives.
+pub(crate) fn node(json: &serde_json::Value) -> Node {
+    let scalar = |text: String, quoted| Value::Scalar { text, quoted };
+    let value = match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::String(text) => scalar(text.clone(), true),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(node).collect()),
+        serde_json::Value::Object(entries) => {
+            Value::Map(entries.iter().map(|(key, value)| (node(&serde_json::json!(key)), node(value))).collect())
+        }
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => scalar(json.to_string(), false),
+    };
+    Node { place: Place { line: 1, column: 1 }, value }
+}
+
+/// The path of this config, which must have no mistake.
+pub(crate) fn path(kind: &str, json: &serde_json::Value) -> (RollbackPath, PathParts) {
+    let mut problems = Problems::default();
+    let decoded = paths::decode(kind, &node(json), &mut problems);
+    assert!(!problems.any_error(), "{:?}", problems.0);
+    decoded.unwrap()
+}
+
+/// The mistakes in this config.
+pub(crate) fn mistakes(kind: &str, json: &serde_json::Value) -> String {
+    let mut problems = Problems::default();
+    let _decoded = paths::decode(kind, &node(json), &mut problems);
+    problems.0.iter().map(|problem| format!("{}\n", problem.message)).collect()
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    Timestamp::from_milliseconds(i64::try_from(since_epoch.as_millis()).unwrap())
+}
+
+/// An order as the core makes it out of the path's templates, with this much time.
+pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
+    let values = Values::default().with(Variable::TargetVersion, "v41").with(Variable::Service, "shop");
+    Order {
+        service: ServiceName::new("shop").unwrap(),
+        firing: FiringId::new("shop-f-1").unwrap(),
+        attempt: AttemptId::new("shop-f-1-a1").unwrap(),
+        path: PathName::new("first").unwrap(),
+        run: parts.run.iter().map(|part| part.value.render(&values).unwrap()).collect(),
+        started_at: now(),
+        ends_at: now() + timeout,
+    }
+}

@@ -8,3 +8,6 @@ pub mod prometheus;
 pub mod promql;
 pub mod yaml;
 pub mod http_client;
+
+pub mod journal;
+pub mod state_dir;

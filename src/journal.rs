@@ -165,6 +165,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes the chain's end where it is already: whether the journal can be written again after it could not.
+    ///
+    /// # Errors
+    /// `NotWritable` while it can't, and `Corrupt` where the file was changed from outside.
+    pub fn probe(&mut self) -> Result<(), Error> {
+        self.write("write again to", |_, tip| Ok(tip))
+    }
+
     /// How many records there are after the snapshot.
     #[must_use]
     pub const fn records_since_snapshot(&self) -> u64 {

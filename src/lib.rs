@@ -1,13 +1,30 @@
 //! The shell of `rollbackd`: thin edges around a pure core, and the one loop that drives it.
+//!
+//! The map: [`daemon`] wires everything; [`supervisor`] is the only loop (wait, decide, append and sync, apply,
+//! perform); [`looker`] asks what the core wants to know; [`perform`] turns an effect into a call of one adapter.
+//! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. People and
+//! pipelines come in by [`http`] and [`cli`].
+
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod door;
+pub mod edges;
+pub mod http;
+pub mod http_client;
+pub mod journal;
+pub mod logging;
+pub mod looker;
+pub mod metrics;
 pub mod pagers;
 pub mod paths;
+pub mod perform;
 pub mod prometheus;
 pub mod promql;
-pub mod yaml;
-pub mod http_client;
-
-pub mod journal;
+pub mod receipts;
+pub mod serving;
 pub mod state_dir;
+pub mod supervisor;
+pub mod telling;
+pub mod yaml;

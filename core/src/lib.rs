@@ -12,6 +12,7 @@
 
 mod answers;
 pub mod apply;
+pub mod chart;
 pub mod config;
 mod decide;
 pub mod deploy;
@@ -24,6 +25,7 @@ pub mod name;
 pub mod page;
 pub mod proof;
 pub mod reading;
+pub mod receipt;
 pub mod record;
 mod rollback;
 pub mod state;

@@ -19,6 +19,8 @@ pub enum Want {
         trigger: TriggerName,
         /// The first slot that matters: what was before the deploy, or where the open breach began.
         from: Timestamp,
+        /// Whether a breach is open, so that nothing after `from` may be left out.
+        breaching: bool,
         /// The deploy's own instant, for `since_deploy`.
         deploy_at: Timestamp,
         /// What the queries' templates may name.
@@ -102,12 +104,12 @@ fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trig
         return Some(Want::Baseline { deploy, trigger, from, to: to.max(from), values });
     }
     let before = watch.at.floor(metric.step);
-    let from = match known.turn {
-        Turn::Breaching { since } => since.max(before),
-        Turn::Unseen | Turn::Clear | Turn::LowTraffic | Turn::Blind => before,
+    let (from, breaching) = match known.turn {
+        Turn::Breaching { since } => (since.max(before), true),
+        Turn::Unseen | Turn::Clear | Turn::LowTraffic | Turn::Blind => (before, false),
     };
     let (deploy, trigger) = (watch.deploy.clone(), trigger.name.clone());
-    Some(Want::Trigger { deploy, trigger, from, deploy_at: watch.at, values })
+    Some(Want::Trigger { deploy, trigger, from, breaching, deploy_at: watch.at, values })
 }
 
 /// Whether a metric's queries name `since_deploy`, and so have to be asked slot by slot.

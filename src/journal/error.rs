@@ -36,6 +36,9 @@ pub enum Error {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A write was not begun, or it is not known how it ended. Ask again.
+    #[error("could not write to the journal: {0}")]
+    NotBegun(String),
     /// The file is not what was written: a human must look.
     #[error("{}", corrupt(file, problems))]
     Corrupt {
@@ -90,6 +93,22 @@ pub enum Error {
     /// The state folder can't be claimed: somebody else uses it.
     #[error(transparent)]
     StateDir(#[from] state_dir::Error),
+}
+
+impl Error {
+    /// Whether nothing was written and the same may work later; anything else keeps the daemon from going on.
+    #[must_use]
+    pub const fn is_not_writable(&self) -> bool {
+        match self {
+            Self::NotWritable { .. } | Self::NotBegun(_) | Self::TooLarge { .. } => true,
+            Self::Conflict { .. }
+            | Self::Corrupt { .. }
+            | Self::TooNew { .. }
+            | Self::InUse { .. }
+            | Self::RepairInterrupted { .. }
+            | Self::StateDir(_) => false,
+        }
+    }
 }
 
 /// One thing that is wrong with a journal.

@@ -1,0 +1,245 @@
+//! The daemon: claim the folder, replay the journal, start the loop and its edges, serve, stop cleanly on a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use rollbackd_core::config::{Config, Mode};
+use rollbackd_core::event::Effect;
+use rollbackd_core::firing::Stage;
+use rollbackd_core::resume;
+use rollbackd_core::state::State;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::{self, Settings};
+use crate::door::{Door, QUEUED_EVENTS, Shared};
+use crate::edges::{Edges, InForce};
+use crate::journal::Journal;
+use crate::looker::Looker;
+use crate::metrics::Metrics;
+use crate::perform::{Performer, ReceiptWriter};
+use crate::state_dir::StateDir;
+use crate::supervisor::{Ended, Supervisor, replay};
+use crate::{http, http_client};
+
+/// What `run` was asked for.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// The config file.
+    pub config: PathBuf,
+    /// Whether nothing outside may be touched.
+    pub dry_run: bool,
+}
+
+/// Runs the daemon until a signal ends it. Exit code 0 for a clean stop, 1 for anything that kept it from running.
+#[must_use]
+pub fn run(arguments: &Arguments) -> ExitCode {
+    http_client::install_crypto();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the runtime could not be started: {error}")),
+    };
+    let result = runtime.block_on(run_until_stopped(arguments));
+    // Attempts in flight are handed to the next start; nothing here waits for them.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    tracing::error!("{why}");
+    ExitCode::FAILURE
+}
+
+fn load(arguments: &Arguments) -> Result<Settings, String> {
+    let loaded = config::load(&arguments.config).map_err(|error| error.to_string())?;
+    for warning in &loaded.warnings {
+        tracing::warn!(file = %arguments.config.display(), "{warning}");
+    }
+    let mut settings = loaded.settings;
+    settings.core.mode = if arguments.dry_run { Mode::DryRun } else { Mode::Live };
+    Ok(settings)
+}
+
+async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
+    let settings = load(arguments)?;
+    let claimed = StateDir::claim(&settings.state_dir).map_err(|error| error.to_string())?;
+    let (journal, state) = open_journal(claimed.dir())?;
+    let listener = listen(settings.listen).await?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let shared = Arc::new(Shared::default());
+    let config = Arc::new(settings.core.clone());
+    let todo = resume(&config, &state);
+    let tokens = settings.tokens.clone();
+    let edges = InForce::new(Edges::open(settings)?);
+    shared.set_config(Arc::clone(&config));
+    *shared.state_mut() = state;
+    shared.set_journal_writable(true);
+    metrics.journal_opened();
+    metrics.config_loaded(clock::now());
+
+    let (events, inbox) = mpsc::channel(QUEUED_EVENTS);
+    let (changed, changes) = mpsc::unbounded_channel();
+    let (receipts, receipt_orders) = mpsc::unbounded_channel();
+    let door = Door::new(events, Arc::clone(&shared));
+    let performer = Performer::new(door.clone(), edges.clone(), Arc::clone(&metrics), receipts);
+    let stop = CancellationToken::new();
+    tokio::spawn(ReceiptWriter::new(door.clone(), edges.clone(), Arc::clone(&metrics)).run(receipt_orders));
+    tokio::spawn(Looker::new(door.clone(), edges.clone(), Arc::clone(&metrics)).run(changes, stop.clone()));
+    for effect in in_order(todo, &shared.state()) {
+        performer.perform(effect);
+    }
+    if config.mode == Mode::Live {
+        performer.go_on_paging();
+    }
+    let supervisor = Supervisor::new(Arc::clone(&shared), journal, performer, Arc::clone(&metrics), changed);
+    let supervisor = tokio::spawn(supervisor.run(inbox, stop.clone(), watchdog()));
+    shared.set_replayed();
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let serving = stop.clone();
+    let router = http::router(door, http::Access::new(tokens), Arc::clone(&metrics));
+    let server = tokio::spawn(async move { http::serve(listener, router, serving.cancelled_owned()).await });
+    let mode = if arguments.dry_run { "dry run" } else { "live" };
+    tracing::info!(%address, services = config.services.len(), mode, version = env!("CARGO_PKG_VERSION"), "rollbackd serves");
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    let ended = until_ended(arguments, &edges, &shared, &metrics, supervisor).await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop.cancel();
+    let _ = server.await;
+    drop(claimed);
+    ended
+}
+
+/// Handles signals until one ends the daemon, or the loop ends by itself.
+async fn until_ended(
+    arguments: &Arguments,
+    edges: &InForce,
+    shared: &Arc<Shared>,
+    metrics: &Metrics,
+    mut supervisor: tokio::task::JoinHandle<Ended>,
+) -> Result<(), String> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let signals = signal_hook_tokio::Signals::new([SIGHUP, SIGINT, SIGTERM]);
+    let mut signals = signals.map_err(|error| format!("signals can't be handled: {error}"))?;
+    loop {
+        tokio::select! {
+            ended = &mut supervisor => return match ended {
+                Ok(Ended::Stopped) => Ok(()),
+                Ok(Ended::Journal(error)) => Err(error.to_string()),
+                Err(error) => Err(format!("the supervisor failed: {error}")),
+            },
+            signal = signals.next() => match signal {
+                Some(SIGHUP) => reload(arguments, edges, shared, metrics),
+                Some(SIGINT | SIGTERM) | None => {
+                    tracing::info!("stopping; attempts in flight are handed to the next start");
+                    return Ok(());
+                }
+                Some(_) => {}
+            },
+        }
+    }
+}
+
+/// Puts the config file's new content in force; where it is bad, the old one stays.
+fn reload(arguments: &Arguments, edges: &InForce, shared: &Shared, metrics: &Metrics) {
+    notify(&[sd_notify::NotifyState::Reloading, monotonic()]);
+    match new_edges(arguments, edges, shared) {
+        Ok(new) => {
+            shared.set_config(Arc::new(new.settings.core.clone()));
+            edges.set(new);
+            metrics.config_loaded(clock::now());
+            tracing::info!("the config was reloaded");
+        }
+        Err(why) => {
+            metrics.config_refused();
+            tracing::error!("the config was not reloaded, the old one stays in force: {why}");
+        }
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn new_edges(arguments: &Arguments, edges: &InForce, shared: &Shared) -> Result<Edges, String> {
+    let settings = load(arguments)?;
+    let old = edges.get();
+    keeps_what_is_open(&settings.core, &shared.state())?;
+    if settings.listen != old.settings.listen || settings.state_dir != old.settings.state_dir {
+        return Err("`listen` and `state_dir` can't be changed by a reload: restart instead".to_owned());
+    }
+    if settings.tokens != old.settings.tokens {
+        return Err("`tokens` can't be changed by a reload: restart instead".to_owned());
+    }
+    Edges::open(settings)
+}
+
+/// A service whose rollback is under way can't be forgotten: its receipt is still to be written.
+fn keeps_what_is_open(config: &Config, state: &State) -> Result<(), String> {
+    for (name, own) in &state.services {
+        let unsettled = |stage: &Stage| !matches!(stage, Stage::Ended { published: true, .. });
+        if !config.services.contains_key(name) && own.firings.iter().any(|firing| unsettled(&firing.stage)) {
+            return Err(format!("service {name} has an open firing, so it can't be taken out of the config yet"));
+        }
+    }
+    Ok(())
+}
+
+fn open_journal(dir: &Path) -> Result<(Journal, State), String> {
+    let (journal, stored) = Journal::open(dir).map_err(|error| error.to_string())?;
+    let state = replay(&stored).map_err(|why| {
+        format!("the journal in {} can't be replayed: {why}; see `rollbackd journal verify`", dir.display())
+    })?;
+    tracing::info!(records = stored.records.len(), services = state.services.len(), "journal replayed");
+    Ok((journal, state))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}"))
+}
+
+/// Receipts in the order of their numbers, since each names the hash of the one before.
+fn in_order(mut effects: Vec<Effect>, state: &State) -> Vec<Effect> {
+    let number = |effect: &Effect| match effect {
+        Effect::PublishReceipt { service, firing } => {
+            let stage = state.services.get(service).and_then(|own| own.firing(firing)).map(|firing| &firing.stage);
+            match stage {
+                Some(Stage::Ended { receipt, .. }) => *receipt,
+                Some(Stage::Veto { .. } | Stage::Paged { .. } | Stage::Rolling | Stage::Verifying { .. }) | None => 0,
+            }
+        }
+        Effect::StartAttempt(_) | Effect::FollowAttempt { .. } | Effect::StopAttempt { .. } | Effect::Page { .. } => 0,
+    };
+    effects.sort_by_key(number);
+    effects
+}
+
+/// Feeds systemd's watchdog from the loop itself, at most as often as it asks for: a loop that hangs starves it.
+fn watchdog() -> impl Fn() + Send + 'static {
+    let every = sd_notify::watchdog_enabled().map(|timeout| timeout / 3);
+    let last = std::sync::Mutex::new(std::time::Instant::now());
+    move || {
+        let Some(every) = every else { return };
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.elapsed() >= every {
+            *last = std::time::Instant::now();
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn monotonic() -> sd_notify::NotifyState<'static> {
+    sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::Reloading)
+}
+
+/// Without systemd there is nobody to notify, and that is no error.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}

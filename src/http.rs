@@ -1,0 +1,96 @@
+//! The HTTP API: a sender of events and a reader of views.
+//!
+//! Never decides anything, and never answers an error in another form than problem details (RFC 9457).
+
+mod access;
+mod body;
+mod events;
+mod finish;
+mod problem;
+mod reply;
+mod serve;
+mod views;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use access::{Access, Scope, Token};
+pub use axum::Router;
+pub use serve::serve;
+
+use crate::door::Door;
+use crate::metrics::Metrics;
+
+/// A deploy event is a few hundred bytes; a webhook of a forge, the largest thing that comes in, some hundred KiB.
+pub const LARGEST_BODY_BYTES: usize = 1024 * 1024;
+
+/// What every route may use.
+#[derive(Clone, Debug)]
+struct Api {
+    door: Door,
+    access: Access,
+    metrics: Arc<Metrics>,
+}
+
+/// What a route asks of whoever calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Nothing: a probe must work without a token.
+    Nothing,
+    /// A token with this scope, where tokens are configured.
+    Scope(Scope),
+}
+
+/// Every route, with what it asks of whoever calls it: the one list of the API.
+fn routes() -> Vec<(&'static str, Asks, MethodRouter<Api>)> {
+    let (read, deploy, operate) = (Asks::Scope(Scope::Read), Asks::Scope(Scope::Deploy), Asks::Scope(Scope::Operate));
+    vec![
+        ("/healthz", Asks::Nothing, get(views::healthy)),
+        ("/readyz", Asks::Nothing, get(views::ready)),
+        // The names that Prometheus and its family use.
+        ("/-/healthy", Asks::Nothing, get(views::healthy)),
+        ("/-/ready", Asks::Nothing, get(views::ready)),
+        ("/metrics", read, get(views::metrics)),
+        ("/v1/services", read, get(views::services)),
+        ("/v1/services/{name}", read, get(views::service)),
+        ("/v1/firings", read, get(views::firings)),
+        ("/v1/firings/{id}", read, get(views::firing)),
+        ("/v1/deploys", deploy, post(events::deployed)),
+        ("/v1/reports", deploy, post(events::reported)),
+        ("/v1/firings/{id}/approve", operate, post(events::approved)),
+        ("/v1/firings/{id}/dismiss", operate, post(events::dismissed)),
+        ("/v1/firings/{id}/ack", operate, post(events::acknowledged)),
+        ("/v1/services/{name}/rollback", operate, post(events::rollback_asked)),
+        ("/v1/services/{name}/freeze", operate, post(events::frozen)),
+        ("/v1/services/{name}/thaw", operate, post(events::thawed)),
+    ]
+}
+
+/// The API in front of this door.
+pub fn router(door: Door, access: Access, metrics: Arc<Metrics>) -> Router {
+    let api = Api { door, access, metrics };
+    let mut router = Router::new();
+    for (pattern, asks, methods) in routes() {
+        let gate = access::Gate { access: api.access.clone(), asks };
+        router = router.route(pattern, methods.layer(from_fn_with_state(gate, access::admit)));
+    }
+    // What no route is has no scope either; whoever may do nothing at all is not even told that.
+    let gate = access::Gate { access: api.access.clone(), asks: Asks::Scope(Scope::Read) };
+    router
+        .fallback(finish::unknown_route.layer(from_fn_with_state(gate, access::admit)))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
+        .layer(CatchPanicLayer::new())
+        .layer(from_fn_with_state(Arc::clone(&api.metrics), finish::count))
+        .layer(from_fn(finish::as_problem))
+        .with_state(api)
+}
+
+/// The patterns of all routes, for "did you mean".
+fn patterns() -> Vec<&'static str> {
+    routes().into_iter().map(|(pattern, _, _)| pattern).collect()
+}

@@ -1,0 +1,279 @@
+//! Looks: what the core wants to be looked at, asked when it is due, brought back as events.
+//!
+//! Cadence lives here, meaning does not: an answer is never interpreted, only handed on.
+
+mod ask;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollbackd_core::config::{Metric, Observed, Trigger};
+use rollbackd_core::event::{Event, Happening};
+use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::time::Timestamp;
+use rollbackd_core::wants::{Want, wants};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::door::Door;
+use crate::edges::{Edges, InForce};
+use crate::metrics::Metrics;
+
+use ask::QuerySet;
+pub(crate) use ask::over;
+
+/// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
+const PROOF_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// What is looked at, without its instants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Trigger(TriggerName),
+    Baseline(TriggerName),
+    VersionBefore,
+    Serving,
+    Smoke,
+}
+
+/// When a subject is due, and whether an earlier look at it is still under way.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    due_at: Timestamp,
+    under_way: bool,
+}
+
+type Key = (ServiceName, Subject);
+
+/// One trigger's look at one service, as it goes into a group that shares a query.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub(crate) service: ServiceName,
+    pub(crate) trigger: TriggerName,
+    pub(crate) deploy: rollbackd_core::name::DeployId,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+    pub(crate) answered_until: Option<Timestamp>,
+    /// The service's label in a query that is shared; `None` where the query is the service's own.
+    pub(crate) split: bool,
+    /// Where the queries name `since_deploy`: the deploy's instant.
+    pub(crate) since_deploy: Option<Timestamp>,
+    pub(crate) values: rollbackd_core::template::Values,
+    pub(crate) baseline: bool,
+}
+
+/// Looks at what is due until it is told to stop.
+pub struct Looker {
+    door: Door,
+    edges: InForce,
+    metrics: Arc<Metrics>,
+    jobs: BTreeMap<Key, Job>,
+    concurrency: Arc<Semaphore>,
+}
+
+impl Looker {
+    /// A looker that brings what it sees to this door.
+    #[must_use]
+    pub fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
+        let concurrency = Arc::new(Semaphore::new(edges.get().settings.prometheus.concurrency.max(1)));
+        Self { door, edges, metrics, jobs: BTreeMap::new(), concurrency }
+    }
+
+    /// Runs until stopped. `changed` names the services whose wants may have changed.
+    pub async fn run(mut self, mut changed: mpsc::UnboundedReceiver<ServiceName>, stop: CancellationToken) {
+        let (done, mut finished) = mpsc::unbounded_channel::<Vec<Key>>();
+        let all: Vec<ServiceName> = self.door.shared.state().services.keys().cloned().collect();
+        all.iter().for_each(|service| self.refresh(service));
+        loop {
+            let now = clock::now();
+            let next = self.jobs.values().filter(|job| !job.under_way).map(|job| job.due_at).min();
+            let sleep = next.map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(service) = changed.recv() => self.refresh(&service),
+                Some(keys) = finished.recv() => self.finish(&keys),
+                () = tokio::time::sleep(sleep) => self.look(clock::now(), &done),
+            }
+        }
+    }
+
+    /// Adds what a service newly wants, due at once, and drops what it wants no longer.
+    fn refresh(&mut self, service: &ServiceName) {
+        let wanted: BTreeSet<Key> = self.wants(service).iter().map(|want| (service.clone(), subject(want))).collect();
+        self.jobs.retain(|key, job| &key.0 != service || job.under_way || wanted.contains(key));
+        let now = clock::now();
+        for key in wanted {
+            self.jobs.entry(key).or_insert(Job { due_at: now, under_way: false });
+        }
+    }
+
+    fn wants(&self, service: &ServiceName) -> Vec<Want> {
+        wants(&self.door.shared.config(), &self.door.shared.state(), service)
+    }
+
+    fn finish(&mut self, keys: &[Key]) {
+        for key in keys {
+            if let Some(job) = self.jobs.get_mut(key) {
+                job.under_way = false;
+            }
+        }
+        let services: BTreeSet<&ServiceName> = keys.iter().map(|key| &key.0).collect();
+        services.into_iter().for_each(|service| self.refresh(service));
+    }
+
+    /// Starts every look that is due: those that share a query share it, all others go by themselves.
+    fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Vec<Key>>) {
+        let edges = self.edges.get();
+        let due: BTreeSet<Key> =
+            self.jobs.iter().filter(|(_, job)| job.due_at <= now).map(|(key, _)| key.clone()).collect();
+        let services: BTreeSet<ServiceName> = due.iter().map(|(service, _)| service.clone()).collect();
+        let mut groups: BTreeMap<(QuerySet, Duration), Vec<Look>> = BTreeMap::new();
+        for service in services {
+            for want in self.wants(&service) {
+                let key = (service.clone(), subject(&want));
+                if due.contains(&key) {
+                    self.start(&edges, key, want, now, &mut groups, done);
+                }
+            }
+        }
+        for ((queries, step), looks) in groups {
+            let (door, edges, metrics) = (self.door.clone(), Arc::clone(&edges), Arc::clone(&self.metrics));
+            let (concurrency, done) = (Arc::clone(&self.concurrency), done.clone());
+            tokio::spawn(async move {
+                let keys = looks.iter().map(Look::key).collect();
+                let _permit = concurrency.acquire().await;
+                ask::group(&door, &edges, &metrics, &queries, step, looks).await;
+                let _ = done.send(keys);
+            });
+        }
+    }
+
+    fn start(
+        &mut self,
+        edges: &Arc<Edges>,
+        key: Key,
+        want: Want,
+        now: Timestamp,
+        groups: &mut BTreeMap<(QuerySet, Duration), Vec<Look>>,
+        done: &mpsc::UnboundedSender<Vec<Key>>,
+    ) {
+        let interval = edges.settings.core.evaluation_interval;
+        let metric = self.metric_of(&key);
+        let step = metric.as_ref().map_or(interval, |(_, metric)| metric.step);
+        let Some(job) = self.jobs.get_mut(&key) else { return };
+        if job.under_way {
+            // Its points are not lost: the look that follows asks for them too.
+            job.due_at = next_slot(now, step);
+            self.metrics.evaluations_missed(1);
+            return;
+        }
+        job.under_way = true;
+        let offset = edges.settings.prometheus.query_offset;
+        match (want, metric) {
+            (Want::Trigger { deploy, trigger, from, breaching, deploy_at, values }, Some((rule, metric))) => {
+                job.due_at = next_slot(now - offset, step) + offset;
+                let answered_until = self.answered_until(&key.0, &trigger);
+                let to = (now - offset).floor(step).max(from);
+                let from = match answered_until {
+                    Some(done) if !breaching => from.max(done - step),
+                    Some(_) | None => from,
+                };
+                let since_deploy = rollbackd_core::wants::names_since_deploy(&metric).then_some(deploy_at);
+                let split = ask::is_split(&rule, &metric);
+                let look = Look {
+                    service: key.0,
+                    trigger,
+                    deploy,
+                    from: from.min(to),
+                    to,
+                    answered_until,
+                    split,
+                    since_deploy,
+                    values,
+                    baseline: false,
+                };
+                group(groups, &metric, look);
+            }
+            (Want::Baseline { deploy, trigger, from, to, values }, Some((rule, metric))) => {
+                job.due_at = now + interval;
+                let split = ask::is_split(&rule, &metric);
+                let look = Look {
+                    service: key.0,
+                    trigger,
+                    deploy,
+                    from,
+                    to,
+                    answered_until: None,
+                    split,
+                    since_deploy: None,
+                    values,
+                    baseline: true,
+                };
+                group(groups, &metric, look);
+            }
+            (other, _) => {
+                job.due_at = now + interval.min(PROOF_INTERVAL);
+                let (door, edges, done) = (self.door.clone(), Arc::clone(edges), done.clone());
+                tokio::spawn(async move {
+                    if let Some(what) = ask::alone(&door, &edges, &key.0, other).await {
+                        let _ = door.tell(Event { service: key.0.clone(), what }).await;
+                    }
+                    let _ = done.send(vec![key]);
+                });
+            }
+        }
+    }
+
+    fn answered_until(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Timestamp> {
+        let board = self.door.shared.board();
+        board.get(&(service.clone(), trigger.clone())).and_then(|verdict| verdict.answered_until)
+    }
+
+    fn metric_of(&self, key: &Key) -> Option<(Trigger, Metric)> {
+        let (Subject::Trigger(name) | Subject::Baseline(name)) = &key.1 else { return None };
+        let config = self.door.shared.config();
+        let trigger = config.services.get(&key.0)?.trigger(name)?.clone();
+        let Observed::Metric(metric) = &trigger.observed else { return None };
+        let metric = metric.as_ref().clone();
+        Some((trigger, metric))
+    }
+}
+
+fn group(groups: &mut BTreeMap<(QuerySet, Duration), Vec<Look>>, metric: &Metric, look: Look) {
+    let queries = QuerySet::of(metric, &look.service, &look.values, look.since_deploy);
+    groups.entry((queries, metric.step)).or_default().push(look);
+}
+
+fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
+    now.floor(step) + step
+}
+
+fn subject(want: &Want) -> Subject {
+    match want {
+        Want::Trigger { trigger, .. } => Subject::Trigger(trigger.clone()),
+        Want::Baseline { trigger, .. } => Subject::Baseline(trigger.clone()),
+        Want::VersionBefore { .. } => Subject::VersionBefore,
+        Want::Serving { .. } => Subject::Serving,
+        Want::Smoke { .. } => Subject::Smoke,
+    }
+}
+
+impl Look {
+    fn key(&self) -> Key {
+        let name = self.trigger.clone();
+        (self.service.clone(), if self.baseline { Subject::Baseline(name) } else { Subject::Trigger(name) })
+    }
+
+    pub(crate) fn happening(&self, answers: rollbackd_core::reading::Answers) -> Happening {
+        let (deploy, trigger) = (self.deploy.clone(), self.trigger.clone());
+        if self.baseline {
+            Happening::BaselineRead { deploy, trigger, answers }
+        } else {
+            Happening::Looked { deploy, trigger, answers, answered_until: self.answered_until }
+        }
+    }
+}

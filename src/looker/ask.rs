@@ -1,0 +1,266 @@
+//! One look: the queries of a trigger rendered, asked once for all who share them, and told apart again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rollbackd_core::config::{Metric, Query, Trigger};
+use rollbackd_core::event::{Event, Happening};
+use rollbackd_core::name::ServiceName;
+use rollbackd_core::reading::{Answer, Answers, Series};
+use rollbackd_core::template::{Template, Unknown, Values, Variable};
+use rollbackd_core::time::{Timestamp, promql_duration};
+use rollbackd_core::wants::Want;
+
+use super::Look;
+use crate::clock;
+use crate::door::Door;
+use crate::edges::Edges;
+use crate::metrics::Metrics;
+use crate::serving;
+
+/// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
+const MOST_SLOTS_ONE_BY_ONE: usize = 120;
+
+/// The queries of a trigger with everything in its place; those who have the same ones share one answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QuerySet {
+    value: Rendered,
+    total: Option<Rendered>,
+    at_least: Option<Rendered>,
+    presence: Option<Rendered>,
+    /// Where the queries name `since_deploy`: the deploy's instant and the service, since such queries are not shared.
+    since_deploy: Option<(Timestamp, ServiceName)>,
+}
+
+/// A query's text; or, where it names `since_deploy`, the text up to that with a mark in its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rendered(Result<String, String>);
+
+/// Stands where `since_deploy` goes; no PromQL contains it.
+const MARK: &str = "\u{1}";
+
+impl QuerySet {
+    pub(super) fn of(metric: &Metric, service: &ServiceName, values: &Values, since_deploy: Option<Timestamp>) -> Self {
+        let values = values.clone().with(Variable::SinceDeploy, MARK);
+        let render =
+            |template: &Template| Rendered(template.render(&values).map_err(|unknown: Unknown| unknown.to_string()));
+        let at_least = metric.at_least.as_ref().map(|at_least| render(&at_least.expr));
+        let since_deploy = since_deploy.map(|at| (at, service.clone()));
+        match &metric.query {
+            Query::Ratio { bad, total } => {
+                Self { value: render(bad), total: Some(render(total)), at_least, presence: None, since_deploy }
+            }
+            Query::Expression(expr) => {
+                Self { value: render(expr), total: None, at_least, presence: None, since_deploy }
+            }
+            Query::Filter { expr, presence } => {
+                Self { value: render(expr), total: None, at_least, presence: Some(render(presence)), since_deploy }
+            }
+        }
+    }
+}
+
+/// What a trigger's queries show of one service over any stretch of time: for a receipt's chart.
+pub(crate) async fn over(
+    edges: &Edges,
+    metrics: &Metrics,
+    (service, trigger, metric): (&ServiceName, &Trigger, &Metric),
+    values: &Values,
+    deploy_at: Option<Timestamp>,
+    (from, to, step): (Timestamp, Timestamp, Duration),
+) -> Answers {
+    let since_deploy = deploy_at.filter(|_| rollbackd_core::wants::names_since_deploy(metric));
+    let queries = QuerySet::of(metric, service, values, since_deploy);
+    let asked = Asked { edges, metrics, step, from, to, since_deploy };
+    let label = is_split(trigger, metric).then_some(edges.settings.service_label.as_str());
+    let answers = asked.all(&queries).await;
+    answers.part(label, service, (from, to, step))
+}
+
+/// Whether one answer holds all services' series, told apart by `service_label`.
+pub(crate) fn is_split(trigger: &Trigger, metric: &Metric) -> bool {
+    let named = |template: &Template| template.names(Variable::Service);
+    let by_name = match &metric.query {
+        Query::Ratio { bad, total } => named(bad) || named(total),
+        Query::Expression(expr) => named(expr),
+        Query::Filter { expr, .. } => named(expr),
+    };
+    trigger.shared && !by_name
+}
+
+/// Asks once, and brings each service its own part.
+pub(crate) async fn group(
+    door: &Door,
+    edges: &Edges,
+    metrics: &Metrics,
+    queries: &QuerySet,
+    step: Duration,
+    looks: Vec<Look>,
+) {
+    let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
+    else {
+        return;
+    };
+    let asked =
+        Asked { edges, metrics, step, from, to, since_deploy: queries.since_deploy.as_ref().map(|(at, _)| *at) };
+    let answers = asked.all(queries).await;
+    for look in looks {
+        let label = look.split.then_some(edges.settings.service_label.as_str());
+        let part = answers.part(label, &look.service, (look.from, look.to, step));
+        let event = Event { service: look.service.clone(), what: look.happening(part) };
+        if door.tell(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What all queries of a set came back with, for all who share them.
+struct Shared {
+    value: Answer,
+    total: Option<Answer>,
+    at_least: Option<Answer>,
+    presence: Option<Answer>,
+}
+
+impl Shared {
+    fn part(
+        &self,
+        label: Option<&str>,
+        service: &ServiceName,
+        (from, to, step): (Timestamp, Timestamp, Duration),
+    ) -> Answers {
+        let part = |answer: &Answer| own_part(answer, label, service);
+        Answers {
+            from,
+            to,
+            step,
+            value: part(&self.value),
+            total: self.total.as_ref().map(part),
+            at_least: self.at_least.as_ref().map(part),
+            presence: self.presence.as_ref().map(part),
+        }
+    }
+}
+
+/// The series of one service, without the label that told them apart.
+fn own_part(answer: &Answer, label: Option<&str>, service: &ServiceName) -> Answer {
+    let (Answer::Series(all), Some(label)) = (answer, label) else { return answer.clone() };
+    let own = all.iter().filter(|series| series.labels.get(label).is_some_and(|name| name == service.as_str()));
+    let stripped = own.map(|series| {
+        let mut series = series.clone();
+        series.labels.remove(label);
+        series
+    });
+    Answer::Series(stripped.collect())
+}
+
+struct Asked<'a> {
+    edges: &'a Edges,
+    metrics: &'a Metrics,
+    step: Duration,
+    from: Timestamp,
+    to: Timestamp,
+    since_deploy: Option<Timestamp>,
+}
+
+impl Asked<'_> {
+    async fn all(&self, queries: &QuerySet) -> Shared {
+        let (value, total, at_least, presence) = tokio::join!(
+            self.answer(Some(&queries.value)),
+            self.answer(queries.total.as_ref()),
+            self.answer(queries.at_least.as_ref()),
+            self.answer(queries.presence.as_ref()),
+        );
+        let value = value.unwrap_or_else(|| Answer::Failed("nothing was asked".to_owned()));
+        Shared { value, total, at_least, presence }
+    }
+
+    async fn answer(&self, query: Option<&Rendered>) -> Option<Answer> {
+        let text = match &query?.0 {
+            Ok(text) => text,
+            Err(why) => return Some(Answer::Failed(why.clone())),
+        };
+        let began = std::time::Instant::now();
+        let _in_flight = self.metrics.query_started();
+        let answer = match self.since_deploy {
+            Some(deploy_at) if text.contains(MARK) => self.slot_by_slot(text, deploy_at).await,
+            Some(_) | None => self.edges.prometheus.range(text, self.from, self.to, self.step).await,
+        };
+        self.metrics.query_answered(&answer, began.elapsed());
+        Some(answer)
+    }
+
+    /// A window that begins with the deploy is another one at each slot, so each slot is a query of its own. Slots up
+    /// to the deploy have no window at all, and so no data.
+    async fn slot_by_slot(&self, text: &str, deploy_at: Timestamp) -> Answer {
+        let mut series: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut slot = self.from;
+        let mut asked = 0;
+        while slot <= self.to && asked < MOST_SLOTS_ONE_BY_ONE {
+            if slot > deploy_at {
+                asked += 1;
+                let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
+                match self.edges.prometheus.instant(&query, slot).await {
+                    Answer::Series(found) => {
+                        for each in found {
+                            series
+                                .entry(each.labels)
+                                .or_default()
+                                .extend(each.samples.last().map(|last| (slot, last.1)));
+                        }
+                    }
+                    spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
+                }
+            }
+            slot = slot + self.step;
+        }
+        Answer::Series(series.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+    }
+}
+
+/// What belongs to one service alone: its versions, its smoke URL.
+pub(crate) async fn alone(door: &Door, edges: &Edges, service: &ServiceName, want: Want) -> Option<Happening> {
+    match want {
+        Want::VersionBefore { deploy, before, not, values } => {
+            let just_before = before - Duration::from_millis(1);
+            let serving = serving_at(door, edges, service, &values, just_before, Some(&not)).await?;
+            Some(Happening::VersionBeforeRead { deploy, serving })
+        }
+        Want::Serving { values } => {
+            let at = clock::now();
+            let serving = serving_at(door, edges, service, &values, at, None).await?;
+            Some(Happening::ServingRead { serving, at })
+        }
+        Want::Smoke { url } => {
+            let at = clock::now();
+            let healthy = match edges.smoke.get(&url).send().await {
+                Ok(response) => response.status().is_success(),
+                Err(_) => false,
+            };
+            Some(Happening::SmokeAnswered { at, healthy })
+        }
+        Want::Trigger { .. } | Want::Baseline { .. } => None,
+    }
+}
+
+/// `None` where the query failed: it is asked again when it is due again.
+async fn serving_at(
+    door: &Door,
+    edges: &Edges,
+    service: &ServiceName,
+    values: &Values,
+    at: Timestamp,
+    not: Option<&rollbackd_core::name::Version>,
+) -> Option<Option<rollbackd_core::event::Serving>> {
+    let config = door.shared.config();
+    let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
+    let step = edges.settings.core.evaluation_interval;
+    let answer = edges.prometheus.range(&query, at - step * serving::STEPS, at, step).await;
+    match serving::newest(&answer, step, not) {
+        Ok(serving) => Some(serving),
+        Err(why) => {
+            tracing::warn!(%service, %why, "version_query was not answered");
+            None
+        }
+    }
+}

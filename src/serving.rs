@@ -1,0 +1,113 @@
+//! Which version serves, out of the series that `version_query` returned: the newest one's label `version`.
+//!
+//! Never guesses: where two versions are equally new, none is named.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rollbackd_core::event::Serving;
+use rollbackd_core::name::Version;
+use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::time::Timestamp;
+
+/// How many steps back is looked for where a series began.
+pub const STEPS: u32 = 20;
+
+/// The label that names the version.
+const VERSION_LABEL: &str = "version";
+
+/// The label that names the platform's revision.
+const REVISION_LABEL: &str = "revision";
+
+/// What served at the end of the range that was asked for; `None` inside where no version or more than one is newest.
+///
+/// # Errors
+/// The query failed or was answered in part.
+pub fn newest(answer: &Answer, step: Duration, not: Option<&Version>) -> Result<Option<Serving>, String> {
+    let series = match answer {
+        Answer::Series(series) => series,
+        Answer::Partial(why) | Answer::Failed(why) => return Err(why.clone()),
+    };
+    let mut versions: BTreeMap<Version, Seen> = BTreeMap::new();
+    for each in series {
+        let Some((version, seen)) = candidate(each, step) else { continue };
+        if not == Some(&version) {
+            continue;
+        }
+        let known = versions.entry(version).or_insert_with(|| seen.clone());
+        if (seen.0, seen.1) > (known.0, known.1) {
+            *known = seen;
+        }
+    }
+    let newest = versions.values().map(|(last, began, _)| (*last, *began)).max();
+    let mut newest_versions = versions.into_iter().filter(|(_, (last, began, _))| Some((*last, *began)) == newest);
+    let first = newest_versions.next();
+    if newest_versions.next().is_some() {
+        return Ok(None);
+    }
+    Ok(first.map(|(version, (_, _, revision))| Serving { version, revision }))
+}
+
+/// When a version was last seen, when its last unbroken run of samples began, and its revision.
+type Seen = (Timestamp, Timestamp, Option<String>);
+
+/// A series' version, and how new it is.
+fn candidate(series: &Series, step: Duration) -> Option<(Version, Seen)> {
+    let version = Version::new(series.labels.get(VERSION_LABEL)?.as_str()).ok()?;
+    let mut backwards = series.samples.iter().rev().map(|(at, _)| *at);
+    let last = backwards.next()?;
+    let mut began = last;
+    for at in backwards {
+        if began.since(at) > step + step / 2 {
+            break;
+        }
+        began = at;
+    }
+    let revision = series.labels.get(REVISION_LABEL).filter(|label| Version::new(label.as_str()).is_ok()).cloned();
+    Some((version, (last, began, revision)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(version: &str, seconds: &[i64]) -> Series {
+        let labels = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+        Series {
+            labels,
+            samples: seconds.iter().map(|second| (Timestamp::from_milliseconds(second * 1000), 1.0)).collect(),
+        }
+    }
+
+    fn newest_of(series: Vec<Series>, not: Option<&str>) -> Option<String> {
+        let not = not.map(|version| Version::new(version).unwrap());
+        let found = newest(&Answer::Series(series), Duration::from_secs(1), not.as_ref()).unwrap();
+        found.map(|serving| serving.version.to_string())
+    }
+
+    #[test]
+    fn the_series_that_is_still_there_serves() {
+        assert_eq!(newest_of(vec![series("v1", &[1, 2, 3]), series("v2", &[4, 5])], None), Some("v2".to_owned()));
+    }
+
+    #[test]
+    fn of_two_that_are_there_the_one_that_began_last_serves() {
+        assert_eq!(newest_of(vec![series("v1", &[1, 2, 3, 4]), series("v2", &[3, 4])], None), Some("v2".to_owned()));
+        assert_eq!(newest_of(vec![series("v1", &[1, 4, 5]), series("v2", &[2, 3, 4, 5])], None), Some("v1".to_owned()));
+    }
+
+    #[test]
+    fn two_that_are_equally_new_name_none() {
+        assert_eq!(newest_of(vec![series("v1", &[1, 2]), series("v2", &[1, 2])], None), None);
+    }
+
+    #[test]
+    fn the_deployed_version_is_not_what_was_before() {
+        assert_eq!(newest_of(vec![series("v1", &[1, 2, 3]), series("v2", &[3])], Some("v2")), Some("v1".to_owned()));
+    }
+
+    #[test]
+    fn a_label_that_is_no_version_names_nothing() {
+        assert_eq!(newest_of(vec![series("$(reboot)", &[1])], None), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! What the log says of a record: once, structured, by the supervisor, within the watch's span.
+
+use rollbackd_core::firing::Outcome;
+use rollbackd_core::name::ServiceName;
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use tracing::{debug, info, warn};
+
+/// Logs a record that has become durable.
+pub fn log(service: &ServiceName, record: &Record) {
+    match record {
+        Record::Ledger(record) => ledger(service, record),
+        Record::Watch(record) => watch(service, record),
+        Record::Fired(firing) => warn!(
+            %service, firing = %firing.id, trigger = %firing.trigger, observed_at = %firing.observed_at,
+            value = firing.value, limit = firing.limit, "a trigger fired"
+        ),
+        Record::Firing { id, what } => firing(service, id.as_str(), what),
+        Record::Page(record) => page(service, record),
+        Record::Frozen { until, why } => info!(%service, %until, why, "automatic rollback is frozen"),
+        Record::Thawed => info!(%service, "automatic rollback goes on"),
+    }
+}
+
+fn ledger(service: &ServiceName, record: &LedgerRecord) {
+    match record {
+        LedgerRecord::Deployed { deploy, end, running } => {
+            info!(%service, deploy = %deploy.id, version = %deploy.version, at = %deploy.at, ?end, running, "deploy reported");
+        }
+        LedgerRecord::Announced { version, .. } => {
+            info!(%service, %version, "the deploy that a rollback caused was announced; no watch opens");
+        }
+        LedgerRecord::RevisionSeen { version, revision } => debug!(%service, %version, revision, "revision seen"),
+    }
+}
+
+fn watch(service: &ServiceName, record: &WatchRecord) {
+    match record {
+        WatchRecord::Opened { watch } => {
+            let target = watch.target.as_ref().map(|target| target.version.as_str());
+            info!(%service, deploy = %watch.deploy, version = %watch.version, until = %watch.until, target, "watch opened");
+        }
+        WatchRecord::TargetFound { target } => {
+            let target = target.as_ref().map(|target| target.version.as_str());
+            info!(%service, target, "the version before the deploy was read");
+        }
+        WatchRecord::BaselineKept { trigger, baseline } => {
+            info!(%service, %trigger, value = baseline.value, looks = baseline.looks, expected = baseline.expected, "baseline kept");
+        }
+        WatchRecord::Turned { trigger, turn, arming, value, .. } => {
+            info!(%service, %trigger, ?turn, ?arming, value, "trigger turned");
+        }
+        WatchRecord::Settled { trigger } => debug!(%service, %trigger, "the last slot of the watch was answered"),
+        WatchRecord::Shadowed { trigger, observed_at, value } => {
+            warn!(%service, %trigger, %observed_at, value, "a shadow trigger would have fired");
+        }
+        WatchRecord::Ended { end } => info!(%service, ?end, "watch ended"),
+    }
+}
+
+fn firing(service: &ServiceName, id: &str, what: &FiringRecord) {
+    match what {
+        FiringRecord::AttemptIntended { attempt, automatic } => {
+            warn!(%service, firing = id, attempt = %attempt.id, path = %attempt.path, automatic, "rollback path starts");
+        }
+        FiringRecord::AttemptEnded { attempt, outcome } => match outcome {
+            Outcome::Succeeded { receipt, .. } => {
+                info!(%service, firing = id, %attempt, receipt = receipt.as_deref(), "rollback path done");
+            }
+            Outcome::Failed { why, .. } | Outcome::Cancelled { why } | Outcome::Unknown { why } => {
+                warn!(%service, firing = id, %attempt, why, "rollback path did not succeed");
+            }
+            Outcome::TimedOut => warn!(%service, firing = id, %attempt, "rollback path used up its timeout"),
+            Outcome::NeverStarted => warn!(%service, firing = id, %attempt, "rollback path had not been started"),
+        },
+        FiringRecord::Paged { why, .. } => warn!(%service, firing = id, why, "a human is asked"),
+        FiringRecord::PassedOver { path, why } => warn!(%service, firing = id, %path, why, "path passed over"),
+        FiringRecord::WouldRun { attempt } => {
+            warn!(%service, firing = id, path = %attempt.path, run = attempt.shown, "dry run: this would have run");
+        }
+        FiringRecord::BudgetSpent => warn!(%service, firing = id, "the budget is spent"),
+        FiringRecord::Ended { result, receipt, recovered_at } => {
+            let recovered_at = recovered_at.map(|at| at.to_string());
+            info!(%service, firing = id, ?result, receipt, recovered_at, "firing ended");
+        }
+        FiringRecord::Joined { trigger, .. } => info!(%service, firing = id, %trigger, "another trigger fired as well"),
+        FiringRecord::Proved { what, .. } | FiringRecord::Noted { what } => info!(%service, firing = id, what),
+        FiringRecord::Verifying { why, .. } => info!(%service, firing = id, why),
+        FiringRecord::AttemptInDoubt { attempt, why } => {
+            warn!(%service, firing = id, %attempt, why, "outcome unknown; the version that serves is awaited");
+        }
+        FiringRecord::Vetoable { until } => info!(%service, firing = id, %until, "a human may dismiss"),
+        FiringRecord::Approved => info!(%service, firing = id, "approved"),
+        FiringRecord::Dismissed { why } => info!(%service, firing = id, why, "dismissed"),
+        FiringRecord::Acknowledged => info!(%service, firing = id, "acknowledged"),
+        FiringRecord::AttemptStarted { attempt, handle } => debug!(%service, firing = id, %attempt, handle),
+        FiringRecord::Published { sha256 } => debug!(%service, firing = id, sha256, "receipt published"),
+    }
+}
+
+fn page(service: &ServiceName, record: &PageRecord) {
+    match record {
+        PageRecord::Opened { page } => {
+            warn!(%service, page = %page.id, reason = page.reason.word(), summary = page.summary, "page opened");
+        }
+        PageRecord::Delivered { page, pager, resolved } => info!(%service, %page, %pager, resolved, "page delivered"),
+        PageRecord::Resolved { page } => info!(%service, %page, "page is over"),
+    }
+}

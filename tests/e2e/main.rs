@@ -1,0 +1,20 @@
+//! The daemon from outside: the real binary against a real Prometheus and an example service that misbehaves.
+//!
+//! Never reaches beyond loopback, and never takes a fixed time for a sign that something has happened.
+
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod safety;
+#[cfg(test)]
+mod surroundings;
+#[cfg(test)]
+mod triggers;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,183 @@
+//! The reference trigger list, row by row: what is observed, and what happens then.
+//!
+//! Never uses a row that the design does not have.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::world::{Receipt, SERVICE, WINDOW, World, trigger_of, triggers};
+
+/// A receipt's instants in the order in which they have to come.
+const INSTANTS: [&str; 7] =
+    ["deployed_at", "breach_at", "observed_at", "decided_at", "path_started_at", "path_finished_at", "recovered_at"];
+
+/// What each receipt of a rollback to `v1` says, whatever observed it.
+fn assert_recovered(receipt: &Receipt, trigger: &str) {
+    assert_eq!(receipt.get("kind"), "incident");
+    assert_eq!(receipt.get("service"), SERVICE);
+    assert_eq!(receipt.get("trigger"), trigger);
+    assert_eq!((receipt.get("version"), receipt.get("target")), ("v2", "v1"));
+    assert_eq!(receipt.get("outcome"), "recovered");
+    assert_eq!(receipt.get("within_budget"), "true");
+    // RFC 3339 with milliseconds in UTC is in the order of time when it is in the order of letters.
+    let instants = INSTANTS.map(|key| receipt.get(key));
+    assert!(instants.is_sorted(), "{instants:?}");
+}
+
+#[tokio::test]
+async fn an_error_rate_above_its_limit_rolls_back_and_the_receipt_proves_it() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
+    let plan = world.plan();
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    let receipt = world.receipt(1).await;
+
+    assert_recovered(&receipt, "error-rate");
+    assert_eq!((receipt.get("path"), receipt.get("receipt")), ("pipeline", "run-2"));
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+    assert_eq!(receipt.json()["outcome"], "recovered");
+    assert!(std::fs::read_to_string(receipt.chart()).unwrap().contains("<svg"));
+    let view = world.view(SERVICE).await;
+    assert_eq!((&view["running"], &view["last"]), (&json!("v1"), &json!("rolled_back")));
+    assert!(view["watch"].is_null(), "{view}");
+    assert!(world.pager.taken().is_empty(), "nobody is woken for what went well: {:?}", world.pager.taken());
+}
+
+#[tokio::test]
+async fn four_percent_never_fires_and_six_percent_does() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.04}})).await;
+    let plan = world.plan();
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    world.looks_on(Duration::from_secs(12)).await;
+    let view = world.view(SERVICE).await;
+    let trigger = trigger_of(&view, "error-rate");
+    assert_eq!(trigger["state"], "clear", "{view}");
+    let value = trigger["value"].as_f64().unwrap();
+    assert!((0.03..0.05).contains(&value), "{trigger}");
+    assert!(world.receipts().is_empty());
+
+    world.production.behave(SERVICE, json!({"error_ratio": 0.06})).await;
+    assert_recovered(&world.receipt(1).await, "error-rate");
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn a_failed_smoke_test_that_the_pipeline_reports_rolls_back() {
+    let mut world = World::start().await;
+    let mut plan = world.plan();
+    plan.triggers([triggers::error_rate(), triggers::smoke_test()]);
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    let said = world.daemon().command(&["report", SERVICE, "smoke-test", "--note", "checkout is 500"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let receipt = world.receipt(1).await;
+    assert_recovered(&receipt, "smoke-test");
+    assert!(receipt.body.contains("checkout is 500"), "{}", receipt.body);
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn a_broken_login_pages_and_rolls_back_once_a_human_approves() {
+    let mut world = World::start().await;
+    let mut plan = world.plan();
+    plan.triggers([triggers::error_rate(), triggers::login_broken()]);
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    let firing = world.report("login-broken").await;
+    let page = world.page("manual").await;
+    assert_eq!(page.firing(), firing);
+    world.looks_on(Duration::from_secs(3)).await;
+    assert!(world.pipeline_runs().await.is_empty(), "nothing runs before a human approves");
+
+    assert_eq!(world.post(&format!("/v1/firings/{firing}/approve"), json!({})).await.status, 202);
+    assert_recovered(&world.receipt(1).await, "login-broken");
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn a_p99_of_more_than_twice_its_baseline_rolls_back() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"latency_seconds": 0.4}})).await;
+    let mut plan = world.plan();
+    plan.triggers([triggers::error_rate(), triggers::p99_latency()]);
+    world.run(&plan).await;
+    // The baseline's window, and that of the expression before it.
+    world.has_past(Duration::from_secs(8) + WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    let receipt = world.receipt(1).await;
+    assert_recovered(&receipt, "p99-latency");
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn a_data_corruption_pages_and_code_alone_is_never_rolled_back_for_it() {
+    let mut world = World::start().await;
+    let mut plan = world.plan();
+    plan.triggers([triggers::error_rate(), triggers::data_corruption()]);
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    let firing = world.report("data-corruption").await;
+    let page = world.page("manual").await;
+    assert!(page.body.to_string().contains("RUNBOOK.md#migrations"), "{}", page.body);
+
+    let approved = world.post(&format!("/v1/firings/{firing}/approve"), json!({})).await;
+    assert_eq!(approved.status, 409, "{approved:?}");
+    let dismissed = world.post(&format!("/v1/firings/{firing}/dismiss"), json!({"why": "restored by hand"})).await;
+    assert_eq!(dismissed.status, 202, "{dismissed:?}");
+    assert_eq!(world.receipt(1).await.get("outcome"), "dismissed");
+    world.looks_on(Duration::from_secs(3)).await;
+    assert!(world.pipeline_runs().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_version_that_passed_its_own_watch_is_the_next_target() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v3": {"error_ratio": 0.2}})).await;
+    let mut plan = world.plan();
+    plan.service("watch", json!("6s"));
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    world.view_until("v2 has passed its watch", |view| view["last"] == "passed").await;
+    world.deploy_as(SERVICE, json!({"version": "v3"})).await;
+
+    let receipt = world.receipt(1).await;
+    assert_eq!((receipt.get("version"), receipt.get("target")), ("v3", "v2"));
+    assert_eq!(world.pipeline_runs().await, ["v2"]);
+}
+
+#[tokio::test]
+async fn a_version_without_traffic_proves_nothing_and_wakes_nobody() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"requests_per_second": 0}})).await;
+    let mut plan = world.plan();
+    plan.service("watch", json!("8s"));
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    world.trigger_until("error-rate", &["low_traffic"]).await;
+    world.view_until("the watch has ended", |view| view["watch"].is_null()).await;
+    // The first seconds still see the traffic of v1: the window reaches back behind the deploy.
+    let last = world.view(SERVICE).await["last"].clone();
+    assert!(last == "unproven" || last == "passed", "{last}");
+    assert!(world.pager.received().is_empty(), "{:?}", world.pager.received());
+    assert!(world.receipts().is_empty());
+}

@@ -1,0 +1,148 @@
+//! The daemon as a process, its HTTP API and its command line.
+//!
+//! Never looks into the daemon's state folder: what can be known is known by its doors.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::plan::Plan;
+use super::process::Process;
+
+/// The daemon: its config, and its process while it runs.
+pub(crate) struct Daemon {
+    dir: PathBuf,
+    arguments: Vec<String>,
+    url: String,
+    client: reqwest::Client,
+    process: Option<Process>,
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The body, of an answer with this status.
+    pub(crate) fn json_of(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "the daemon answered {}", self.body);
+        self.body
+    }
+
+    /// A text of the body, of an answer with this status.
+    pub(crate) fn text_of(self, status: u16, field: &str) -> String {
+        let body = self.json_of(status);
+        body[field].as_str().unwrap_or_else(|| panic!("{body} has no {field:?}")).to_owned()
+    }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Daemon {
+    /// A daemon with this plan, not started yet.
+    pub(crate) fn new(dir: &Path, plan: &Plan, arguments: &[&str]) -> Self {
+        let config = dir.join("rollbackd.yml");
+        std::fs::write(&config, plan.yaml()).expect("the config of the daemon");
+        let mut all = vec!["run".to_owned(), "--config".to_owned(), config.display().to_string()];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let url = format!("http://{}", plan.listen());
+        Self { dir: dir.to_owned(), arguments: all, url, client: super::client(), process: None }
+    }
+
+    /// Starts it and waits for `/readyz`.
+    pub(crate) async fn start(&mut self) {
+        self.launch();
+        let ready = format!("{}/readyz", self.url);
+        let answered = self.process().answers(&ready).await;
+        answered.unwrap_or_else(|why| panic!("the daemon did not become ready: {why}"));
+    }
+
+    /// Starts it without waiting for anything.
+    pub(crate) fn launch(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let binary = Path::new(env!("CARGO_BIN_EXE_rollbackd"));
+        self.process = Some(Process::start(&self.dir, "rollbackd", binary, &self.arguments));
+    }
+
+    /// Replaces the config and asks for a reload.
+    pub(crate) fn reload(&mut self, plan: &Plan) {
+        std::fs::write(self.dir.join("rollbackd.yml"), plan.yaml()).expect("the config of the daemon");
+        self.process().signal(Signal::HUP);
+    }
+
+    /// Stops it with SIGTERM, and waits until it has ended.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::TERM).await
+    }
+
+    /// Kills it (SIGKILL), and waits until it has ended.
+    pub(crate) async fn kill(&mut self) -> ExitStatus {
+        self.end(Signal::KILL).await
+    }
+
+    async fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut process = self.process.take().expect("the daemon runs");
+        process.signal(signal);
+        process.ended().await
+    }
+
+    /// Its log so far, over all its starts.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("rollbackd.log")).unwrap_or_default()
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the daemon runs")
+    }
+
+    /// `GET`, which is expected to be answered.
+    pub(crate) async fn get(&self, route: &str) -> Answer {
+        answer(self.client.get(format!("{}{route}", self.url))).await.expect("an answer of the daemon")
+    }
+
+    /// `GET`, where the daemon may be starting just now.
+    pub(crate) async fn try_get(&self, route: &str) -> Result<Value, String> {
+        let answer = answer(self.client.get(format!("{}{route}", self.url))).await?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(format!("{answer:?}")) }
+    }
+
+    /// `POST` with a JSON body.
+    pub(crate) async fn post(&self, route: &str, body: Value) -> Answer {
+        let post = self.client.post(format!("{}{route}", self.url)).json(&body);
+        answer(post).await.expect("an answer of the daemon")
+    }
+
+    /// Runs a command that talks to it.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Said {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_rollbackd"))
+            .args(arguments)
+            .env_clear()
+            .env("ROLLBACKD_SERVER", &self.url)
+            .current_dir(&self.dir)
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(super::PATIENCE, output).await;
+        let output = output.expect("a command that ends").expect("the output of a command");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+    let answer = request.send().await.map_err(|error| error.to_string())?;
+    let status = answer.status().as_u16();
+    let text = answer.text().await.map_err(|error| error.to_string())?;
+    let body = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
+    Ok(Answer { status, body: body.unwrap_or(Value::String(text)) })
+}

@@ -120,6 +120,11 @@ async fn tell(progress: &mpsc::Sender<Progress>, what: Progress) {
     let _unheard = progress.send(what).await;
 }
 
+/// An attempt that certainly changed nothing.
+fn nothing_ran(why: &str) -> Outcome {
+    Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() }
+}
+
 /// The wall clock, which alone is shared with remotes and outlives a restart: for deadlines that were recorded.
 fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,5 @@
 //! The path `github_actions`, against a stand-in that keeps runs as GitHub's API does.
+#![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
 mod path_world;
 
@@ -32,7 +33,7 @@ struct Remote {
     strays: usize,
     cancels: usize,
     /// What the next dispatches are answered, before any is taken.
-    refusals: VecDeque<(u16, Vec<(&'static str, String)>, Value)>,
+    refusals: VecDeque<Refusal>,
     /// What the next looks at a run are answered; the last one stays.
     looks: VecDeque<Look>,
     /// An Enterprise Server: does not know `return_run_details`.
@@ -48,6 +49,9 @@ struct Remote {
     /// Somebody else dispatches at the same time.
     with_another: bool,
 }
+
+/// A status, headers and a body.
+type Refusal = (u16, Vec<(&'static str, String)>, Value);
 
 struct Run {
     id: u64,
@@ -150,7 +154,10 @@ async fn show(State(remote): State<Shared>, Path(id): Path<u64>) -> Response {
         }
         Look::Answers(status) => problem(status, "not now"),
         Look::Limited => (StatusCode::FORBIDDEN, [("retry-after", "1")], "{}").into_response(),
-        Look::TooLong => "x".repeat(2 * 1024 * 1024).into_response(),
+        Look::TooLong => {
+            let padding = "x".repeat(2 * 1024 * 1024);
+            Json(json!({"id": id, "status": "completed", "conclusion": "failure", "x": padding})).into_response()
+        }
     }
 }
 

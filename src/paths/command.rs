@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt_dir::{AttemptDir, Created, Seen, Task, Withdrawn};
-use super::{Place, Progress, supervised, tell};
+use super::{Place, Progress, nothing_ran, supervised, tell};
 
 /// From SIGTERM to SIGKILL where the config doesn't say: what most programs need to let go of a lock.
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -202,7 +202,7 @@ impl Command {
             Ok(Created::New) => {}
             Ok(Created::Existed) => return self.follow(order, place, progress, stop).await,
             Err(error) => {
-                return nothing_ran(format!("could not write the order to {}: {error}", attempt.path().display()));
+                return nothing_ran(&format!("could not write the order to {}: {error}", attempt.path().display()));
             }
         }
         match self.spawn(&attempt, place) {
@@ -212,7 +212,7 @@ impl Command {
                 let why = format!("could not start {program}, which watches the command: {error}");
                 // Where this fails, the order lies there untaken, and whoever finds it takes it back.
                 let _untaken = on_disk(&attempt, AttemptDir::withdraw).await;
-                nothing_ran(why)
+                nothing_ran(&why)
             }
         }
     }
@@ -349,7 +349,7 @@ impl Attendance<'_> {
         match self.child {
             None => Outcome::NeverStarted,
             Some(_) if self.stop.is_cancelled() => Outcome::TimedOut,
-            Some(_) => nothing_ran(format!("the process that watches the command ended before it began: {complaint}")),
+            Some(_) => nothing_ran(&format!("the process that watches the command ended before it began: {complaint}")),
         }
     }
 
@@ -365,10 +365,6 @@ impl Attendance<'_> {
             | Outcome::NeverStarted => outcome,
         }
     }
-}
-
-fn nothing_ran(why: String) -> Outcome {
-    Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() }
 }
 
 /// Does something in the attempt's directory without holding up others: a disk may be slow.

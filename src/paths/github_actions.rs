@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
-use super::Progress;
+use super::{Progress, nothing_ran};
 
 /// GitHub's own API.
 const API_URL: &str = "https://api.github.com";
@@ -184,13 +184,12 @@ impl GithubActions {
         progress: &mpsc::Sender<Progress>,
         stop: CancellationToken,
     ) -> Outcome {
-        let nothing_ran = |why: String| Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() };
         if order.run.len() != self.inputs.len() + 1 {
-            return nothing_ran("the order does not fit the inputs of the config, which changed meanwhile".to_owned());
+            return nothing_ran("the order does not fit the inputs of the config, which changed meanwhile");
         }
         match Attempt::new(self, order, progress, stop) {
             Ok(attempt) => attempt.start().await,
-            Err(why) => nothing_ran(why),
+            Err(why) => nothing_ran(&why),
         }
     }
 

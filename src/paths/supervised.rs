@@ -25,6 +25,7 @@ use signal_hook::consts::SIGTERM;
 
 use self::output::{Collector, Printed, Stream};
 use super::attempt_dir::{AttemptDir, Task};
+use super::nothing_ran;
 
 /// The hidden subcommand of our own binary; its one argument is the attempt's directory.
 pub const SUBCOMMAND: &str = "supervise-command";
@@ -80,20 +81,19 @@ fn run(attempt: &AttemptDir) -> io::Result<()> {
 }
 
 fn carry_out(task: &Task, stop: &AtomicBool) -> Outcome {
-    let never_ran = |why: String| Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() };
     let secrets = match read_secrets(&task.secret_environment) {
         Ok(secrets) => secrets,
-        Err(why) => return never_ran(why),
+        Err(why) => return nothing_ran(&why),
     };
     let (mut command, program) = match command_of(task, &secrets) {
         Ok(command) => command,
-        Err(why) => return never_ran(why),
+        Err(why) => return nothing_ran(&why),
     };
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
             let place = task.directory.display();
-            return never_ran(format!("could not start {} in directory {place}: {error}", program.display()));
+            return nothing_ran(&format!("could not start {} in directory {place}: {error}", program.display()));
         }
     };
     let collector = Collector::new(secrets.into_values().collect());

@@ -178,6 +178,15 @@ impl Api {
     }
 }
 
+impl NoAnswer {
+    /// What went wrong.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::NoToken(why) | Self::NotSent(why) | Self::Broken(why) => why,
+        }
+    }
+}
+
 impl Answer {
     async fn read(mut response: Response) -> Result<Self, String> {
         let (status, headers) = (response.status(), response.headers().clone());

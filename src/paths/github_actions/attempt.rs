@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::GithubActions;
 use super::api::{Answer, Api, LISTED_RUNS, NoAnswer, Run, bounded};
-use crate::paths::{Progress, now, tell};
+use crate::paths::{Progress, nothing_ran, now, tell};
 
 /// How often a connection is tried that does not come about; nothing was sent, so the next try is no second dispatch.
 const CONNECTS: u32 = 3;
@@ -399,18 +399,6 @@ fn names(title: &str, id: &str) -> bool {
     title.match_indices(id).any(|(start, found)| {
         !title[..start].ends_with(of_a_word) && !title[start + found.len()..].starts_with(of_a_word)
     })
-}
-
-fn nothing_ran(why: &str) -> Outcome {
-    Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() }
-}
-
-impl NoAnswer {
-    fn why(self) -> String {
-        match self {
-            Self::NoToken(why) | Self::NotSent(why) | Self::Broken(why) => why,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ impl Journal {
             database::create(state_dir, &file, None, &[])?;
         }
         database::sync_files(&file)?;
+        database::sync_folder(state_dir)?;
         let (connection, examination) = repair::inspect(state_dir)?;
         let Examination { snapshot, records, tip, sequences, problems, .. } = examination;
         let (Some(connection), []) = (connection, problems.as_slice()) else {

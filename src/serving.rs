@@ -45,7 +45,7 @@ pub fn newest(answer: &Answer, step: Duration, not: Option<&Version>) -> Result<
     if newest_versions.next().is_some() {
         return Ok(None);
     }
-    Ok(first.map(|(version, (_, _, revision))| Serving { version, revision }))
+    Ok(first.map(|(version, (_, since, revision))| Serving { version, revision, since }))
 }
 
 /// When a version was last seen, when its last unbroken run of samples began, and its revision.

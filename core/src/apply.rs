@@ -148,7 +148,11 @@ fn apply_to_watch(own: &mut ServiceState, record: &WatchRecord) -> Result<(), St
             }
         }
         WatchRecord::Settled { trigger } => trigger_watch(watch, trigger)?.settled = true,
-        WatchRecord::Shadowed { trigger, .. } => trigger_watch(watch, trigger)?.arming = Arming::Spent,
+        WatchRecord::Shadowed { trigger, observed_at, .. } => {
+            let known = trigger_watch(watch, trigger)?;
+            known.arming = Arming::Spent;
+            known.shadowed_at = Some(*observed_at);
+        }
         WatchRecord::Ended { end } => {
             let deploy = watch.deploy.clone();
             if let Some(entry) = own.ledger.entry_mut(&deploy) {

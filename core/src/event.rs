@@ -176,6 +176,8 @@ pub struct Serving {
     pub version: Version,
     /// Its label `revision`, where it has one.
     pub revision: Option<String>,
+    /// Since when it has been seen without a gap, as far back as was looked.
+    pub since: Timestamp,
 }
 
 /// Something to do in the outside world. It is data: whoever performs it decides nothing.

@@ -6,7 +6,9 @@ use crate::deploy::Migration;
 use crate::draft::Draft;
 use crate::firing::{Firing, Origin};
 use crate::name::ServiceName;
+use crate::state::{ServiceState, Turn};
 use crate::time::{Timestamp, show_duration};
+use crate::trigger::Arming;
 
 /// Why a rollback does not start by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +93,7 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     if firing.budget_ends_at().is_some_and(|end| end <= draft.now) {
         return Some(Hold::BudgetSpent);
     }
-    limit(draft).or_else(|| fleet(draft))
+    limit(draft).or_else(|| fleet(draft, firing))
 }
 
 fn limit(draft: &Draft<'_>) -> Option<Hold> {
@@ -101,14 +103,25 @@ fn limit(draft: &Draft<'_>) -> Option<Hold> {
     (recent >= limit.rollbacks).then_some(Hold::Limit { rollbacks: limit.rollbacks, within: limit.within })
 }
 
-/// Counts this service and the others whose triggers fired lately; what a human asked for says nothing of an outage.
-fn fleet(draft: &Draft<'_>) -> Option<Hold> {
+/// Whether a breach is open that began no later than this: it will have held for its `for` at about the same time.
+fn is_about_to_fire(own: &ServiceState, began_by: Timestamp) -> bool {
+    own.watch.as_ref().is_some_and(|watch| {
+        watch.triggers.values().any(|known| {
+            known.arming == Arming::Armed && matches!(known.turn, Turn::Breaching { since } if since <= began_by)
+        })
+    })
+}
+
+/// Counts this service, the others whose triggers fired lately, and those whose breach began with this one: the first
+/// of an outage to fire must not be rolled back for having been the first. What a human asked for says nothing.
+fn fleet(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
+    let began_by = firing.breach_at + draft.config.evaluation_interval;
     let guard = draft.config.fleet_guard?;
     let since = draft.now - guard.within;
     let fired = |firing: &Firing| firing.decided_at > since && firing.origin != Origin::Human;
     let others = draft.state.services.iter().filter(|(name, _)| *name != draft.name());
-    let mut names: Vec<&ServiceName> =
-        others.filter(|(_, own)| own.firings.iter().any(fired)).map(|(name, _)| name).collect();
+    let together = |own: &ServiceState| own.firings.iter().any(fired) || is_about_to_fire(own, began_by);
+    let mut names: Vec<&ServiceName> = others.filter(|(_, own)| together(own)).map(|(name, _)| name).collect();
     names.push(draft.name());
     let together = names.len();
     (together >= guard.services).then(|| Hold::Fleet {

@@ -67,11 +67,18 @@ pub(crate) fn serving_read(draft: &mut Draft<'_>, serving: Option<&Serving>, at:
     settle_doubt(draft, serving);
     for firing in waiting(draft, at) {
         let on_target = firing.target.as_ref().is_some_and(|target| target.version == serving.version);
+        let on_target = on_target && !is_from_before(&firing, serving);
         let serving_at = on_target.then(|| firing.proof.serving_at.unwrap_or(at));
         let proof = Proof { serving_at, ..firing.proof.clone() };
         let what = format!("{} serves", serving.version);
         change(draft, &firing, proof, what);
     }
+}
+
+/// Right after a deploy the metrics still show the version before. That is no recovery by anybody's hand: the target
+/// must have begun to serve after the deploy. Once a path is done, what serves is what counts.
+fn is_from_before(firing: &Firing, serving: &Serving) -> bool {
+    !firing.is_rolling() && firing.deploy.as_ref().is_some_and(|deploy| serving.since <= deploy.at)
 }
 
 fn learn_revision(draft: &mut Draft<'_>, serving: &Serving) {

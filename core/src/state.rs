@@ -116,6 +116,9 @@ pub struct TriggerWatch {
     pub seen_clear: bool,
     /// Whether the last slot of the watch was answered.
     pub settled: bool,
+    /// When, by the data, it would have fired, where it is a shadow.
+    #[serde(default)]
+    pub shadowed_at: Option<Timestamp>,
     /// Whether the page that the deploy did not help was opened.
     #[serde(default)]
     pub did_not_help: bool,

@@ -258,6 +258,7 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
             (firing.trigger == trigger.name).then_some(firing.observed_at).or(joined)
         })
     });
+    let observed_at = observed_at.or_else(|| known.and_then(|known| known.shadowed_at));
     TriggerView {
         name: trigger.name.clone(),
         value: latest.and_then(|verdict| verdict.latest).and_then(|point| point.look.value()),

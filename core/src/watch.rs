@@ -53,7 +53,7 @@ pub(crate) fn looked(
     let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
     let verdict = trigger::judge(&rule, known.arming, &points, answered_until);
     draft.verdict = Some(verdict);
-    turn(draft, name, &known, &verdict);
+    turn(draft, name, &known, watch.at, &verdict);
     if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= watch.until) {
         let observation = Observation {
             trigger: name.clone(),
@@ -80,8 +80,9 @@ pub(crate) fn looked(
 }
 
 /// Journals what a trigger turned to, where it did.
-fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, verdict: &Verdict) {
-    let turn = match verdict.latest.map(|latest| latest.look) {
+fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, deploy_at: Timestamp, verdict: &Verdict) {
+    let after_deploy = verdict.latest.filter(|latest| latest.at > deploy_at);
+    let turn = match after_deploy.map(|latest| latest.look) {
         _ if verdict.blind => Turn::Blind,
         Some(Look::Breach(_)) => verdict.breaching_since.map_or(known.turn, |since| Turn::Breaching { since }),
         Some(Look::Clear(_)) => Turn::Clear,

@@ -201,7 +201,13 @@ fn baseline_window(node: Option<&Node>, problems: &mut Problems) -> Duration {
     let window = node.and_then(|node| {
         let mut fields = Fields::of(node, "baseline", problems)?;
         let window = fields.required("window", problems);
-        let window = window.and_then(|node| node::duration_within(node, MINUTE, 7 * DAY, problems));
+        let window = window.and_then(|node| {
+            let window = node::duration_within(node, SECOND, 7 * DAY, problems)?;
+            if window < MINUTE {
+                problems.warning(node.place, "a baseline of less than 1m rests on few samples");
+            }
+            Some(window)
+        });
         fields.finish(problems);
         window
     });

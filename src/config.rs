@@ -112,6 +112,15 @@ pub enum LoadError {
     Mistakes(String),
 }
 
+/// A load error with its cause, for people.
+#[must_use]
+pub fn explain(error: &LoadError) -> String {
+    match error {
+        LoadError::Unreadable { source, .. } => format!("{error}: {source}"),
+        LoadError::Mistakes(text) => text.clone(),
+    }
+}
+
 /// What `check` says of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -36,30 +35,22 @@ pub struct Arguments {
     pub dry_run: bool,
 }
 
-/// Runs the daemon until a signal ends it. Exit code 0 for a clean stop, 1 for anything that kept it from running.
-#[must_use]
-pub fn run(arguments: &Arguments) -> ExitCode {
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// Whatever kept it from running, or from going on; logged as well.
+pub fn run(arguments: &Arguments) -> Result<(), String> {
     http_client::install_crypto();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("the runtime could not be started: {error}")),
-    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
     let result = runtime.block_on(run_until_stopped(arguments));
     // Attempts in flight are handed to the next start; nothing here waits for them.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => failed(&why),
-    }
-}
-
-fn failed(why: &str) -> ExitCode {
-    tracing::error!("{why}");
-    ExitCode::FAILURE
+    result
 }
 
 fn load(arguments: &Arguments) -> Result<Settings, String> {
-    let loaded = config::load(&arguments.config).map_err(|error| error.to_string())?;
+    let loaded = config::load(&arguments.config).map_err(|error| config::explain(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!(file = %arguments.config.display(), "{warning}");
     }

@@ -81,16 +81,51 @@ pub fn router(door: Door, access: Access, metrics: Arc<Metrics>) -> Router {
     }
     // What no route is has no scope either; whoever may do nothing at all is not even told that.
     let gate = access::Gate { access: api.access.clone(), asks: Asks::Scope(Scope::Read) };
+    let router = router.fallback(finish::unknown_route.layer(from_fn_with_state(gate, access::admit)));
+    finished(router, Arc::clone(&api.metrics)).with_state(api)
+}
+
+/// What every route has in common. A mistake in one request ends that request alone.
+fn finished(router: Router<Api>, metrics: Arc<Metrics>) -> Router<Api> {
     router
-        .fallback(finish::unknown_route.layer(from_fn_with_state(gate, access::admit)))
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         .layer(CatchPanicLayer::new())
-        .layer(from_fn_with_state(Arc::clone(&api.metrics), finish::count))
+        .layer(from_fn_with_state(metrics, finish::count))
         .layer(from_fn(finish::as_problem))
-        .with_state(api)
 }
 
 /// The patterns of all routes, for "did you mean".
 fn patterns() -> Vec<&'static str> {
     routes().into_iter().map(|(pattern, _, _)| pattern).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mistake_in_one_request_is_a_counted_problem() {
+        async fn mistaken() {
+            panic!("words-of-the-panic");
+        }
+        let metrics = Arc::new(Metrics::new("test"));
+        let api = Api {
+            door: Door::new(tokio::sync::mpsc::channel(1).0, Arc::default()),
+            access: Access::new(Vec::new()),
+            metrics: Arc::clone(&metrics),
+        };
+        let routes = Router::new().route("/mistaken", get(mistaken));
+        let router: Router = finished(routes, Arc::clone(&metrics)).with_state(api);
+        let response = router.oneshot(Request::get("/mistaken").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["type"], "urn:rollbackd:problem:internal");
+        assert!(!problem.to_string().contains("words-of-the-panic"));
+        assert!(metrics.text().contains("route=\"/mistaken\",method=\"GET\",code=\"500\"} 1"));
+    }
 }

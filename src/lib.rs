@@ -5,6 +5,7 @@
 //! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. People and
 //! pipelines come in by [`http`] and [`cli`].
 
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -155,6 +155,15 @@ impl Receipts {
         Ok(String::from_utf8_lossy(&self.read_known(number, "md")?).into_owned())
     }
 
+    /// The JSON of one receipt.
+    ///
+    /// # Errors
+    /// There is no such receipt, or it can't be read.
+    pub fn told(&self, number: u64) -> Result<serde_json::Value, Error> {
+        let text = self.read_known(number, "json")?;
+        Ok(serde_json::from_slice(&text).unwrap_or_else(|_| String::from_utf8_lossy(&text).into_owned().into()))
+    }
+
     /// Whether all receipts are there, unchanged and in their order. `known` holds numbers and hashes as the journal
     /// has them, by which a changed or missing last receipt is found as well.
     ///

@@ -149,7 +149,8 @@ fn apply_to_watch(own: &mut ServiceState, record: &WatchRecord) -> Result<(), St
         }
         WatchRecord::Settled { trigger } => trigger_watch(watch, trigger)?.settled = true,
         WatchRecord::Shadowed { trigger, observed_at, .. } => {
-            let known = trigger_watch(watch, trigger)?;
+            // A reported trigger has no state before it is reported.
+            let known = watch.triggers.entry(trigger.clone()).or_default();
             known.arming = Arming::Spent;
             known.shadowed_at = Some(*observed_at);
         }

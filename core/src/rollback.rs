@@ -46,6 +46,8 @@ pub const fn word(result: FiringEnd) -> &'static str {
 pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<FiringId> {
     match trigger.action {
         Action::Shadow => {
+            // Triggers are live during a watch alone; outside one there is nothing that a shadow could be part of.
+            draft.own().watch.as_ref()?;
             draft.record(Record::Watch(WatchRecord::Shadowed {
                 trigger: observed.trigger,
                 observed_at: observed.observed_at,

@@ -69,6 +69,10 @@ pub struct TriggerView {
     pub value: Option<f64>,
     /// The limit that it is compared with.
     pub limit: Option<f64>,
+    /// Which values are a breach: those `above` or `below` the limit, or `any`; none where it is observed by reports.
+    pub breach: Option<&'static str>,
+    /// Whether the limit was written as a percentage.
+    pub percentage: bool,
     /// When, by the data, it fired for this deploy.
     pub observed_at: Option<Timestamp>,
     /// `clear`, `breaching`, `fired`, `low_traffic`, `no_data`, `error` or `disarmed`.
@@ -263,6 +267,12 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
         name: trigger.name.clone(),
         value: latest.and_then(|verdict| verdict.latest).and_then(|point| point.look.value()),
         limit: metric.and_then(|metric| trigger::limit(metric, known.and_then(|known| known.baseline.as_ref()))),
+        breach: metric.map(|metric| match metric.condition {
+            Condition::Above(_) => "above",
+            Condition::Below(_) => "below",
+            Condition::Any => "any",
+        }),
+        percentage: metric.is_some_and(is_percentage),
         observed_at,
         state: trigger_state(observed_at, known.map(|known| (known.arming, known.turn)), latest),
         breaching_since: latest.and_then(|verdict| verdict.breaching_since),

@@ -3,6 +3,7 @@
 //! Never changes anything, and never stops at the first problem while there is something left to read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rollbackd_core::time::Timestamp;
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
@@ -25,6 +26,16 @@ pub struct Lost {
     pub last: u64,
     /// The record's service and sequence, where it is one record that can still be read.
     pub record: Option<(String, u64)>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.record, self.first == self.last) {
+            (Some((service, seq)), true) => write!(formatter, "record {} ({service} {seq})", self.first),
+            (None, true) => write!(formatter, "record {}", self.first),
+            (_, false) => write!(formatter, "records {} to {}", self.first, self.last),
+        }
+    }
 }
 
 /// What a journal holds and what is wrong with it.

@@ -23,7 +23,7 @@ async fn a_rollback_can_be_followed_on_the_command_line() {
     assert_eq!(trigger_of(&view, "error-rate")["limit"], json!(0.05), "{view}");
 
     world.receipt(1).await;
-    let receipts = world.daemon().command(&["receipts", "show", "1"]).await;
+    let receipts = world.daemon().command(&["receipts", "show", "1", "--config", "rollbackd.yml"]).await;
     assert!(receipts.out.contains("error-rate"), "{receipts:?}");
 }
 

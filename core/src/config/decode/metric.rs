@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::query::{self, Queried, Use};
 use super::trigger::Origin;
-use super::{DAY, Filtering, HOUR, MINUTE, Reading};
+use super::{DAY, Filtering, HOUR, MINUTE, Reading, SECOND};
 use crate::config::node::{self, Fields, Node, Place, Problems};
 use crate::config::{AtLeast, Condition, Limit, Metric, Observed, Query};
 use crate::template::{Template, Variable};

@@ -174,14 +174,10 @@ impl Looker {
         job.under_way = true;
         let offset = edges.settings.prometheus.query_offset;
         match (want, metric) {
-            (Want::Trigger { deploy, trigger, from, breaching, deploy_at, values }, Some((rule, metric))) => {
+            (Want::Trigger { deploy, trigger, from, deploy_at, values }, Some((rule, metric))) => {
                 job.due_at = next_slot(now - offset, step) + offset;
                 let answered_until = self.answered_until(&key.0, &trigger);
                 let to = (now - offset).floor(step).max(from);
-                let from = match answered_until {
-                    Some(done) if !breaching => from.max(done - step),
-                    Some(_) | None => from,
-                };
                 let since_deploy = rollbackd_core::wants::names_since_deploy(&metric).then_some(deploy_at);
                 let split = ask::is_split(&rule, &metric);
                 let look = Look {

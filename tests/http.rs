@@ -147,7 +147,6 @@ async fn a_dismissed_firing_has_ended() {
 }
 
 #[tokio::test]
-#[ignore = "the core gives a record that does not fit: a watch holds no state of a reported trigger"]
 async fn a_shadow_trigger_is_recorded_and_begins_nothing() {
     let world = World::open().await;
     world.deployed("v2").await;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::deploy::{Deploy, Entry, WatchEnd};
-use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Stage, Step, Took};
+use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof, Stage, Step, Took};
 use crate::name::{AttemptId, FiringId, ServiceName, TriggerName};
 use crate::page::{Page, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
@@ -229,6 +229,8 @@ fn apply_to_firing(own: &mut ServiceState, at: Timestamp, id: &FiringId, what: &
         FiringRecord::Verifying { closes_at, why } => {
             let firing = find(own, id)?;
             firing.stage = Stage::Verifying { since: at, closes_at: *closes_at };
+            // What was seen before proves nothing of what a path has done since.
+            firing.proof = Proof::default();
             tell(firing, at, why.clone());
         }
         FiringRecord::Proved { proof, what } => {
@@ -356,7 +358,8 @@ fn end_firing(
     receipt: u64,
     recovered_at: Option<Timestamp>,
 ) -> Result<(), String> {
-    let ended = find(own, id)?;
+    let found = own.firings.iter_mut().find(|firing| &firing.id == id);
+    let ended = found.ok_or_else(|| format!("there is no firing {id}"))?;
     ended.stage = Stage::Ended { result, at, receipt, published: false };
     ended.recovered_at = recovered_at;
     let sentence = match result {
@@ -366,8 +369,10 @@ fn end_firing(
         FiringEnd::NotRecovered => "given up: production did not recover",
     };
     tell(ended, recovered_at.unwrap_or(at), sentence);
-    // In a dry run nothing of ours went back; what `version_query` showed counts all the same.
-    let went_back = result == FiringEnd::Recovered && (ended.was_attempted() || ended.proof.serving_at.is_some());
+    // In a dry run nothing of ours went back; what `version_query` showed or a deploy event said counts all the same.
+    let announced = ended.target.as_ref().is_some_and(|target| own.running.as_ref() == Some(&target.version));
+    let seen = ended.was_attempted() || ended.proof.serving_at.is_some() || announced;
+    let went_back = result == FiringEnd::Recovered && seen;
     let deploy = ended.deploy.as_ref().map(|deploy| deploy.id.clone());
     let back_on = ended.target.clone().filter(|_| went_back);
     if let Some(entry) = deploy.filter(|_| went_back).and_then(|deploy| own.ledger.entry_mut(&deploy)) {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::draft::{Decision, Draft};
 use crate::event::{Event, Happening, Refusal, Reply};
-use crate::firing::Outcome;
+use crate::firing::{Firing, Outcome};
 use crate::name::nearest;
 use crate::record::Record;
 use crate::state::State;
@@ -62,7 +62,9 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
 
 /// Time alone: every deadline that has passed is acted upon, which moves or removes it.
 fn woke(draft: &mut Draft<'_>) {
-    for firing in draft.open_firings() {
+    for known in draft.open_firings() {
+        // What came before in this very wake may have ended it.
+        let Some(firing) = draft.firing(&known.id).filter(Firing::is_open) else { continue };
         if firing.budget_ends_at().is_some_and(|end| end <= draft.now) && !firing.budget_paged {
             rollback::budget_spent(draft, &firing);
         }

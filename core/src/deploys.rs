@@ -60,7 +60,9 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
 fn same_event(draft: &Draft<'_>, report: &DeployReport) -> Option<DeployId> {
     let same = |deploy: &Deploy| {
         let same_key = report.key.is_some() && deploy.key == report.key;
-        same_key || (deploy.version == report.version && report.at == Some(deploy.at))
+        // An instant a little in the future was taken as the one at which the event came.
+        let same_instant = report.at.is_some_and(|at| at.min(deploy.reported_at) == deploy.at);
+        same_key || (deploy.version == report.version && same_instant)
     };
     let entries = &draft.own().ledger.entries;
     if let Some(entry) = entries.iter().rev().find(|entry| same(&entry.deploy)) {
@@ -79,7 +81,9 @@ fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<
         firing.target.as_ref().is_some_and(|target| &target.version == version)
             && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))
     };
-    let firing = draft.own().open_firings().find(brings_back).cloned();
+    let under_way = draft.own().rolling().cloned();
+    let firing = under_way.clone().filter(|firing| brings_back(&firing));
+    let firing = firing.or_else(|| draft.own().open_firings().find(brings_back).cloned());
     let returned = draft.own().returned.as_ref().is_some_and(|returned| {
         &returned.version == version && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
     });
@@ -88,7 +92,7 @@ fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<
     }
     let id = firing.as_ref().map(|firing| firing.id.clone());
     draft.record(Record::Ledger(LedgerRecord::Announced { version: version.clone(), firing: id }));
-    if let Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. }) = &firing {
+    if let (None, Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. })) = (&under_way, &firing) {
         rollback::verify(draft, id, "the target was deployed by somebody else".to_owned());
     }
     let ledger = &draft.own().ledger;
@@ -118,6 +122,8 @@ fn fresh_watch(draft: &Draft<'_>, deploy: &Deploy, until: Timestamp, before: Opt
         Some(target) => (Some(target), false),
         None => target(&draft.own().ledger, deploy, draft.service.version_query.is_some()),
     };
+    // What the watch before was still to look up carries over as well, unless this event says it.
+    let awaited = awaited || (target.is_none() && before.is_some_and(|before| before.target_awaited));
     let metric = draft.service.triggers.iter().filter(|trigger| matches!(trigger.observed, Observed::Metric(_)));
     let baselines: BTreeMap<TriggerName, Baseline> = before.map_or_else(BTreeMap::new, |before| {
         let kept = |(name, known): (&TriggerName, &crate::state::TriggerWatch)| Some((name.clone(), known.baseline?));

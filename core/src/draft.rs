@@ -112,8 +112,16 @@ impl<'a> Draft<'a> {
         self.record(Record::Page(record));
     }
 
+    /// Adds an effect, unless it touches the outside in a dry run: whatever was begun before the mode changed is left
+    /// alone (design, R12).
     pub(crate) fn effect(&mut self, effect: Effect) {
-        self.effects.push(effect);
+        let touches_the_outside = match &effect {
+            Effect::StartAttempt(_) | Effect::StopAttempt { .. } | Effect::Page { .. } => true,
+            Effect::FollowAttempt { .. } | Effect::PublishReceipt { .. } => false,
+        };
+        if !(touches_the_outside && self.is_dry_run()) {
+            self.effects.push(effect);
+        }
     }
 
     /// The number of the next receipt; each is given out once.

@@ -81,8 +81,8 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     if deploy.migration == Migration::Breaking {
         return Some(Hold::Migration);
     }
-    if let Some(freeze) = own.frozen(draft.now) {
-        return Some(Hold::Frozen { until: freeze.until, why: freeze.why.clone() });
+    if let Some(hold) = frozen(draft) {
+        return Some(hold);
     }
     if own.ledger.entry(&deploy.id).is_some_and(|entry| entry.automatically) {
         return Some(Hold::OncePerDeploy);
@@ -94,6 +94,12 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
         return Some(Hold::BudgetSpent);
     }
     limit(draft).or_else(|| fleet(draft, firing))
+}
+
+/// The freeze, where there is one now. It holds the first path, and any further one (design, R11).
+pub(crate) fn frozen(draft: &Draft<'_>) -> Option<Hold> {
+    let freeze = draft.own().frozen(draft.now)?;
+    Some(Hold::Frozen { until: freeze.until, why: freeze.why.clone() })
 }
 
 fn limit(draft: &Draft<'_>) -> Option<Hold> {

@@ -48,6 +48,10 @@ pub fn awaited_since(service: &crate::config::Service, firing: &Firing) -> Optio
 }
 
 fn change(draft: &mut Draft<'_>, firing: &Firing, proof: Proof, what: String) {
+    // Another firing that the same word proved may have ended this one.
+    if draft.firing(&firing.id).is_none_or(|firing| !firing.is_open()) {
+        return;
+    }
     if proof != firing.proof {
         draft.firing_record(&firing.id, FiringRecord::Proved { proof, what });
     }
@@ -134,9 +138,14 @@ pub(crate) fn check(draft: &mut Draft<'_>, id: &FiringId) {
     let Some(firing) = draft.firing(id) else { return };
     let Some(since) = awaited_since(draft.service, &firing) else { return };
     let needs = needs(draft.service, &firing);
+    // A dry run did nothing that could have helped: a smoke URL alone, or nothing at all, proves nothing of production.
+    if firing.dry_run && !needs.serving && needs.clear.is_empty() {
+        return;
+    }
     let proof = &firing.proof;
-    // What was begun by nobody here is proven by the version alone.
-    if !firing.is_rolling() && proof.serving_at.is_none() {
+    // What was begun by nobody here is proven by the version alone, and not while another rollback is under way: that
+    // one brings production back, and its end is the end of what was asked besides.
+    if !firing.is_rolling() && (proof.serving_at.is_none() || draft.own().rolling().is_some()) {
         return;
     }
     let mut latest = since;

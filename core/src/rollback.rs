@@ -13,8 +13,10 @@ use crate::name::{AttemptId, FiringId, PathName, TriggerName};
 use crate::page::{self, PageReason};
 use crate::proof;
 use crate::record::{FiringRecord, Record, WatchRecord};
+use crate::state::TriggerWatch;
 use crate::template::{Unknown, Values, Variable};
 use crate::time::{Timestamp, show_duration};
+use crate::trigger::Arming;
 
 /// A repeatable path whose outcome stays unknown is run this many times within one round, then a human is paged.
 const MOST_REPEATS: usize = 3;
@@ -46,20 +48,13 @@ pub const fn word(result: FiringEnd) -> &'static str {
 pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<FiringId> {
     match trigger.action {
         Action::Shadow => {
-            // Triggers are live during a watch alone; outside one there is nothing that a shadow could be part of.
-            draft.own().watch.as_ref()?;
-            draft.record(Record::Watch(WatchRecord::Shadowed {
-                trigger: observed.trigger,
-                observed_at: observed.observed_at,
-                value: observed.value.unwrap_or_default(),
-            }));
+            shadow(draft, observed);
             return None;
         }
         Action::Rollback => {
             if let Some(rolling) = rolling_for_this_deploy(draft) {
-                let what = FiringRecord::Joined { trigger: observed.trigger, observed_at: observed.observed_at };
-                draft.firing_record(&rolling, what);
-                return Some(rolling);
+                join(draft, &rolling, observed);
+                return Some(rolling.id);
             }
         }
         Action::Page => {}
@@ -78,10 +73,30 @@ pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observati
     Some(id)
 }
 
-fn rolling_for_this_deploy(draft: &Draft<'_>) -> Option<FiringId> {
+/// Noted once in a watch. Triggers are live during a watch alone; outside one there is nothing to be a shadow of.
+fn shadow(draft: &mut Draft<'_>, observed: Observation) {
+    let watch = draft.own().watch.as_ref();
+    let spent = |known: &TriggerWatch| known.arming == Arming::Spent;
+    let told = watch.is_none_or(|watch| watch.triggers.get(&observed.trigger).is_some_and(spent));
+    if !told {
+        let value = observed.value.unwrap_or_default();
+        let (trigger, observed_at) = (observed.trigger, observed.observed_at);
+        draft.record(Record::Watch(WatchRecord::Shadowed { trigger, observed_at, value }));
+    }
+}
+
+fn join(draft: &mut Draft<'_>, rolling: &Firing, observed: Observation) {
+    let joined = rolling.joined.iter().any(|(trigger, _)| trigger == &observed.trigger);
+    if rolling.trigger != observed.trigger && !joined {
+        let what = FiringRecord::Joined { trigger: observed.trigger, observed_at: observed.observed_at };
+        draft.firing_record(&rolling.id, what);
+    }
+}
+
+fn rolling_for_this_deploy(draft: &Draft<'_>) -> Option<Firing> {
     let latest = &draft.own().ledger.latest()?.deploy.id;
     let rolling = draft.own().rolling()?;
-    rolling.deploy.as_ref().filter(|deploy| &deploy.id == latest).map(|_| rolling.id.clone())
+    rolling.deploy.as_ref().filter(|deploy| &deploy.id == latest).map(|_| rolling.clone())
 }
 
 fn fresh(draft: &Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<Firing> {
@@ -216,9 +231,6 @@ fn veto(draft: &mut Draft<'_>, firing: &Firing, veto: Duration) {
 
 /// Starts the rollback of a firing that nothing holds.
 pub(crate) fn begin(draft: &mut Draft<'_>, id: &FiringId) {
-    if draft.is_dry_run() {
-        return pretend(draft, id);
-    }
     start_next(draft, id);
 }
 
@@ -249,6 +261,12 @@ fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
         return ask(draft, id, PageReason::DeployDuringRollback, "a newer deploy arrived, so no further path is tried");
     }
     let automatic = !firing.approved;
+    if let Some(hold) = guard::frozen(draft).filter(|_| automatic) {
+        return ask(draft, id, PageReason::Held, &hold.to_string());
+    }
+    if draft.is_dry_run() {
+        return pretend(draft, id);
+    }
     let first = firing.attempts.len() == firing.earlier_attempts;
     let mut why_not = Vec::new();
     for path in candidates(draft, &firing) {
@@ -478,8 +496,9 @@ fn outcome_unknown(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt, wh
 
 fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
     let Some(now) = draft.firing(&firing.id) else { return };
-    if draft.is_dry_run() {
-        return pretend(draft, &firing.id);
+    let frozen = guard::frozen(draft).is_some() && !now.approved;
+    if draft.is_dry_run() || newer_deploy(draft, &now) || frozen {
+        return start_next(draft, &firing.id);
     }
     let prepared = draft.service.path(&attempt.path).map(|path| prepare(draft, &now, path));
     match prepared {
@@ -549,12 +568,13 @@ pub(crate) fn end(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recov
 fn end_rolled_back_watch(draft: &mut Draft<'_>, firing: &Firing, result: FiringEnd) {
     let Some(watch) = draft.own().watch.clone() else { return };
     let same = firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy);
-    let end_as = match (same, result, firing.dry_run) {
-        // In a dry run it was a human who rolled back, if anybody did.
-        (true, FiringEnd::Recovered, _) | (true, _, false) => WatchEnd::RolledBack,
+    // In a dry run a human went back, or nobody did and it recovered by itself.
+    let went_back = draft.own().ledger.entry(&watch.deploy).is_some_and(|entry| entry.rolled_back);
+    let end_as = match (same, result) {
+        (true, _) if went_back => WatchEnd::RolledBack,
         // Production is back on the target: what was deployed in between does not serve.
-        (false, FiringEnd::Recovered, _) => WatchEnd::Superseded,
-        (true, _, true) | (false, _, _) => return,
+        (false, FiringEnd::Recovered) => WatchEnd::Superseded,
+        (true | false, _) => return,
     };
     for other in draft.open_firings().into_iter().filter(|other| other.id != firing.id) {
         let note = format!("{} was rolled back by firing {}", watch.version, firing.id);

@@ -257,9 +257,8 @@ impl Rule {
     }
 }
 
-/// What the points of a window say. The points are one step apart, without holes; the first window of a watch begins
-/// at [`Rule::slot_before`], a later one not after the first slot that is not answered for good or, while the trigger
-/// is breaching, where it began to.
+/// What the points of a window say. The points are one step apart, without holes, and begin at [`Rule::slot_before`]:
+/// a window that begins later can't know of a gap that was filled in before it, or of a breach older than the deploy.
 #[must_use]
 pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Option<Timestamp>) -> Verdict {
     let mut verdict = Verdict {
@@ -282,15 +281,16 @@ pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Opt
     verdict
 }
 
+/// What it was before the deploy, wherever the window shows it, is what the points after it are judged by: whoever
+/// brings the whole window gets the same answer however often it was looked at before.
 fn arming_before(rule: &Rule, arming: Arming, points: &[Point]) -> Arming {
-    if arming != Arming::Unknown {
-        return arming;
-    }
-    let before = points.iter().find(|point| point.at == rule.slot_before());
-    match before.map(|point| point.look) {
-        Some(Look::Breach(_)) => Arming::Disarmed,
-        Some(Look::Clear(_) | Look::LowTraffic | Look::NoData) => Arming::Armed,
-        Some(Look::Error | Look::Partial) | None => Arming::Unknown,
+    let before = points.iter().find(|point| point.at == rule.slot_before()).map(|point| point.look);
+    match (arming, before) {
+        (Arming::Spent, _) => Arming::Spent,
+        (Arming::Unknown | Arming::Armed | Arming::Disarmed, Some(Look::Breach(_))) => Arming::Disarmed,
+        (Arming::Unknown, Some(Look::Clear(_) | Look::LowTraffic | Look::NoData)) => Arming::Armed,
+        (Arming::Unknown, Some(Look::Error | Look::Partial) | None) => Arming::Unknown,
+        (Arming::Armed | Arming::Disarmed, _) => arming,
     }
 }
 

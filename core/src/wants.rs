@@ -4,7 +4,7 @@ use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::proof::{awaited_since, needs};
-use crate::state::{ServiceState, State, Turn, Watch};
+use crate::state::{ServiceState, State, Watch};
 use crate::template::{Values, Variable};
 use crate::time::Timestamp;
 
@@ -17,10 +17,8 @@ pub enum Want {
         deploy: DeployId,
         /// The trigger.
         trigger: TriggerName,
-        /// The first slot that matters: what was before the deploy, or where the open breach began.
+        /// The first slot that matters: the one that tells what was before the deploy.
         from: Timestamp,
-        /// Whether a breach is open, so that nothing after `from` may be left out.
-        breaching: bool,
         /// The deploy's own instant, for `since_deploy`.
         deploy_at: Timestamp,
         /// What the queries' templates may name.
@@ -70,12 +68,13 @@ pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want>
     };
     let mut wants = Vec::new();
     if let Some(watch) = &own.watch {
-        wants.extend(plan.triggers.iter().filter_map(|trigger| for_trigger(plan, own, watch, trigger)));
+        wants.extend(plan.triggers.iter().flat_map(|trigger| for_trigger(plan, own, watch, trigger)));
         if watch.target_awaited {
+            let deployed_then = own.ledger.entries.iter().find(|entry| entry.deploy.at == watch.healthy_before);
             wants.push(Want::VersionBefore {
                 deploy: watch.deploy.clone(),
                 before: watch.healthy_before,
-                not: watch.version.clone(),
+                not: deployed_then.map_or(&watch.version, |entry| &entry.deploy.version).clone(),
                 values: watch_values(plan, own, watch),
             });
         }
@@ -93,23 +92,24 @@ fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
         .with_some(Variable::DeployCommit, commit.map(|commit| commit.as_str()))
 }
 
-fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Option<Want> {
-    let Observed::Metric(metric) = &trigger.observed else { return None };
-    let known = watch.triggers.get(&trigger.name)?;
+/// The look at a trigger, and at its baseline until that was read: what was not compared yet has to be seen as such.
+fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Vec<Want> {
+    let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
+    let Some(known) = watch.triggers.get(&trigger.name) else { return Vec::new() };
     let values = watch_values(plan, own, watch);
+    let (deploy, name) = (watch.deploy.clone(), trigger.name.clone());
+    let mut wants = Vec::new();
     if let (Some(window), None) = (metric.baseline_window(), known.baseline) {
         let to = watch.healthy_before.floor(metric.step);
         let from = (watch.healthy_before - window).floor(metric.step) + metric.step;
-        let (deploy, trigger) = (watch.deploy.clone(), trigger.name.clone());
-        return Some(Want::Baseline { deploy, trigger, from, to: to.max(from), values });
+        let (deploy, trigger, values) = (deploy.clone(), name.clone(), values.clone());
+        wants.push(Want::Baseline { deploy, trigger, from, to: to.max(from), values });
     }
-    let before = watch.at.floor(metric.step);
-    let (from, breaching) = match known.turn {
-        Turn::Breaching { since } => (since.max(before), true),
-        Turn::Unseen | Turn::Clear | Turn::LowTraffic | Turn::Blind => (before, false),
-    };
-    let (deploy, trigger) = (watch.deploy.clone(), trigger.name.clone());
-    Some(Want::Trigger { deploy, trigger, from, breaching, deploy_at: watch.at, values })
+    // Always the whole window: a row of breaches may begin before a gap that later data fill in, and what counts after
+    // the deploy depends on what was before it.
+    let from = watch.at.floor(metric.step);
+    wants.push(Want::Trigger { deploy, trigger: name, from, deploy_at: watch.at, values });
+    wants
 }
 
 /// Whether a metric's queries name `since_deploy`, and so have to be asked slot by slot.

@@ -7,7 +7,7 @@ use crate::firing::{Firing, FiringEnd, Origin, Stage};
 use crate::name::{DeployId, TriggerName};
 use crate::page::{self, PageReason};
 use crate::proof;
-use crate::reading::{Answer, Answers, Look};
+use crate::reading::{Answer, Answers, Look, Point};
 use crate::record::WatchRecord;
 use crate::rollback::{self, Observation};
 use crate::state::{ServiceState, TriggerWatch, Turn, Watch};
@@ -49,7 +49,10 @@ pub(crate) fn looked(
 ) {
     let Some((watch, known, trigger, metric)) = watched(draft, deploy, name) else { return };
     let limit = trigger::limit(&metric, known.baseline.as_ref());
-    let points = trigger::looks(&metric, limit, answers);
+    let mut points = trigger::looks(&metric, limit, answers);
+    if metric.baseline_window().is_some() && known.baseline.is_none() {
+        not_compared(&mut points);
+    }
     let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
     let verdict = trigger::judge(&rule, known.arming, &points, answered_until);
     draft.verdict = Some(verdict);
@@ -76,6 +79,13 @@ pub(crate) fn looked(
             Look::Breach(_) => proof::trigger_seen(draft, name, latest.at, false),
             Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
+    }
+}
+
+/// The baseline was not read yet, so that no value could be compared: that is a failed look, and not missing data.
+fn not_compared(points: &mut [Point]) {
+    for point in points.iter_mut().filter(|point| point.look == Look::NoData) {
+        point.look = Look::Error;
     }
 }
 
@@ -142,7 +152,9 @@ pub(crate) fn ends_at(interval: std::time::Duration, service: &Service, own: &Se
         return None;
     }
     let live = live_triggers(service, watch);
-    if live.iter().any(|known| known.arming == Arming::Armed && matches!(known.turn, Turn::Breaching { .. })) {
+    // A breach that began after the end can't fire any more, so that it has nothing to keep the watch open for.
+    let open = |known: &TriggerWatch| matches!(known.turn, Turn::Breaching { since } if since <= watch.until);
+    if live.iter().any(|known| known.arming == Arming::Armed && open(known)) {
         return None;
     }
     Some(if live.iter().all(|known| known.settled) { watch.until } else { watch.until + interval * BLIND_INTERVALS })
@@ -188,7 +200,10 @@ fn how_it_ended<'a>(firings: impl Iterator<Item = &'a Firing>, live: &[&TriggerW
     if live.iter().any(|known| !known.settled || known.turn == Turn::Blind) {
         return WatchEnd::Blind;
     }
-    if live.iter().any(|known| !known.seen_clear || known.arming == Arming::Disarmed) {
+    let healthy = |known: &TriggerWatch| {
+        known.seen_clear && known.arming != Arming::Disarmed && !matches!(known.turn, Turn::Breaching { .. })
+    };
+    if !live.iter().all(|known| healthy(known)) {
         return WatchEnd::Unproven;
     }
     WatchEnd::Passed

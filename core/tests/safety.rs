@@ -1,0 +1,23 @@
+//! The fourteen rules of the design's "What it never does", each clause a test; never more than the rules say.
+
+#[expect(dead_code, reason = "each test crate uses another part of it")]
+mod common;
+
+#[path = "safety/announcements.rs"]
+mod announcements;
+#[path = "safety/arming.rs"]
+mod arming;
+#[path = "safety/attempts.rs"]
+mod attempts;
+#[path = "safety/budget.rs"]
+mod budget;
+#[path = "safety/holds.rs"]
+mod holds;
+#[path = "safety/looks.rs"]
+mod looks;
+#[path = "safety/proofs.rs"]
+mod proofs;
+#[path = "safety/targets.rs"]
+mod targets;
+#[path = "safety/telling.rs"]
+mod telling;

@@ -1,0 +1,331 @@
+//! R3, R6 and R13: the version to return to, what is never returned from, and what a newer deploy carries over.
+
+use rollbackd_core::deploy::{Migration, TargetSource, WatchEnd};
+use rollbackd_core::event::{DeployReport, Happening, Reply};
+use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
+use rollbackd_core::page::PageReason;
+
+use crate::common::outside::{Run, Sample};
+use crate::common::plan::{SHOP, reference, shop};
+use crate::common::world::{World, is_conflict, refusal, report};
+use crate::common::{duration, path, service, version};
+
+fn source(world: &World) -> Option<TargetSource> {
+    Some(world.own().watch.as_ref()?.target.as_ref()?.source)
+}
+
+pub(crate) fn naming(name: &str, previous: &str) -> DeployReport {
+    DeployReport { previous: Some(version(previous)), ..report(name) }
+}
+
+#[test]
+fn r3_the_latest_version_that_passed_comes_first_whatever_the_event_names() {
+    let mut world = World::proven();
+    world.deploy_of(&service(SHOP), naming("v2", "v0"));
+    assert_eq!((world.target().as_deref(), source(&world)), (Some("v1"), Some(TargetSource::Passed)));
+    world.run("31m");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed));
+    world.deploy("v3");
+    assert_eq!(world.target().as_deref(), Some("v2"));
+}
+
+#[test]
+fn r3_where_none_passed_it_is_the_one_that_the_event_names() {
+    let mut world = World::new(reference());
+    world.shop().serve(&version("v-seen"), crate::common::instant("2026-11-23T09:00:00Z"));
+    world.deploy_of(&service(SHOP), naming("v1", "v0"));
+    assert_eq!((world.target().as_deref(), source(&world)), (Some("v0"), Some(TargetSource::Named)));
+    world.run("1m");
+    assert_eq!(world.target().as_deref(), Some("v0"), "version_query is asked only where the event names none");
+}
+
+#[test]
+fn r3_where_the_event_names_none_it_is_what_served_just_before() {
+    let mut world = World::new(reference());
+    world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T09:00:00Z"));
+    world.deploy("v1");
+    assert_eq!(world.target(), None);
+    world.run("15s");
+    assert_eq!((world.target().as_deref(), source(&world)), (Some("v0"), Some(TargetSource::Seen)));
+}
+
+#[test]
+fn r3_a_named_version_whose_own_watch_is_unfinished_is_no_target() {
+    let mut world = World::new(reference());
+    world.deploy("v1");
+    world.run("5m");
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    world.run("1m");
+    assert_eq!(world.target(), None);
+    assert_eq!(world.watch_end("v1"), Some(WatchEnd::Superseded));
+}
+
+#[test]
+fn r3_a_seen_version_whose_own_watch_is_unfinished_is_no_target() {
+    let mut world = World::new(reference());
+    world.shop().queries_fail = true;
+    world.deploy("v1");
+    world.run("5m");
+    // Nobody knows what served before v1; what served before v2 is v1, which was never proven.
+    world.shop().queries_fail = false;
+    world.deploy("v2");
+    world.run("1m");
+    assert_eq!(world.target(), None);
+}
+
+#[test]
+fn r3_a_version_that_was_rolled_back_is_never_a_target_however_it_is_named() {
+    let mut world = World::new(reference());
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    world.run("1m");
+    world.observe("smoke-test");
+    world.run("3m");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::Recovered));
+    world.run("40m");
+    world.deploy_of(&service(SHOP), naming("v3", "v2"));
+    assert_eq!(world.target(), None, "named");
+    let reply = world.tell(Happening::RollbackAsked { path: None, to: Some(version("v2")) });
+    assert!(is_conflict(&reply), "by a human: {reply:?}");
+    let now = world.now;
+    world.shop().serve(&version("v2"), now);
+    world.run("1m");
+    world.deploy("v4");
+    world.run("1m");
+    assert_ne!(world.target().as_deref(), Some("v2"), "seen");
+}
+
+#[test]
+fn r3_a_version_that_passed_once_and_was_rolled_back_later_is_no_target() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("40m");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed));
+    world.tell(Happening::RollbackAsked { path: None, to: None });
+    world.run("5m");
+    assert_eq!(world.really_serves(), "v1");
+    world.deploy("v3");
+    assert_eq!(world.target().as_deref(), Some("v1"));
+}
+
+#[test]
+#[ignore = "fails: a bug in the core, mended in a commit of its own"]
+fn r3_the_version_that_a_human_left_after_a_rollback_is_no_target_either() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("31m");
+    world.deploy("v3");
+    world.run("1m");
+    world.observe("smoke-test");
+    world.run("5m");
+    assert_eq!(world.really_serves(), "v2");
+    // v2 turns out to be bad as well: a human goes one further back.
+    world.tell(Happening::RollbackAsked { path: None, to: Some(version("v1")) });
+    world.run("5m");
+    assert_eq!(world.really_serves(), "v1");
+    world.deploy("v4");
+    assert_eq!(world.target().as_deref(), Some("v1"), "v2 was rolled back");
+}
+
+#[test]
+fn r3_without_a_target_it_pages_and_starts_nothing() {
+    let mut world = World::new(reference());
+    world.deploy("v1");
+    world.run("1m");
+    let firing = world.observe("smoke-test");
+    assert!(world.started().is_empty());
+    assert_eq!(world.paged_for(), [PageReason::Held]);
+    assert!(world.said().contains("there is no version to return to"), "{}", world.said());
+    let reply = world.tell(Happening::Approved { firing });
+    assert!(refusal(&reply).contains("there is no version to return to"));
+    assert!(is_conflict(&world.tell(Happening::RollbackAsked { path: None, to: None })));
+}
+
+#[test]
+#[ignore = "fails: a bug in the core, mended in a commit of its own"]
+fn r3_a_deployed_version_is_no_version_to_return_to() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let reply = world.tell(Happening::RollbackAsked { path: None, to: Some(version("v2")) });
+    assert!(is_conflict(&reply), "{reply:?}");
+    assert!(world.started().is_empty());
+    world.deploy_of(&service(SHOP), naming("v3", "v3"));
+    assert_eq!(world.target().as_deref(), Some("v1"));
+}
+
+#[test]
+fn r3_a_human_names_only_what_the_ledger_or_the_watch_knows() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let reply = world.tell(Happening::RollbackAsked { path: None, to: Some(version("v77")) });
+    assert!(refusal(&reply).contains("has no version v77"));
+    world.tell(Happening::RollbackAsked { path: None, to: Some(version("v1")) });
+    assert_eq!(world.started()[0].run, ["deploy", "v1"]);
+}
+
+#[test]
+fn r3_what_a_human_rolled_back_in_a_dry_run_is_no_target() {
+    let mut config = reference();
+    config.mode = rollbackd_core::config::Mode::DryRun;
+    shop(&mut config).version_query = None;
+    let mut world = World::proven_with(config);
+    world.sicken("v2", "error-rate", 0.2);
+    world.deploy("v2");
+    world.run("3m");
+    // A human brings v1 back, and the pipeline announces it.
+    world.deploy_of(&service(SHOP), report("v1"));
+    world.run("5m");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::RolledBack));
+    let own = world.state.services.get_mut(SHOP).unwrap();
+    for entry in &mut own.ledger.entries {
+        if entry.deploy.version.as_str() == "v1" {
+            entry.end = Some(WatchEnd::Unproven);
+        }
+    }
+    world.run("40m");
+    world.deploy_of(&service(SHOP), naming("v3", "v2"));
+    assert_ne!(world.target().as_deref(), Some("v2"));
+}
+
+#[test]
+fn r6_a_deploy_that_migrated_data_is_never_rolled_back_by_itself() {
+    let mut world = World::proven();
+    world.sicken("v2", "error-rate", 0.2);
+    world.deploy_of(&service(SHOP), DeployReport { migration: Migration::Breaking, ..report("v2") });
+    world.run("1m");
+    world.observe("smoke-test");
+    world.run("10m");
+    assert!(world.started().is_empty());
+    assert!(world.fired("error-rate").is_some());
+    assert!(world.said().contains("migration plan"), "{}", world.said());
+}
+
+#[test]
+fn r6_a_compatible_migration_is_rolled_back_as_any_other_deploy() {
+    let mut world = World::proven();
+    world.deploy_of(&service(SHOP), DeployReport { migration: Migration::Compatible, ..report("v2") });
+    world.run("1m");
+    world.observe("smoke-test");
+    assert_eq!(world.paths_started(), ["pipeline"]);
+}
+
+#[test]
+fn r6_a_human_may_approve_the_rollback_of_a_migration() {
+    let mut world = World::proven();
+    world.deploy_of(&service(SHOP), DeployReport { migration: Migration::Breaking, ..report("v2") });
+    let firing = world.observe("smoke-test");
+    world.tell(Happening::Approved { firing });
+    assert_eq!(world.paths_started(), ["pipeline"]);
+}
+
+#[test]
+fn r6_a_trigger_that_says_never_is_rolled_back_by_nobody() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let firing = world.observe("data-corruption");
+    assert!(is_conflict(&world.tell(Happening::Approved { firing: firing.clone() })));
+    assert!(world.started().is_empty());
+    let page = world.pages_opened().pop().unwrap();
+    assert!(page.details.iter().any(|line| line.contains("RUNBOOK.md#migrations")), "{page:?}");
+    assert!(!page.details.iter().any(|line| line.contains("approve")), "{page:?}");
+    world.tell(Happening::Acknowledged { firing });
+    assert_eq!(world.ended("data-corruption"), Some(FiringEnd::Paged));
+}
+
+#[test]
+fn r13_a_new_deploy_supersedes_and_carries_target_and_baseline_over() {
+    let mut world = World::new(reference());
+    world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T08:00:00Z"));
+    world.deploy("v1");
+    world.run("5m");
+    // What v1 does to p99 must not become the baseline of v2.
+    world.show("p99-latency", Sample::Value(0.35));
+    let baseline = |world: &World| world.own().watch.as_ref().unwrap().triggers["p99-latency"].baseline;
+    let known = baseline(&world);
+    assert_eq!(known.unwrap().value, Some(0.2));
+    world.run("5m");
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    assert_eq!(world.watch_end("v1"), Some(WatchEnd::Superseded));
+    assert_eq!((world.target().as_deref(), source(&world)), (Some("v0"), Some(TargetSource::Seen)));
+    assert_eq!(baseline(&world), known);
+    world.run("1m");
+    assert_eq!(baseline(&world), known);
+}
+
+#[test]
+fn r13_a_baseline_that_was_not_read_yet_is_read_before_the_first_of_the_deploys() {
+    let mut world = World::proven();
+    world.shop().queries_fail = true;
+    world.deploy("v2");
+    world.show("p99-latency", Sample::Value(0.9));
+    world.run("10m");
+    world.deploy("v3");
+    world.show("p99-latency", Sample::Value(0.9));
+    world.shop().queries_fail = false;
+    world.run("1m");
+    let baseline = world.own().watch.as_ref().unwrap().triggers["p99-latency"].baseline.unwrap();
+    assert_eq!(baseline.value, Some(0.2), "the hour before v2, not the one before v3");
+}
+
+#[test]
+fn r13_a_target_that_is_still_looked_up_is_looked_up_for_the_next_deploy_as_well() {
+    let mut world = World::new(reference());
+    world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T08:00:00Z"));
+    world.deploy("v1");
+    world.run("5s");
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    world.run("1m");
+    assert_eq!(world.target().as_deref(), Some("v0"), "what served before v1, since v1 was never proven");
+}
+
+#[test]
+fn r13_what_was_asked_about_the_old_version_ends_and_a_rollback_that_runs_is_not_stopped() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    world.observe("login-broken");
+    world.observe("smoke-test");
+    world.deploy("v3");
+    assert_eq!(world.ended("login-broken"), Some(FiringEnd::Paged));
+    assert_eq!(world.fired("smoke-test").unwrap().stage, Stage::Rolling);
+    assert!(world.paged_for().contains(&PageReason::DeployDuringRollback));
+    let attempt = world.started()[0].attempt.clone();
+    let outcome = Outcome::Failed { why: "exit 1".to_owned(), output: String::new() };
+    world.end_attempt(&attempt, outcome);
+    assert_eq!(world.paths_started(), ["pipeline"], "no further path on top of v3");
+}
+
+#[test]
+fn r13_the_deploy_that_supersedes_by_returning_to_the_target_needs_another_one() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("1m");
+    world.deploy_of(&service(SHOP), naming("v1", "v2"));
+    assert_eq!(world.target(), None, "v2 was never proven, and v1 is no way back from v1");
+}
+
+#[test]
+fn r13_an_event_that_comes_again_or_too_late_supersedes_nothing() {
+    let mut world = World::proven();
+    let at = Some(world.now + duration("2s"));
+    let first = DeployReport { at, ..report("v2") };
+    let Reply::Deploy(id) = world.deploy_of(&service(SHOP), first.clone()) else { panic!("a new deploy") };
+    world.run("10s");
+    assert_eq!(world.announce(first), Reply::SameDeploy(id.clone()), "the same version and instant");
+    assert_eq!(world.announce(report("v2")), Reply::SameDeploy(id.clone()), "the version under watch, without instant");
+    let keyed = DeployReport { key: Some("k".to_owned()), ..report("v3") };
+    let Reply::Deploy(third) = world.announce(keyed.clone()) else { panic!("a new deploy") };
+    world.run("1h");
+    assert_eq!(world.announce(keyed), Reply::SameDeploy(third.clone()), "the same key");
+    let older = DeployReport { at: Some(world.now - duration("2h")), ..report("v0") };
+    assert!(matches!(world.announce(older), Reply::Deploy(_)));
+    assert_eq!(world.own().ledger.latest().unwrap().deploy.id, third);
+    assert_eq!(world.own().running, Some(version("v3")));
+}
+
+#[test]
+fn r13_an_event_from_the_future_is_refused() {
+    let mut world = World::proven();
+    let at = Some(world.now + duration("6m"));
+    assert!(refusal(&world.announce(DeployReport { at, ..report("v2") })).contains("check both clocks"));
+    assert!(world.own().watch.is_none());
+}

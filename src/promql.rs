@@ -33,8 +33,12 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
         }
         ValueType::String => return Err("gives a string: expected an instant vector or a scalar".to_owned()),
     }
-    let mut facts =
-        PromqlFacts { window: Duration::ZERO, selectors: Vec::new(), filtering: filtering_outermost(&expr) };
+    let mut facts = PromqlFacts {
+        window: Duration::ZERO,
+        selectors: Vec::new(),
+        instant_selectors: Vec::new(),
+        filtering: filtering_outermost(&expr),
+    };
     // A list of what is left instead of recursion: a query may nest as deep as it is long.
     let mut left = vec![(&expr, Reach::default())];
     while let Some((expr, reach)) = left.pop() {
@@ -43,6 +47,7 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
     }
     // The list is worked off from its end; people read from the beginning.
     facts.selectors.reverse();
+    facts.instant_selectors.reverse();
     Ok(facts)
 }
 
@@ -107,6 +112,11 @@ fn look_at_selector(
     let bare = bare_selector(selector.name.as_deref(), &selector.matchers);
     promql_parser::parser::parse(&bare)
         .map_err(|error| format!("its selector {bare} can't be asked alone: {error}"))?;
+    // One with an offset, an `@`, or inside a subquery is meant to be old.
+    let is_now = range.is_zero() && reach.window().is_zero() && selector.offset.is_none() && selector.at.is_none();
+    if is_now && !facts.instant_selectors.contains(&bare) {
+        facts.instant_selectors.push(bare.clone());
+    }
     facts.selectors.retain(|known| known != &bare);
     facts.selectors.push(bare);
     Ok(())
@@ -192,6 +202,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_read_without_a_range_could_be_stale() {
+        let of = |query: &str| read(query).unwrap().instant_selectors;
+        assert_eq!(of("job:errors:ratio / job:all"), ["job:errors:ratio", "job:all"]);
+        assert!(of("sum(rate(x[1m])) / sum(rate(y[1m]))").is_empty());
+        assert!(of("x offset 5m").is_empty());
+        assert!(of("max_over_time(x[5m:1m])").is_empty());
+    }
 
     #[test]
     fn the_window_is_the_longest_range_with_its_offset_and_subqueries_add_up() {

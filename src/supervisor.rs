@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rollbackd_core::apply::apply;
 use rollbackd_core::event::{Event, Happening, Reply};
-use rollbackd_core::name::ServiceName;
+use rollbackd_core::name::{PagerName, ServiceName};
 use rollbackd_core::record::{FiringRecord, Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
@@ -213,6 +213,21 @@ impl Supervisor {
             telling::log(service, record);
             self.count(service, record);
         }
+        self.gauge(&self.shared.state());
+    }
+
+    fn gauge(&self, state: &State) {
+        let services = state.services.values();
+        self.metrics.watches_open(services.clone().filter(|own| own.watch.is_some()).count());
+        self.metrics.firings_open(services.clone().map(|own| own.open_firings().count()).sum());
+        let mut undelivered: BTreeMap<&PagerName, usize> = BTreeMap::new();
+        for page in services.flat_map(|own| &own.pages) {
+            for pager in &page.pagers {
+                let waits = usize::from(page.undelivered.contains(pager) || page.unresolved.contains(pager));
+                *undelivered.entry(pager).or_default() += waits;
+            }
+        }
+        undelivered.into_iter().for_each(|(pager, count)| self.metrics.pages_undelivered(pager, count));
     }
 
     fn count(&self, service: &ServiceName, record: &Record) {

@@ -61,6 +61,7 @@ fn service() -> Service {
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
         at_least: None,
         window: Duration::from_secs(60),
+        freshness: None,
         step: Duration::from_secs(15),
     };
     let console = [("", "gcloud"), ("", "--to-revisions={{ target.revision }}=100")];

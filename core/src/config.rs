@@ -152,8 +152,20 @@ pub struct Metric {
     pub at_least: Option<AtLeast>,
     /// How far behind an instant the queries look: the longest range (and offset) in them.
     pub window: Duration,
+    /// Tells how old the newest sample is that bare selectors read, where there are any: Prometheus goes on showing the
+    /// last sample of a series for minutes after the samples have stopped.
+    pub freshness: Option<Freshness>,
     /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`.
     pub step: Duration,
+}
+
+/// How the age of what a trigger reads is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Freshness {
+    /// A query for the instant of the newest sample, in seconds since the epoch.
+    pub newest: Template,
+    /// An older sample is stale: it says nothing (design, R7).
+    pub stale_after: Duration,
 }
 
 /// The queries of a trigger.

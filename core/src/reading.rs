@@ -53,9 +53,17 @@ pub struct Answers {
     pub at_least: Option<Answer>,
     /// Whether what an alerting rule's `expr` selects has any data.
     pub presence: Option<Answer>,
+    /// The instant of the newest sample that bare selectors read.
+    pub freshness: Option<Answer>,
 }
 
 impl Answers {
+    /// The answers of all queries that were asked.
+    pub fn all(&self) -> impl Iterator<Item = &Answer> {
+        let optional = [&self.total, &self.at_least, &self.presence, &self.freshness];
+        std::iter::once(&self.value).chain(optional.into_iter().flatten())
+    }
+
     /// The slots, first to last.
     pub fn slots(&self) -> impl Iterator<Item = Timestamp> + use<> {
         let (to, step) = (self.to, self.step.max(Duration::from_millis(1)));

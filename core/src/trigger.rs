@@ -101,9 +101,8 @@ pub fn looks(metric: &Metric, limit: Option<f64>, answers: &Answers) -> Vec<Poin
 
 /// An answer that failed or is partial spoils the look at every slot.
 fn unusable(answers: &Answers) -> Option<Look> {
-    let all = [Some(&answers.value), answers.total.as_ref(), answers.at_least.as_ref(), answers.presence.as_ref()];
     let mut found = None;
-    for answer in all.into_iter().flatten() {
+    for answer in answers.all() {
         match answer {
             Answer::Failed(_) => return Some(Look::Error),
             Answer::Partial(_) => found = Some(Look::Partial),
@@ -124,7 +123,18 @@ fn values(answer: Option<&Answer>, at: Timestamp) -> impl Iterator<Item = f64> +
     series(answer).iter().filter_map(move |series| series.at(at))
 }
 
+/// Whether the newest sample that is read as it is, without a range, is too old to say anything about this instant.
+/// Where there is no such sample at all, the value itself tells.
+fn is_stale(metric: &Metric, answers: &Answers, at: Timestamp) -> bool {
+    let Some(freshness) = &metric.freshness else { return false };
+    let newest = values(answers.freshness.as_ref(), at).filter_map(Timestamp::from_seconds).max();
+    newest.is_some_and(|newest| at.since(newest) > freshness.stale_after)
+}
+
 fn look_at(metric: &Metric, limit: Option<f64>, answers: &Answers, at: Timestamp) -> Look {
+    if is_stale(metric, answers, at) {
+        return Look::NoData;
+    }
     if let Some(at_least) = &metric.at_least {
         let traffic: f64 = values(answers.at_least.as_ref(), at).filter(|value| value.is_finite()).sum();
         if traffic < at_least.value {
@@ -334,4 +344,50 @@ fn answered_until(points: &[Point], answered_before: Option<Timestamp>) -> Optio
     let done = |point: &&Point| !point.look.is_blind() || answered_before.is_some_and(|until| point.at <= until);
     let row = points.iter().take_while(done).last().map(|point| point.at);
     row.max(answered_before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Freshness;
+    use crate::template::Template;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_milliseconds(second * 1000)
+    }
+
+    #[test]
+    fn a_sample_that_is_shown_on_after_the_samples_stopped_says_nothing() {
+        let template = |text: &str| Template::parse(text).unwrap();
+        let metric = Metric {
+            query: Query::Expression(template("queue_length")),
+            condition: Condition::Above(Limit::Fixed { value: 5.0, shown_as_percentage: false }),
+            at_least: None,
+            window: Duration::ZERO,
+            freshness: Some(Freshness {
+                newest: template("max(timestamp(queue_length))"),
+                stale_after: Duration::from_secs(2),
+            }),
+            step: Duration::from_secs(1),
+        };
+        let series = |value: &dyn Fn(i64) -> f64| {
+            let samples = (10..=16).map(|second| (at(second), value(second))).collect();
+            Answer::Series(vec![Series { labels: BTreeMap::new(), samples }])
+        };
+        let answers = Answers {
+            from: at(10),
+            to: at(16),
+            step: metric.step,
+            value: series(&|_| 9.0),
+            total: None,
+            at_least: None,
+            presence: None,
+            #[expect(clippy::cast_precision_loss, reason = "some seconds")]
+            freshness: Some(series(&|second| second.min(12) as f64)),
+        };
+        let looks: Vec<Look> = looks(&metric, Some(5.0), &answers).iter().map(|point| point.look).collect();
+        let (fresh, stale) = looks.split_at(5);
+        assert!(fresh.iter().all(|look| *look == Look::Breach(9.0)), "{looks:?}");
+        assert!(stale.iter().all(|look| *look == Look::NoData), "{looks:?}");
+    }
 }

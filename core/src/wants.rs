@@ -121,7 +121,8 @@ pub fn names_since_deploy(metric: &Metric) -> bool {
         Query::Expression(expr) => named(expr),
         Query::Filter { expr, presence } => named(expr) || named(presence),
     };
-    query || metric.at_least.as_ref().is_some_and(|at_least| named(&at_least.expr))
+    let freshness = metric.freshness.as_ref().is_some_and(|freshness| named(&freshness.newest));
+    query || freshness || metric.at_least.as_ref().is_some_and(|at_least| named(&at_least.expr))
 }
 
 fn for_proof(plan: &Service, own: &ServiceState) -> Vec<Want> {

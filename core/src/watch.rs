@@ -22,8 +22,7 @@ pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: 
 /// The expression before the deploy was read: it is kept, and never asked again.
 pub(crate) fn baseline_read(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, answers: &Answers) {
     let Some((watch, known, _, metric)) = watched(draft, deploy, name) else { return };
-    let all = [Some(&answers.value), answers.total.as_ref(), answers.at_least.as_ref(), answers.presence.as_ref()];
-    let usable = all.into_iter().flatten().all(|answer| matches!(answer, Answer::Series(_)));
+    let usable = answers.all().all(|answer| matches!(answer, Answer::Series(_)));
     if watch.triggers.contains_key(name) && known.baseline.is_none() && usable {
         let baseline = trigger::baseline(&metric, answers);
         draft.watch_record(WatchRecord::BaselineKept { trigger: name.clone(), baseline });

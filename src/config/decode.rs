@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rollbackd_core::config::decode::{self as core, Dialect, Edges};
 use rollbackd_core::config::node::{self, Fields, Node, Place, Problems};
+use rollbackd_core::config::{Config, Observed};
 use rollbackd_core::name::PagerName;
 
 use super::{PrometheusSettings, Scope, Settings, Token};
@@ -49,7 +50,10 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
             Some(parts)
         },
     };
-    let decoded = core::decode(&mut fields, edges, problems);
+    let mut decoded = core::decode(&mut fields, edges, problems);
+    if let Some(lookback_delta) = prometheus.as_ref().and_then(|prometheus| prometheus.lookback_delta) {
+        stale_after(&mut decoded.config, lookback_delta);
+    }
     fields.finish(problems);
     let pagers = pagers.into_iter().filter_map(|(name, pager)| Some((name, pager?))).collect();
     Some(Settings {
@@ -65,6 +69,18 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),
     })
+}
+
+/// How old a sample may be, where the config says so itself.
+fn stale_after(config: &mut Config, lookback_delta: Duration) {
+    let triggers = config.services.values_mut().flat_map(|service| service.triggers.iter_mut());
+    for trigger in triggers {
+        if let Observed::Metric(metric) = &mut trigger.observed
+            && let Some(freshness) = &mut metric.freshness
+        {
+            freshness.stale_after = lookback_delta;
+        }
+    }
 }
 
 fn prometheus(fields: &mut Fields<'_>, problems: &mut Problems) -> (Option<PrometheusSettings>, Dialect) {

@@ -28,6 +28,7 @@ pub(super) struct QuerySet {
     total: Option<Rendered>,
     at_least: Option<Rendered>,
     presence: Option<Rendered>,
+    freshness: Option<Rendered>,
     /// Where the queries name `since_deploy`: the deploy's instant and the service, since such queries are not shared.
     since_deploy: Option<(Timestamp, ServiceName)>,
 }
@@ -45,17 +46,28 @@ impl QuerySet {
         let render =
             |template: &Template| Rendered(template.render(&values).map_err(|unknown: Unknown| unknown.to_string()));
         let at_least = metric.at_least.as_ref().map(|at_least| render(&at_least.expr));
+        let freshness = metric.freshness.as_ref().map(|freshness| render(&freshness.newest));
         let since_deploy = since_deploy.map(|at| (at, service.clone()));
         match &metric.query {
-            Query::Ratio { bad, total } => {
-                Self { value: render(bad), total: Some(render(total)), at_least, presence: None, since_deploy }
-            }
+            Query::Ratio { bad, total } => Self {
+                value: render(bad),
+                total: Some(render(total)),
+                at_least,
+                presence: None,
+                freshness,
+                since_deploy,
+            },
             Query::Expression(expr) => {
-                Self { value: render(expr), total: None, at_least, presence: None, since_deploy }
+                Self { value: render(expr), total: None, at_least, presence: None, freshness, since_deploy }
             }
-            Query::Filter { expr, presence } => {
-                Self { value: render(expr), total: None, at_least, presence: Some(render(presence)), since_deploy }
-            }
+            Query::Filter { expr, presence } => Self {
+                value: render(expr),
+                total: None,
+                at_least,
+                presence: Some(render(presence)),
+                freshness,
+                since_deploy,
+            },
         }
     }
 }
@@ -120,6 +132,7 @@ struct Shared {
     total: Option<Answer>,
     at_least: Option<Answer>,
     presence: Option<Answer>,
+    freshness: Option<Answer>,
 }
 
 impl Shared {
@@ -138,6 +151,7 @@ impl Shared {
             total: self.total.as_ref().map(part),
             at_least: self.at_least.as_ref().map(part),
             presence: self.presence.as_ref().map(part),
+            freshness: self.freshness.as_ref().map(part),
         }
     }
 }
@@ -165,14 +179,15 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     async fn all(&self, queries: &QuerySet) -> Shared {
-        let (value, total, at_least, presence) = tokio::join!(
+        let (value, total, at_least, presence, freshness) = tokio::join!(
             self.answer(Some(&queries.value)),
             self.answer(queries.total.as_ref()),
             self.answer(queries.at_least.as_ref()),
             self.answer(queries.presence.as_ref()),
+            self.answer(queries.freshness.as_ref()),
         );
         let value = value.unwrap_or_else(|| Answer::Failed("nothing was asked".to_owned()));
-        Shared { value, total, at_least, presence }
+        Shared { value, total, at_least, presence, freshness }
     }
 
     async fn answer(&self, query: Option<&Rendered>) -> Option<Answer> {

@@ -19,6 +19,7 @@ use crate::door::Door;
 use crate::edges::{Edges, InForce};
 use crate::looker;
 use crate::metrics::Metrics;
+use crate::paths;
 use crate::receipts::Receipts;
 
 /// The longest wait between two tries to write a receipt.
@@ -72,6 +73,7 @@ impl ReceiptWriter {
                     }
                     let what = Happening::ReceiptPublished { firing: id.clone(), sha256 };
                     let _ = self.door.tell(Event { service: service.clone(), what }).await;
+                    self.forget_attempts(&firing);
                     return;
                 }
                 Err(why) => {
@@ -79,6 +81,16 @@ impl ReceiptWriter {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
+            }
+        }
+    }
+
+    /// The outcomes are in the journal and told: what the attempts left on this machine is needed no longer.
+    fn forget_attempts(&self, firing: &Firing) {
+        let edges = self.edges.get();
+        for attempt in &firing.attempts {
+            if let Err(error) = paths::forget(&edges.place, &attempt.id) {
+                tracing::warn!(attempt = %attempt.id, %error, "the folder of an attempt could not be removed");
             }
         }
     }

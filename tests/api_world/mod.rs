@@ -186,6 +186,7 @@ fn error_rate() -> Observed {
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
         at_least: None,
         window: Duration::from_secs(60),
+        freshness: None,
         step: Duration::from_secs(15),
     }))
 }

@@ -43,6 +43,8 @@ pub struct PromqlFacts {
     pub window: Duration,
     /// What it selects: bare selectors, without ranges, offsets and repetition, in their order.
     pub selectors: Vec<String>,
+    /// Those of them that are read as they are, without a range: a sample that is minutes old still shows there.
+    pub instant_selectors: Vec<String>,
     /// Whether it drops series by itself.
     pub filtering: Filtering,
 }

@@ -162,6 +162,7 @@ impl Window {
             total: matches!(metric.query, Query::Ratio { .. }).then(&answer),
             at_least: metric.at_least.is_some().then(&answer),
             presence: matches!(metric.query, Query::Filter { .. }).then(&answer),
+            freshness: None,
         }
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn error_rate(interval: Duration, hold: Duration) -> Metric {
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
         at_least: Some(AtLeast { expr: template("traffic"), value: 20.0 }),
         window: duration("1m"),
+        freshness: None,
         step: Metric::step(hold, interval),
     }
 }
@@ -42,6 +43,7 @@ pub(crate) fn p99_latency(interval: Duration, hold: Duration) -> Metric {
         condition: Condition::Above(Limit::TimesBaseline { factor: 2.0, window: duration("1h") }),
         at_least: None,
         window: duration("1m"),
+        freshness: None,
         step: Metric::step(hold, interval),
     }
 }

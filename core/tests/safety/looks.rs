@@ -325,6 +325,7 @@ fn r7_an_alerting_rule_pastes_in() {
         condition: Condition::Any,
         at_least: None,
         window: duration("1m"),
+        freshness: None,
         step: duration("15s"),
     };
     shop(&mut config).triggers.push(metric_trigger("down", metric, "1m", "5m"));

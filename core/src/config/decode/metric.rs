@@ -8,9 +8,13 @@ use super::query::{self, Queried, Use};
 use super::trigger::Origin;
 use super::{DAY, Filtering, HOUR, MINUTE, Reading, SECOND};
 use crate::config::node::{self, Fields, Node, Place, Problems};
-use crate::config::{AtLeast, Condition, Limit, Metric, Observed, Query};
+use crate::config::{AtLeast, Condition, Freshness, Limit, Metric, Observed, Query};
 use crate::template::{Template, Variable};
 use crate::time::show_duration;
+
+/// Samples older than this many evaluation intervals are stale, where `prometheus.lookback_delta` doesn't say otherwise.
+/// Prometheus' own five minutes would let a gap of minutes pass for a breach that goes on.
+const STALE_INTERVALS: u32 = 5;
 
 /// The most slots in a `for` or a baseline: Prometheus answers at most 11,000 points of a series.
 const MOST_SLOTS: u128 = 10_000;
@@ -76,8 +80,9 @@ pub(super) fn decode(
     }
     let window = queried.iter().chain(traffic).map(Queried::window).max().unwrap_or_default();
     let step = step(fields, hold, condition, &keys, reading, problems)?;
+    let freshness = freshness(&queried, origin, reading);
     let at_least = at_least.map(|(at_least, _)| at_least);
-    Some(Observed::Metric(Box::new(Metric { query, condition, at_least, window, step })))
+    Some(Observed::Metric(Box::new(Metric { query, condition, at_least, window, freshness, step })))
 }
 
 fn report(node: &Node, fields: &Fields<'_>, keys: &Keys<'_>, problems: &mut Problems) -> Option<Observed> {
@@ -170,6 +175,17 @@ fn filter(
         (origin == Origin::Shared && !expr.template.names(Variable::Service)).then_some(reading.service_label.as_str());
     let presence = query::presence(&facts.selectors, per_label)?;
     Some(Query::Filter { expr: expr.template.clone(), presence })
+}
+
+/// How stale samples are told, where a query reads any that could be.
+fn freshness(queried: &[Queried], origin: Origin, reading: &Reading<'_>) -> Option<Freshness> {
+    let facts = queried.iter().filter_map(|queried| queried.facts.as_ref());
+    let mut selectors: Vec<String> = facts.flat_map(|facts| facts.instant_selectors.iter().cloned()).collect();
+    selectors.dedup();
+    let by_name = queried.iter().any(|queried| queried.template.names(Variable::Service));
+    let per_label = (origin == Origin::Shared && !by_name).then_some(reading.service_label.as_str());
+    let stale_after = reading.evaluation_interval * STALE_INTERVALS;
+    Some(Freshness { newest: query::newest(&selectors, per_label)?, stale_after })
 }
 
 /// The limit, where there is one; nothing at all where it can't be read.

@@ -143,8 +143,8 @@ fn without_stand_ins(text: &str) -> String {
 }
 
 fn with_variables(facts: PromqlFacts) -> PromqlFacts {
-    let selectors = facts.selectors.iter().map(|selector| without_stand_ins(selector)).collect();
-    PromqlFacts { selectors, ..facts }
+    let with = |selectors: &[String]| selectors.iter().map(|selector| without_stand_ins(selector)).collect();
+    PromqlFacts { selectors: with(&facts.selectors), instant_selectors: with(&facts.instant_selectors), ..facts }
 }
 
 /// A query that returns something wherever anything of these selectors has data; per service where one query is asked
@@ -155,6 +155,17 @@ pub(super) fn presence(selectors: &[String], per_label: Option<&str>) -> Option<
     let source = if counts.is_empty() { "vector(1)".to_owned() } else { counts.join(" or ") };
     // Cannot fail: only variables of a template that was read stand in it.
     Template::parse(&source).ok()
+}
+
+/// A query for the instant of the newest sample of selectors that are read without a range; `None` without any.
+pub(super) fn newest(selectors: &[String], per_label: Option<&str>) -> Option<Template> {
+    if selectors.is_empty() {
+        return None;
+    }
+    let by = per_label.map_or(String::new(), |label| format!(" by ({label}) "));
+    let instants: Vec<String> = selectors.iter().map(|selector| format!("timestamp({selector})")).collect();
+    // Cannot fail: only variables of a template that was read stand in it.
+    Template::parse(&format!("max{by}({})", instants.join(" or "))).ok()
 }
 
 /// The sum of the durations in brackets and behind `offset`: at least as far as a query of an unknown dialect looks.

@@ -15,6 +15,7 @@ use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::trigger;
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::door::Door;
 use crate::edges::{Edges, InForce};
 use crate::looker;
@@ -162,7 +163,8 @@ async fn series(
     let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
     let begin = firing.deploy.as_ref().map_or(firing.breach_at, |deploy| deploy.at.min(firing.breach_at));
     let margin = (end.since(begin) / MARGIN_PARTS).max(LEAST_MARGIN);
-    let (from, to) = (begin - margin, end + margin);
+    // Of what lies ahead Prometheus would show the last samples on.
+    let (from, to) = (begin - margin, (end + margin).min(clock::now()));
     let step = metric.step.max(to.since(from) / CHART_POINTS);
     let values = values(plan, firing);
     let at = firing.deploy.as_ref().map(|deploy| deploy.at);

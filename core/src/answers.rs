@@ -88,7 +88,7 @@ pub(crate) fn approved(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
         return conflict("another rollback of this service is running");
     }
     draft.firing_record(id, FiringRecord::Approved);
-    page::resolve_firing_pages(draft, id);
+    page::resolve_questions(draft, id);
     rollback::begin(draft, id);
     Reply::Firing(id.clone())
 }

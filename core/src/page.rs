@@ -198,7 +198,12 @@ fn open(draft: &mut Draft<'_>, mut page: Page) {
     effects.into_iter().for_each(|effect| draft.effect(effect));
 }
 
-/// The human has answered, or no longer is needed: the pages about a firing are over.
+/// What a human was asked is answered, by them or by what follows. That the budget is spent stays so until the firing ends.
+pub(crate) fn resolve_questions(draft: &mut Draft<'_>, id: &FiringId) {
+    resolve(draft, |page| page.firing.as_ref() == Some(id) && page.reason != PageReason::BudgetSpent);
+}
+
+/// No human is needed any more: the pages about a firing are over.
 pub(crate) fn resolve_firing_pages(draft: &mut Draft<'_>, id: &FiringId) {
     resolve(draft, |page| page.firing.as_ref() == Some(id));
 }

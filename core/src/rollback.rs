@@ -370,7 +370,7 @@ fn shown(path: &PathRule, run: &[String]) -> String {
 /// Intent first: the record is durable before the effect is performed (design, R2).
 fn intend(draft: &mut Draft<'_>, id: &FiringId, attempt: Attempt, automatic: bool) {
     let order = order(draft, id, &attempt);
-    page::resolve_firing_pages(draft, id);
+    page::resolve_questions(draft, id);
     draft.firing_record(id, FiringRecord::AttemptIntended { attempt: Box::new(attempt), automatic });
     draft.effect(Effect::StartAttempt(order));
 }
@@ -509,7 +509,7 @@ fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
 
 /// Awaits the proof from now on.
 pub(crate) fn verify(draft: &mut Draft<'_>, id: &FiringId, why: String) {
-    page::resolve_firing_pages(draft, id);
+    page::resolve_questions(draft, id);
     draft.firing_record(id, FiringRecord::Verifying { closes_at: closes_at(draft), why });
     proof::check(draft, id);
 }
@@ -530,7 +530,7 @@ pub(crate) fn stage_is_over(draft: &mut Draft<'_>, id: &FiringId) {
 
 /// What held nothing when the trigger fired may hold now: a freeze, other services that fired meanwhile.
 fn veto_is_over(draft: &mut Draft<'_>, firing: &Firing) {
-    page::resolve_firing_pages(draft, &firing.id);
+    page::resolve_questions(draft, &firing.id);
     match guard::hold(draft, firing) {
         Some(hold) => ask(draft, &firing.id, PageReason::Held, &hold.to_string()),
         None => begin(draft, &firing.id),

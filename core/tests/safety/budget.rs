@@ -123,7 +123,6 @@ fn r9_no_automatic_path_is_started_once_the_budget_is_spent() {
 }
 
 #[test]
-#[ignore = "fails: a bug in the core, mended in a commit of its own"]
 fn r9_the_page_about_a_spent_budget_stays_until_recovery_is_proven() {
     let mut world = rolling();
     let attempt = world.started()[0].attempt.clone();

@@ -373,6 +373,7 @@ fn end_firing(
     let announced = ended.target.as_ref().is_some_and(|target| own.running.as_ref() == Some(&target.version));
     let seen = ended.was_attempted() || ended.proof.serving_at.is_some() || announced;
     let went_back = result == FiringEnd::Recovered && seen;
+    let went_away = ended.was_attempted();
     let deploy = ended.deploy.as_ref().map(|deploy| deploy.id.clone());
     let back_on = ended.target.clone().filter(|_| went_back);
     if let Some(entry) = deploy.filter(|_| went_back).and_then(|deploy| own.ledger.entry_mut(&deploy)) {
@@ -381,7 +382,7 @@ fn end_firing(
     if let Some(target) = back_on {
         own.running = Some(target.version.clone());
         own.returned = Some(Returned { version: target.version, since: at, ended_at: Some(at) });
-    } else if let Some(returned) = &mut own.returned {
+    } else if let Some(returned) = own.returned.as_mut().filter(|_| went_away) {
         returned.ended_at.get_or_insert(at);
     }
     Ok(())

@@ -117,7 +117,6 @@ fn r4_the_announcement_of_a_rollback_that_gave_up_opens_no_watch() {
 }
 
 #[test]
-#[ignore = "fails: a bug in the core, mended in a commit of its own"]
 fn r4_another_page_that_ends_does_not_shorten_the_time_in_which_announcements_are_known() {
     let mut world = World::proven();
     world.shop().runs.insert(path("pipeline"), Run::Lies(duration("3m")));

@@ -2,7 +2,7 @@
 
 use crate::config::{Observed, Trigger};
 use crate::deploy::{Target, TargetSource};
-use crate::deploys::target_now;
+use crate::deploys::{current, target_now};
 use crate::draft::Draft;
 use crate::event::{Refusal, Reply};
 use crate::firing::{Firing, FiringEnd, Origin, Stage};
@@ -138,9 +138,12 @@ pub(crate) fn rollback_asked(draft: &mut Draft<'_>, path: Option<&PathName>, to:
     if draft.own().rolling().is_some() {
         return conflict("another rollback of this service is running");
     }
-    let Some(deploy) = draft.own().ledger.latest().map(|entry| entry.deploy.clone()) else {
+    let Some(deploy) = current(draft.own()).map(|entry| entry.deploy.clone()) else {
         return conflict("no deploy of this service is known, so there is nothing to roll back from");
     };
+    if to.is_some_and(|version| version == &deploy.version) {
+        return conflict(format!("{} is what serves already", deploy.version));
+    }
     let target = match to {
         Some(version) => match named_target(draft, version) {
             Ok(target) => Some(target),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::apply::fresh_triggers;
 use crate::config::Observed;
-use crate::deploy::{Deploy, Ledger, Target, TargetSource, WatchEnd};
+use crate::deploy::{Deploy, Entry, Ledger, Target, TargetSource, WatchEnd};
 use crate::draft::Draft;
 use crate::event::{DeployReport, Refusal, Reply, Serving};
 use crate::firing::{Firing, FiringEnd, Stage};
@@ -13,7 +13,7 @@ use crate::name::{DeployId, FiringId, TriggerName, Version};
 use crate::page::{self, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
 use crate::rollback;
-use crate::state::Watch;
+use crate::state::{ServiceState, Watch};
 use crate::time::Timestamp;
 use crate::trigger::Baseline;
 
@@ -156,6 +156,13 @@ fn target(ledger: &Ledger, deploy: &Deploy, can_ask: bool) -> (Option<Target>, b
         Some(_) => (None, false),
         None => (None, can_ask),
     }
+}
+
+/// The deploy of what serves: the one under watch, else that of the version that a rollback went back to, else the last.
+pub(crate) fn current(own: &ServiceState) -> Option<&Entry> {
+    let watched = own.watch.as_ref().and_then(|watch| own.ledger.entry(&watch.deploy));
+    let running = |entry: &&Entry| own.running.as_ref() == Some(&entry.deploy.version);
+    watched.or_else(|| own.ledger.entries.iter().rev().find(running)).or_else(|| own.ledger.latest())
 }
 
 /// The version to return to where no watch is open.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Action, PathRule, Trigger};
 use crate::deploy::{Deploy, Target, WatchEnd};
-use crate::deploys::target_now;
+use crate::deploys::{current, target_now};
 use crate::draft::Draft;
 use crate::event::{Effect, Order};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage};
@@ -59,9 +59,9 @@ pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observati
         }
         Action::Page => {}
     }
-    let latest = draft.own().ledger.latest().map(|entry| &entry.deploy.id);
+    let current = current(draft.own()).map(|entry| &entry.deploy.id);
     let same = |firing: &&Firing| {
-        firing.trigger == observed.trigger && firing.deploy.as_ref().map(|deploy| &deploy.id) == latest
+        firing.trigger == observed.trigger && firing.deploy.as_ref().map(|deploy| &deploy.id) == current
     };
     if let Some(open) = draft.own().open_firings().find(same) {
         return Some(open.id.clone());
@@ -100,9 +100,7 @@ fn rolling_for_this_deploy(draft: &Draft<'_>) -> Option<Firing> {
 }
 
 fn fresh(draft: &Draft<'_>, trigger: &Trigger, observed: Observation) -> Option<Firing> {
-    let own = draft.own();
-    let watched = own.watch.as_ref().and_then(|watch| own.ledger.entry(&watch.deploy));
-    let deploy = watched.or_else(|| own.ledger.latest()).map(|entry| entry.deploy.clone());
+    let deploy = current(draft.own()).map(|entry| entry.deploy.clone());
     let target = deploy.as_ref().and_then(|deploy| target_now(draft, deploy));
     let mut firing = empty(draft, observed.trigger, observed.origin, deploy, target)?;
     firing.note = observed.note;
@@ -291,9 +289,11 @@ fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
     ask(draft, id, PageReason::NoPathLeft, &why);
 }
 
+/// Whether another deploy than the one that the firing is about came since it fired.
 fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
-    let latest = draft.own().ledger.latest().map(|entry| &entry.deploy.id);
-    firing.deploy.as_ref().map(|deploy| &deploy.id) != latest
+    let latest = draft.own().ledger.latest().map(|entry| &entry.deploy);
+    let other = latest.filter(|latest| firing.deploy.as_ref().is_none_or(|deploy| deploy.id != latest.id));
+    other.is_some_and(|latest| latest.reported_at >= firing.decided_at)
 }
 
 /// Why a path can't finish in what is left of the budget, by what its past runs took (design, R9). A path that never

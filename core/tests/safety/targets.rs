@@ -108,7 +108,6 @@ fn r3_a_version_that_passed_once_and_was_rolled_back_later_is_no_target() {
 }
 
 #[test]
-#[ignore = "fails: a bug in the core, mended in a commit of its own"]
 fn r3_the_version_that_a_human_left_after_a_rollback_is_no_target_either() {
     let mut world = World::proven();
     world.deploy("v2");
@@ -141,7 +140,6 @@ fn r3_without_a_target_it_pages_and_starts_nothing() {
 }
 
 #[test]
-#[ignore = "fails: a bug in the core, mended in a commit of its own"]
 fn r3_a_deployed_version_is_no_version_to_return_to() {
     let mut world = World::proven();
     world.deploy("v2");

@@ -76,7 +76,7 @@ fn same_event(draft: &Draft<'_>, report: &DeployReport) -> Option<DeployId> {
 /// The deploy of the version that a rollback went back to, or that a human brings back, however often it is announced
 /// (design, R4). It opens no watch.
 fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<DeployId> {
-    let current = draft.own().ledger.latest()?.deploy.id.clone();
+    let current = current(draft.own())?.deploy.id.clone();
     let brings_back = |firing: &&Firing| {
         firing.target.as_ref().is_some_and(|target| &target.version == version)
             && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))

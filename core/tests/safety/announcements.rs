@@ -91,6 +91,29 @@ fn r4_the_deploy_that_a_human_makes_instead_of_us_opens_no_watch() {
 }
 
 #[test]
+fn r4_a_human_who_goes_one_further_back_after_a_rollback_opens_no_watch_either() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("31m");
+    world.deploy("v3");
+    world.run("1m");
+    world.observe("smoke-test");
+    world.run("5m");
+    assert_eq!(world.really_serves(), "v2");
+    let firing = world.observe("login-broken");
+    let asked = world.firing(&firing);
+    assert_eq!(asked.deploy.as_ref().unwrap().version, version("v2"), "about what serves");
+    assert_eq!(asked.target.as_ref().unwrap().version, version("v1"));
+    let before = watches(&world);
+    world.deploy_of(&service(SHOP), report("v1"));
+    assert_eq!(watches(&world), before);
+    world.run("1m");
+    assert_eq!(world.ended("login-broken"), Some(FiringEnd::Recovered));
+    world.deploy("v4");
+    assert_eq!(world.target().as_deref(), Some("v1"), "v2 was left");
+}
+
+#[test]
 fn r4_the_deploy_of_a_rollback_that_a_human_asked_for_opens_no_watch() {
     let mut world = World::proven();
     world.deploy("v2");

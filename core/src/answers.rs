@@ -111,6 +111,10 @@ pub(crate) fn acknowledged(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
         Ok(firing) => firing,
         Err(refused) => return refused,
     };
+    if !firing.is_open() && page::is_left(draft, id) {
+        page::resolve_firing_pages(draft, id);
+        return Reply::Firing(id.clone());
+    }
     if !firing.is_open() {
         return too_late(&firing);
     }

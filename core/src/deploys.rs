@@ -185,6 +185,7 @@ fn supersede(draft: &mut Draft<'_>, deploy: &Deploy) {
             rollback::end(draft, &firing.id, FiringEnd::Paged, None);
         }
     }
+    page::resolve_left_pages(draft);
     if draft.own().watch.is_some() {
         page::resolve_watch_pages(draft);
         draft.watch_record(WatchRecord::Ended { end: WatchEnd::Superseded });

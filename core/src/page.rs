@@ -208,6 +208,17 @@ pub(crate) fn resolve_firing_pages(draft: &mut Draft<'_>, id: &FiringId) {
     resolve(draft, |page| page.firing.as_ref() == Some(id));
 }
 
+/// What firings that ended have left to a human is over.
+pub(crate) fn resolve_left_pages(draft: &mut Draft<'_>) {
+    let open: Vec<FiringId> = draft.open_firings().into_iter().map(|firing| firing.id).collect();
+    resolve(draft, |page| page.firing.as_ref().is_some_and(|firing| !open.contains(firing)));
+}
+
+/// Whether a human is still needed for a firing.
+pub(crate) fn is_left(draft: &Draft<'_>, id: &FiringId) -> bool {
+    draft.own().pages.iter().any(|page| page.firing.as_ref() == Some(id) && page.resolved_at.is_none())
+}
+
 /// The watch ends: the pages about it are over.
 pub(crate) fn resolve_watch_pages(draft: &mut Draft<'_>) {
     resolve(draft, |page| page.firing.is_none());

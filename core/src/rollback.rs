@@ -521,9 +521,9 @@ pub(crate) fn stage_is_over(draft: &mut Draft<'_>, id: &FiringId) {
         Stage::Veto { until } if *until <= draft.now => veto_is_over(draft, &firing),
         Stage::Paged { closes_at, .. } if *closes_at <= draft.now => {
             let result = if firing.was_attempted() { FiringEnd::NotRecovered } else { FiringEnd::Paged };
-            end(draft, id, result, None);
+            close(draft, id, result, None);
         }
-        Stage::Verifying { closes_at, .. } if *closes_at <= draft.now => end(draft, id, FiringEnd::NotRecovered, None),
+        Stage::Verifying { closes_at, .. } if *closes_at <= draft.now => not_recovered(draft, &firing),
         Stage::Veto { .. } | Stage::Paged { .. } | Stage::Verifying { .. } | Stage::Rolling | Stage::Ended { .. } => {}
     }
 }
@@ -552,11 +552,30 @@ pub(crate) fn budget_spent(draft: &mut Draft<'_>, firing: &Firing) {
     page::about_firing(draft, &firing.id, PageReason::BudgetSpent, summary);
 }
 
-/// Every firing ends here, with the number of its one receipt (design, R8).
+/// A path said done, and nothing proved it in time. Whoever was not paged by the spent budget is now.
+fn not_recovered(draft: &mut Draft<'_>, firing: &Firing) {
+    if firing.budget.is_none() {
+        let summary =
+            format!("{}: the path is done, but recovery was never proven; nothing more is tried", draft.name());
+        page::about_firing(draft, &firing.id, PageReason::NoPathLeft, summary);
+    }
+    close(draft, &firing.id, FiringEnd::NotRecovered, None);
+}
+
+/// A firing ends, and no human is needed for it any more.
 pub(crate) fn end(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_at: Option<Timestamp>) {
+    page::resolve_firing_pages(draft, id);
+    close(draft, id, result, recovered_at);
+    if result == FiringEnd::Recovered {
+        page::resolve_left_pages(draft);
+    }
+}
+
+/// Every firing ends here, with the number of its one receipt (design, R8). A page that nobody answered in time is not
+/// over by that: it stays until somebody takes it, production is back, or another version is deployed.
+fn close(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_at: Option<Timestamp>) {
     let receipt = draft.next_receipt();
     draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
-    page::resolve_firing_pages(draft, id);
     draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
     let Some(firing) = draft.firing(id) else { return };
     if result == FiringEnd::Recovered || (result == FiringEnd::NotRecovered && firing.was_attempted()) {

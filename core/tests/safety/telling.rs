@@ -7,7 +7,7 @@ use rollbackd_core::page::{Page, PageReason};
 use rollbackd_core::{HUMAN, view};
 
 use crate::common::outside::Run;
-use crate::common::plan::{SHOP, fleet, reference, shop};
+use crate::common::plan::{SHOP, fleet, reference, shop, shop_trigger};
 use crate::common::world::{World, is_conflict, refusal, report};
 use crate::common::{duration, path, service, trigger, version};
 
@@ -187,10 +187,47 @@ fn r8_no_page_is_opened_about_a_firing_that_has_ended() {
     // The daemon is away for hours: everything is due at the first wake.
     world.now = world.now + duration("5h");
     world.wake();
-    let open: Vec<_> = world.own().pages.iter().filter(|page| page.resolved_at.is_none()).collect();
     assert!(world.own().open_firings().next().is_none());
-    assert!(open.is_empty(), "nobody will ever end these: {open:?}");
+    let about = |page: &&Page| page.resolved_at.is_none() && page.trigger == Some(trigger("login-broken"));
+    let open: Vec<_> = world.own().pages.iter().filter(about).collect();
+    assert!(open.is_empty(), "it is no page of the one that gave up: {open:?}");
     assert_eq!(world.receipts(), [1, 2]);
+}
+
+/// The pages for which a human is still needed.
+fn open_pages(world: &World) -> Vec<PageReason> {
+    world.own().pages.iter().filter(|page| page.resolved_at.is_none()).map(|page| page.reason).collect()
+}
+
+#[test]
+fn r8_a_page_that_nobody_answered_is_not_over_because_its_firing_ended() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let firing = world.observe("login-broken");
+    world.run("2h");
+    assert_eq!(world.ended("login-broken"), Some(FiringEnd::Paged));
+    assert_eq!(open_pages(&world), [PageReason::Manual, PageReason::BudgetSpent]);
+    assert!(sent(&world).iter().all(|(_, page)| page.resolved_at.is_none()), "no pager was told that it is over");
+    let mut later = world.clone();
+    assert_eq!(world.tell(Happening::Acknowledged { firing: firing.clone() }), Reply::Firing(firing));
+    assert_eq!(open_pages(&world), []);
+    later.deploy("v3");
+    assert_eq!(open_pages(&later), []);
+}
+
+#[test]
+fn r8_somebody_is_told_where_production_did_not_recover() {
+    for budget in [None, Some(duration("3m"))] {
+        let mut config = reference();
+        shop_trigger(&mut config, "smoke-test").budget = budget;
+        let mut world = World::proven_with(config);
+        world.shop().runs.insert(path("pipeline"), Run::Lies(duration("10s")));
+        world.deploy("v2");
+        world.observe("smoke-test");
+        world.run("45m");
+        assert_eq!(world.ended("smoke-test"), Some(FiringEnd::NotRecovered));
+        assert_eq!(open_pages(&world).len(), 1, "budget {budget:?}");
+    }
 }
 
 #[test]

@@ -187,7 +187,8 @@ fn ratio(answers: &Answers, at: Timestamp) -> Result<f64, Look> {
         }
         traffic = true;
         let ratio = failed / all;
-        if ratio.is_finite() {
+        // A total that is infinite would make any failure look like none.
+        if ratio.is_finite() && all.is_finite() {
             worst = Some(worst.map_or(ratio, |known| known.max(ratio)));
         }
     }
@@ -223,15 +224,15 @@ fn compare(condition: Condition, value: f64, limit: f64) -> Look {
 pub fn baseline(metric: &Metric, answers: &Answers) -> Baseline {
     /// Fewer looks with a value than one in this many, and the baseline is not known.
     const LEAST_SHARE: usize = 4;
-    // Compared with infinity every value is clear, which leaves the values themselves.
-    let points = looks(
-        &Metric {
-            condition: Condition::Above(Limit::Fixed { value: f64::INFINITY, shown_as_percentage: false }),
-            ..metric.clone()
-        },
-        Some(f64::INFINITY),
-        answers,
-    );
+    /// Stands for the limit, which is given beside it.
+    const INFINITE: Limit = Limit::Fixed { value: f64::INFINITY, shown_as_percentage: false };
+    // Compared with infinity every value is clear, which leaves the values themselves: of several series the one that
+    // the trigger will compare as well.
+    let (condition, infinity) = match metric.condition {
+        Condition::Above(_) | Condition::Any => (Condition::Above(INFINITE), f64::INFINITY),
+        Condition::Below(_) => (Condition::Below(INFINITE), f64::NEG_INFINITY),
+    };
+    let points = looks(&Metric { condition, ..metric.clone() }, Some(infinity), answers);
     let mut values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
     values.sort_by(f64::total_cmp);
     let enough = !values.is_empty() && values.len() * LEAST_SHARE >= points.len();

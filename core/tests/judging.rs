@@ -1,0 +1,11 @@
+//! Judging by tables: what one look says, what a row of looks says, and that it does not matter how often one looks.
+
+#[expect(dead_code, reason = "each test crate uses another part of it")]
+mod common;
+
+#[path = "judging/looks.rs"]
+mod looks;
+#[path = "judging/rows.rs"]
+mod rows;
+#[path = "judging/splits.rs"]
+mod splits;

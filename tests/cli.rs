@@ -221,7 +221,6 @@ async fn a_command_line_that_can_not_be_read_is_2() {
         &["freeze", "--for", "5M", "--why", "x"],
         &["freeze", "--for", "1h"],
         &["dismiss", "some-firing"],
-        &["receipts"],
         &["receipts", "--config", "a", "--receipts-dir", "b"],
         &["run"],
         &["journal", "verify"],

@@ -87,6 +87,9 @@ pub(crate) fn approved(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
     if draft.own().rolling().is_some() {
         return conflict("another rollback of this service is running");
     }
+    if rollback::newer_deploy(draft, &firing) {
+        return conflict("a newer deploy arrived since it fired: use `rollback SERVICE` to leave that one");
+    }
     draft.firing_record(id, FiringRecord::Approved);
     page::resolve_questions(draft, id);
     rollback::begin(draft, id);

@@ -88,6 +88,16 @@ pub struct Entry {
     pub revision: Option<String>,
 }
 
+impl Entry {
+    /// Whether its watch ended, and not because something fired that no human has dismissed.
+    const fn may_be_returned_to(&self) -> bool {
+        match self.end {
+            None | Some(WatchEnd::Superseded | WatchEnd::RolledBack | WatchEnd::Paged) => false,
+            Some(WatchEnd::Passed | WatchEnd::Unproven | WatchEnd::Blind | WatchEnd::Dismissed) => true,
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
@@ -177,8 +187,7 @@ impl Ledger {
     #[must_use]
     pub fn may_be_target(&self, version: &Version, deployed: &Version) -> bool {
         let own_watch = self.entries.iter().rev().find(|entry| &entry.deploy.version == version);
-        let unfinished = own_watch.is_some_and(|entry| matches!(entry.end, None | Some(WatchEnd::Superseded)));
-        version != deployed && !unfinished && !self.was_rolled_back(version)
+        version != deployed && own_watch.is_none_or(Entry::may_be_returned_to) && !self.was_rolled_back(version)
     }
 
     /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the only one that passed.

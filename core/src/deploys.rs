@@ -8,7 +8,7 @@ use crate::config::Observed;
 use crate::deploy::{Deploy, Entry, Ledger, Target, TargetSource, WatchEnd};
 use crate::draft::Draft;
 use crate::event::{DeployReport, Refusal, Reply, Serving};
-use crate::firing::{Firing, FiringEnd, Stage};
+use crate::firing::{Firing, Stage};
 use crate::name::{DeployId, FiringId, TriggerName, Version};
 use crate::page::{self, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
@@ -182,7 +182,7 @@ fn supersede(draft: &mut Draft<'_>, deploy: &Deploy) {
         if firing.is_rolling() {
             deployed_during_rollback(draft, &firing.id, &deploy.version);
         } else {
-            rollback::end(draft, &firing.id, FiringEnd::Paged, None);
+            rollback::superseded(draft, &firing);
         }
     }
     page::resolve_left_pages(draft);

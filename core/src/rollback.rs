@@ -200,6 +200,8 @@ fn ask(draft: &mut Draft<'_>, id: &FiringId, reason: PageReason, why: &str) {
     let Some(firing) = draft.firing(id) else { return };
     let asked = if firing.never_roll_back {
         "follow the plan for it"
+    } else if newer_deploy(draft, &firing) {
+        "see which version serves"
     } else if matches!(reason, PageReason::NoPathLeft | PageReason::UnknownOutcome) {
         "roll back by hand, or approve to try the paths again"
     } else {
@@ -256,7 +258,7 @@ fn candidates<'a>(draft: &Draft<'a>, firing: &Firing) -> Vec<&'a PathRule> {
 fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
     let Some(firing) = draft.firing(id) else { return };
     if newer_deploy(draft, &firing) {
-        return ask(draft, id, PageReason::DeployDuringRollback, "a newer deploy arrived, so no further path is tried");
+        return ask(draft, id, PageReason::NoPathLeft, "a newer deploy arrived, so no further path is tried");
     }
     let automatic = !firing.approved;
     if let Some(hold) = guard::frozen(draft).filter(|_| automatic) {
@@ -290,7 +292,7 @@ fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
 }
 
 /// Whether another deploy than the one that the firing is about came since it fired.
-fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
+pub(crate) fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
     let latest = draft.own().ledger.latest().map(|entry| &entry.deploy);
     let other = latest.filter(|latest| firing.deploy.as_ref().is_none_or(|deploy| deploy.id != latest.id));
     other.is_some_and(|latest| latest.reported_at >= firing.decided_at)
@@ -574,13 +576,24 @@ pub(crate) fn end(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recov
 /// Every firing ends here, with the number of its one receipt (design, R8). A page that nobody answered in time is not
 /// over by that: it stays until somebody takes it, production is back, or another version is deployed.
 fn close(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_at: Option<Timestamp>) {
-    let receipt = draft.next_receipt();
-    draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
-    draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
+    conclude(draft, id, result, recovered_at);
     let Some(firing) = draft.firing(id) else { return };
     if result == FiringEnd::Recovered || (result == FiringEnd::NotRecovered && firing.was_attempted()) {
         end_rolled_back_watch(draft, &firing, result);
     }
+}
+
+fn conclude(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_at: Option<Timestamp>) {
+    let receipt = draft.next_receipt();
+    draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
+    draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
+}
+
+/// A newer deploy ends what was asked about the one before.
+pub(crate) fn superseded(draft: &mut Draft<'_>, firing: &Firing) {
+    page::resolve_firing_pages(draft, &firing.id);
+    let result = if firing.was_attempted() { FiringEnd::NotRecovered } else { FiringEnd::Paged };
+    conclude(draft, &firing.id, result, None);
 }
 
 /// The watch of a version that was rolled back is over, and so is what else was asked about it.

@@ -210,7 +210,12 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["13:68: error: expected a number, a percentage such as 5%, or a multiple such as 2x baseline, not \"many\""],
     ),
     ("above: 5", "above: 5, baseline: {window: 1h}", &["13:71: error: `baseline` means nothing without a limit"]),
-    ("above: 5", "above: 2x baseline, baseline: {window: 1s}", &["13:100: error: expected 1m to 7days"]),
+    ("above: 5", "above: 2x baseline, baseline: {window: 10ms}", &["13:100: error: expected 1s to 7days"]),
+    (
+        "above: 5",
+        "above: 2x baseline, baseline: {window: 8s}",
+        &["13:100: warning: a baseline of less than 1m rests on few samples"],
+    ),
     ("above: 5", "above: 0.9x baseline", &["13:68: warning: a healthy version is above this half of the time"]),
     (
         "above: 5",

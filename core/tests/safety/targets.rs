@@ -126,6 +126,33 @@ fn r3_the_version_that_a_human_left_after_a_rollback_is_no_target_either() {
 }
 
 #[test]
+fn r3_a_version_on_which_a_trigger_fired_is_no_target_because_its_watch_has_ended() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.observe("login-broken");
+    world.run("2h");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Paged));
+    // A human goes back by hand, long after the page; v2 is what served just before.
+    world.deploy("v1");
+    world.run("1m");
+    assert_eq!(world.target(), None, "seen");
+    world.deploy_of(&service(SHOP), naming("v3", "v2"));
+    assert_ne!(world.target().as_deref(), Some("v2"), "named");
+}
+
+#[test]
+fn r3_a_version_that_a_human_called_healthy_may_be_named() {
+    let mut world = World::new(reference());
+    world.deploy("v1");
+    let firing = world.observe("login-broken");
+    world.tell(Happening::Dismissed { firing, why: "it works".to_owned() });
+    world.run("31m");
+    assert_eq!(world.watch_end("v1"), Some(WatchEnd::Dismissed));
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    assert_eq!(world.target().as_deref(), Some("v1"));
+}
+
+#[test]
 fn r3_without_a_target_it_pages_and_starts_nothing() {
     let mut world = World::new(reference());
     world.deploy("v1");
@@ -290,6 +317,39 @@ fn r13_what_was_asked_about_the_old_version_ends_and_a_rollback_that_runs_is_not
     let outcome = Outcome::Failed { why: "exit 1".to_owned(), output: String::new() };
     world.end_attempt(&attempt, outcome);
     assert_eq!(world.paths_started(), ["pipeline"], "no further path on top of v3");
+}
+
+#[test]
+fn r13_a_rollback_that_fails_after_a_newer_deploy_tells_a_human_and_cannot_be_approved() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    let firing = world.observe("smoke-test");
+    world.deploy("v3");
+    let pages = world.paged_for().len();
+    let attempt = world.started()[0].attempt.clone();
+    world.end_attempt(&attempt, Outcome::Failed { why: "exit 1".to_owned(), output: String::new() });
+    assert_eq!(world.paged_for().len(), pages + 1, "that it failed is news: {}", world.said());
+    let reply = world.tell(Happening::Approved { firing });
+    assert!(is_conflict(&reply) && refusal(&reply).contains("newer deploy"), "{reply:?}");
+    assert_eq!(world.paths_started(), ["pipeline"]);
+}
+
+#[test]
+fn r13_a_superseded_firing_whose_paths_ran_has_not_recovered() {
+    let mut world = World::proven();
+    for name in ["pipeline", "console"] {
+        world.shop().runs.insert(path(name), Run::Fails(duration("5s")));
+    }
+    world.deploy("v2");
+    world.observe("login-broken");
+    world.observe("smoke-test");
+    world.run("20s");
+    world.deploy("v3");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::NotRecovered));
+    assert_eq!(world.ended("login-broken"), Some(FiringEnd::Paged));
+    assert_eq!(world.receipts(), [1, 2]);
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Superseded));
 }
 
 #[test]

@@ -11,7 +11,20 @@ use rollbackd_core::reading::{Answer, Series};
 use rollbackd_core::time::Timestamp;
 
 /// How many steps back is looked for where a series began.
-pub const STEPS: u32 = 20;
+const STEPS: u32 = 20;
+
+/// The most steps that a longer stretch is looked at in: a coarser step finds the same beginning less exactly.
+const MOST_STEPS: u32 = 400;
+
+/// From when, and in which steps, is to be asked what serves at an instant: so far back that a version which has
+/// served since before `back_to` is seen to have done so.
+#[must_use]
+pub fn stretch(back_to: Option<Timestamp>, at: Timestamp, interval: Duration) -> (Timestamp, Duration) {
+    let least = at - interval * STEPS;
+    let from = back_to.map_or(least, |back_to| least.min(back_to - interval * 2));
+    let step = interval.max(at.since(from) / MOST_STEPS);
+    (from.min(back_to.map_or(from, |back_to| back_to - step * 2)), step)
+}
 
 /// The label that names the version.
 const VERSION_LABEL: &str = "version";
@@ -83,6 +96,17 @@ mod tests {
         let not = not.map(|version| Version::new(version).unwrap());
         let found = newest(&Answer::Series(series), Duration::from_secs(1), not.as_ref()).unwrap();
         found.map(|serving| serving.version.to_string())
+    }
+
+    #[test]
+    fn a_version_that_served_before_the_deploy_is_seen_to_however_long_ago_that_was() {
+        let at = |seconds: i64| Timestamp::from_milliseconds(seconds * 1000);
+        for (deployed, now) in [(1_000, 1_001), (1_000, 1_030), (1_000, 90_000)] {
+            let (from, step) = stretch(Some(at(deployed)), at(now), Duration::from_secs(1));
+            assert!(from + step < at(deployed), "{deployed} {now}: {from} {step:?}");
+            assert!(at(now).since(from).as_millis() / step.as_millis() <= u128::from(MOST_STEPS) + 3);
+        }
+        assert_eq!(stretch(None, at(100), Duration::from_secs(1)), (at(80), Duration::from_secs(1)));
     }
 
     #[test]

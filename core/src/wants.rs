@@ -50,6 +50,8 @@ pub enum Want {
     },
     /// What `version_query` shows now.
     Serving {
+        /// Since when it must be known whether a version has served without a gap: the earliest deploy that is open.
+        back_to: Option<Timestamp>,
         /// What the query's template may name.
         values: Values,
     },
@@ -133,12 +135,17 @@ fn for_proof(plan: &Service, own: &ServiceState) -> Vec<Want> {
     let mut wants = Vec::new();
     let serving = doubted || learns_revision(plan, own) || needed.iter().any(|needs| needs.serving);
     if serving && plan.version_query.is_some() {
-        wants.push(Want::Serving { values });
+        wants.push(Want::Serving { back_to: earliest_open(own), values });
     }
     if let Some(url) = plan.smoke.as_ref().filter(|_| needed.iter().any(|needs| needs.smoke)) {
         wants.push(Want::Smoke { url: url.clone() });
     }
     wants
+}
+
+/// The earliest deploy that a firing is open about.
+fn earliest_open(own: &ServiceState) -> Option<Timestamp> {
+    own.open_firings().filter_map(|firing| firing.deploy.as_ref()).map(|deploy| deploy.at).min()
 }
 
 /// Whether a path names the platform's revision, and that of the version under watch is not known yet.

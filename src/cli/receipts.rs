@@ -47,27 +47,30 @@ pub enum ReceiptsCommand {
 /// The folder of the receipts where neither a folder nor a config is named: the design's default, below this folder.
 const DEFAULT_DIR: &str = "library/raw/rollback-rehearsals";
 
-/// The receipts, and what the journal knows of the last one.
+/// The receipts, and the folder of the journal that knows the last one.
 struct Place {
     receipts: Receipts,
-    known: Vec<(u64, String)>,
+    state_dir: Option<PathBuf>,
 }
 
 impl ReceiptsArguments {
     fn place(&self) -> Result<Place, Failure> {
         let Some(config) = &self.config else {
             let dir = self.receipts_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DIR));
-            return Ok(Place { receipts: Receipts::new(dir), known: Vec::new() });
+            return Ok(Place { receipts: Receipts::new(dir), state_dir: None });
         };
         let loaded = config::load(config).map_err(|error| Failure::Shown(config::explain(&error)))?;
         let receipts = Receipts::new(loaded.settings.receipts_dir);
-        Ok(Place { receipts, known: last_published(&loaded.settings.state_dir) })
+        Ok(Place { receipts, state_dir: Some(loaded.settings.state_dir) })
     }
 }
 
 /// What the journal knows of the last receipt, so that its loss is found too. While the daemon runs, the journal is
-/// its own, and the chain alone is verified.
+/// its own, and the chain alone is verified. Where no daemon has left a journal, none is made.
 fn last_published(state_dir: &Path) -> Vec<(u64, String)> {
+    if !["journal.db", "lock"].iter().all(|name| state_dir.join(name).exists()) {
+        return Vec::new();
+    }
     let Ok(claimed) = StateDir::claim(state_dir) else { return Vec::new() };
     let state = Journal::open(claimed.dir()).ok().and_then(|(_, stored)| replay(&stored).ok());
     state.and_then(|state| state.last_published).into_iter().collect()
@@ -98,7 +101,8 @@ fn show(place: &Place, number: u64, output: &Output) -> Result<(), Failure> {
 
 /// Follows the chain of `previous_sha256` from the first receipt to the last.
 fn verify(place: &Place, output: &Output) -> Result<(), Failure> {
-    let report = place.receipts.verify(&place.known).map_err(Failure::failed)?;
+    let known = place.state_dir.as_deref().map(last_published).unwrap_or_default();
+    let report = place.receipts.verify(&known).map_err(Failure::failed)?;
     let json = serde_json::to_value(&report).map_err(Failure::failed)?;
     output.say(&report.table(), &json)?;
     if report.is_good() { Ok(()) } else { Err(Failure::Told) }

@@ -238,12 +238,12 @@ pub(crate) async fn alone(door: &Door, edges: &Edges, service: &ServiceName, wan
     match want {
         Want::VersionBefore { deploy, before, not, values } => {
             let just_before = before - Duration::from_millis(1);
-            let serving = serving_at(door, edges, service, &values, just_before, Some(&not)).await?;
+            let serving = serving_at(door, edges, service, &values, (None, just_before), Some(&not)).await?;
             Some(Happening::VersionBeforeRead { deploy, serving })
         }
-        Want::Serving { values } => {
+        Want::Serving { back_to, values } => {
             let at = clock::now();
-            let serving = serving_at(door, edges, service, &values, at, None).await?;
+            let serving = serving_at(door, edges, service, &values, (back_to, at), None).await?;
             Some(Happening::ServingRead { serving, at })
         }
         Want::Smoke { url } => {
@@ -264,13 +264,13 @@ async fn serving_at(
     edges: &Edges,
     service: &ServiceName,
     values: &Values,
-    at: Timestamp,
+    (back_to, at): (Option<Timestamp>, Timestamp),
     not: Option<&rollbackd_core::name::Version>,
 ) -> Option<Option<rollbackd_core::event::Serving>> {
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
-    let step = edges.settings.core.evaluation_interval;
-    let answer = edges.prometheus.range(&query, at - step * serving::STEPS, at, step).await;
+    let (from, step) = serving::stretch(back_to, at, edges.settings.core.evaluation_interval);
+    let answer = edges.prometheus.range(&query, from, at, step).await;
     match serving::newest(&answer, step, not) {
         Ok(serving) => Some(serving),
         Err(why) => {

@@ -209,28 +209,30 @@ impl Asked<'_> {
     /// to the deploy have no window at all, and so no data.
     async fn slot_by_slot(&self, text: &str, deploy_at: Timestamp) -> Answer {
         let mut series: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
-        let mut slot = self.from;
-        let mut asked = 0;
-        while slot <= self.to && asked < MOST_SLOTS_ONE_BY_ONE {
-            if slot > deploy_at {
-                asked += 1;
-                let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
-                match self.edges.prometheus.instant(&query, slot).await {
-                    Answer::Series(found) => {
-                        for each in found {
-                            series
-                                .entry(each.labels)
-                                .or_default()
-                                .extend(each.samples.last().map(|last| (slot, last.1)));
-                        }
+        for slot in slots_one_by_one((self.from, self.to, self.step), deploy_at) {
+            let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
+            match self.edges.prometheus.instant(&query, slot).await {
+                Answer::Series(found) => {
+                    for each in found {
+                        series.entry(each.labels).or_default().extend(each.samples.last().map(|last| (slot, last.1)));
                     }
-                    spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
                 }
+                spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
             }
-            slot = slot + self.step;
         }
         Answer::Series(series.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
     }
+}
+
+/// The latest slots after the deploy, in their order: what is bad now must be seen, however long the watch is.
+fn slots_one_by_one(
+    (from, to, step): (Timestamp, Timestamp, Duration),
+    deploy_at: Timestamp,
+) -> impl Iterator<Item = Timestamp> {
+    let slots = std::iter::successors(Some(from), move |slot| Some(*slot + step)).take_while(move |slot| *slot <= to);
+    let after: Vec<Timestamp> = slots.filter(|slot| *slot > deploy_at).collect();
+    let earlier = after.len().saturating_sub(MOST_SLOTS_ONE_BY_ONE);
+    after.into_iter().skip(earlier)
 }
 
 /// What belongs to one service alone: its versions, its smoke URL.
@@ -277,5 +279,23 @@ async fn serving_at(
             tracing::warn!(%service, %why, "version_query was not answered");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_milliseconds(second * 1000)
+    }
+
+    #[test]
+    fn of_a_long_watch_the_latest_slots_are_asked_one_by_one() {
+        let asked = |to| slots_one_by_one((at(990), at(to), Duration::from_secs(15)), at(1000)).collect::<Vec<_>>();
+        assert_eq!(asked(1035), [at(1005), at(1020), at(1035)]);
+        let long = asked(990 + 15 * 500);
+        assert_eq!(long.len(), MOST_SLOTS_ONE_BY_ONE);
+        assert_eq!(long.last(), Some(&at(990 + 15 * 500)));
     }
 }

@@ -66,12 +66,26 @@ pub(crate) struct Look {
     pub(crate) baseline: bool,
 }
 
+/// Says that looks have come to their end, however they do: a mistake in one must not keep a trigger from ever being
+/// looked at again.
+struct UnderWay {
+    keys: Vec<Key>,
+    done: mpsc::UnboundedSender<Vec<Key>>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let _ = self.done.send(std::mem::take(&mut self.keys));
+    }
+}
+
 /// Looks at what is due until it is told to stop.
 pub struct Looker {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
     jobs: BTreeMap<Key, Job>,
+    looked_at: Timestamp,
     concurrency: Arc<Semaphore>,
 }
 
@@ -80,7 +94,7 @@ impl Looker {
     #[must_use]
     pub fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
         let concurrency = Arc::new(Semaphore::new(edges.get().settings.prometheus.concurrency.max(1)));
-        Self { door, edges, metrics, jobs: BTreeMap::new(), concurrency }
+        Self { door, edges, metrics, jobs: BTreeMap::new(), looked_at: clock::now(), concurrency }
     }
 
     /// Runs until stopped. `changed` names the services whose wants may have changed.
@@ -128,6 +142,7 @@ impl Looker {
     /// Starts every look that is due: those that share a query share it, all others go by themselves.
     fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Vec<Key>>) {
         let edges = self.edges.get();
+        self.notice_clock(now);
         let due: BTreeSet<Key> =
             self.jobs.iter().filter(|(_, job)| job.due_at <= now).map(|(key, _)| key.clone()).collect();
         let services: BTreeSet<ServiceName> = due.iter().map(|(service, _)| service.clone()).collect();
@@ -140,16 +155,27 @@ impl Looker {
                 }
             }
         }
+        // A reload may have ended what was wanted; a look that nobody starts would stay due for ever.
+        self.jobs.retain(|key, job| job.under_way || job.due_at > now || !due.contains(key));
         for ((queries, step), looks) in groups {
             let (door, edges, metrics) = (self.door.clone(), Arc::clone(&edges), Arc::clone(&self.metrics));
-            let (concurrency, done) = (Arc::clone(&self.concurrency), done.clone());
+            let concurrency = Arc::clone(&self.concurrency);
+            let under_way = UnderWay { keys: looks.iter().map(Look::key).collect(), done: done.clone() };
             tokio::spawn(async move {
-                let keys = looks.iter().map(Look::key).collect();
+                let _under_way = under_way;
                 let _permit = concurrency.acquire().await;
                 ask::group(&door, &edges, &metrics, &queries, step, looks).await;
-                let _ = done.send(keys);
             });
         }
+    }
+
+    /// Where the clock was set back, what is due by the old one would not be looked at until then.
+    fn notice_clock(&mut self, now: Timestamp) {
+        if now + LONGEST_SLEEP < self.looked_at {
+            tracing::warn!(from = %self.looked_at, to = %now, "the clock was set back; everything is looked at now");
+            self.jobs.values_mut().for_each(|job| job.due_at = now);
+        }
+        self.looked_at = now;
     }
 
     fn start(
@@ -213,12 +239,13 @@ impl Looker {
             }
             (other, _) => {
                 job.due_at = now + interval.min(PROOF_INTERVAL);
-                let (door, edges, done) = (self.door.clone(), Arc::clone(edges), done.clone());
+                let (door, edges) = (self.door.clone(), Arc::clone(edges));
+                let under_way = UnderWay { keys: vec![key.clone()], done: done.clone() };
                 tokio::spawn(async move {
+                    let _under_way = under_way;
                     if let Some(what) = ask::alone(&door, &edges, &key.0, other).await {
                         let _ = door.tell(Event { service: key.0.clone(), what }).await;
                     }
-                    let _ = done.send(vec![key]);
                 });
             }
         }
@@ -271,5 +298,69 @@ impl Look {
         } else {
             Happening::Looked { deploy, trigger, answers, answered_until: self.answered_until }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::door::Shared;
+
+    fn looker(dir: &std::path::Path) -> Looker {
+        crate::http_client::install_crypto();
+        let file = dir.join("rollbackd.yml");
+        let text = format!(
+            "prometheus: {{url: 'http://127.0.0.1:9'}}\nlisten: 127.0.0.1:0\nstate_dir: {dir}\nreceipts_dir: {dir}\n\
+             services:\n  - {{name: api, watch: 30m, page: [oncall], side_effects: none, \
+             triggers: [{{name: smoke-test, observed: report, budget: 3m}}], \
+             paths: [{{name: path, timeout: 1m, command: ['true']}}]}}\n\
+             pagers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]\n",
+            dir = dir.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let settings = config::load(&file).unwrap_or_else(|error| panic!("{}", config::explain(&error))).settings;
+        let (events, _) = mpsc::channel(1);
+        let door = Door::new(events, Arc::new(Shared::default()));
+        door.shared.set_config(Arc::new(settings.core.clone()));
+        Looker::new(door, InForce::new(Edges::open(settings).unwrap()), Arc::new(Metrics::new("test")))
+    }
+
+    fn key() -> Key {
+        (ServiceName::new("api").unwrap(), Subject::Serving)
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_wanted_no_longer_is_forgotten_and_not_due_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut looker = looker(dir.path());
+        let (done, _finished) = mpsc::unbounded_channel();
+        let now = clock::now();
+        looker.jobs.insert(key(), Job { due_at: now, under_way: false });
+        looker.look(now, &done);
+        assert!(looker.jobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut looker = looker(dir.path());
+        let (hour, now) = (Duration::from_secs(3600), clock::now());
+        looker.jobs.insert(key(), Job { due_at: now + Duration::from_secs(1), under_way: false });
+        looker.notice_clock(now);
+        looker.notice_clock(now - hour);
+        assert_eq!(looker.jobs[&key()].due_at, now - hour);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_not_under_way_for_ever() {
+        let (done, mut finished) = mpsc::unbounded_channel();
+        let under_way = UnderWay { keys: vec![key()], done };
+        let task = tokio::spawn(async move {
+            let _under_way = under_way;
+            panic!("on purpose");
+        });
+        assert!(task.await.is_err());
+        assert_eq!(finished.recv().await, Some(vec![key()]));
     }
 }

@@ -30,8 +30,9 @@ pub use repair::{Repaired, Report, repair, verify};
 
 /// The largest record: the largest request body that is accepted (1 MiB) may end in one.
 pub const LARGEST_RECORD_BYTES: usize = 1 << 20;
-/// The most records in one append: a decision makes a handful; more than this is a loop.
-pub const LARGEST_BATCH: usize = 64;
+/// The most records in one append: a deploy that ends the firings of two hundred triggers, each with its pages, makes
+/// this many; more is a loop.
+pub const LARGEST_BATCH: usize = 1024;
 /// The largest snapshot: a thousand services with full ledgers take about half of it.
 pub const LARGEST_SNAPSHOT_BYTES: usize = 256 << 20;
 /// The longest service name, in bytes: twice what the core allows.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rollbackd_core::config::{Config, Mode};
@@ -10,8 +11,11 @@ use rollbackd_core::event::Effect;
 use rollbackd_core::firing::Stage;
 use rollbackd_core::resume;
 use rollbackd_core::state::State;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -23,8 +27,12 @@ use crate::looker::Looker;
 use crate::metrics::Metrics;
 use crate::perform::{Performer, ReceiptWriter};
 use crate::state_dir::StateDir;
-use crate::supervisor::{Ended, Supervisor, replay};
+use crate::supervisor::{Ended, Inbox, Supervisor, replay};
 use crate::{http, http_client};
+
+/// The last write to the journal gets this long when the daemon stops; with the requests in flight it stays below
+/// systemd's patience.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What `run` was asked for.
 #[derive(Clone, Debug)]
@@ -63,7 +71,11 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let settings = load(arguments)?;
     let claimed = StateDir::claim(&settings.state_dir).map_err(|error| error.to_string())?;
     let (journal, state) = open_journal(claimed.dir())?;
+    keeps_what_is_open(&settings.core, &state)?;
     let listener = listen(settings.listen).await?;
+    // Before anybody is told that the daemon is ready: a reload that follows at once must not end it.
+    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]);
+    let signals = signals.map_err(|error| format!("signals can't be handled: {error}"))?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let shared = Arc::new(Shared::default());
     let config = Arc::new(settings.core.clone());
@@ -76,57 +88,95 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     metrics.journal_opened();
     metrics.config_loaded(clock::now());
 
-    let (events, inbox) = mpsc::channel(QUEUED_EVENTS);
+    let (events, events_inbox) = mpsc::channel(QUEUED_EVENTS);
+    let (looks, looks_inbox) = mpsc::channel(QUEUED_EVENTS);
     let (changed, changes) = mpsc::unbounded_channel();
     let (receipts, receipt_orders) = mpsc::unbounded_channel();
     let door = Door::new(events, Arc::clone(&shared));
     let performer = Performer::new(door.clone(), edges.clone(), Arc::clone(&metrics), receipts);
-    let stop = CancellationToken::new();
-    tokio::spawn(ReceiptWriter::new(door.clone(), edges.clone(), Arc::clone(&metrics)).run(receipt_orders));
-    tokio::spawn(Looker::new(door.clone(), edges.clone(), Arc::clone(&metrics)).run(changes, stop.clone()));
     for effect in in_order(todo, &shared.state()) {
         performer.perform(effect);
     }
     if config.mode == Mode::Live {
         performer.go_on_paging();
     }
+    let (serving, stop) = (CancellationToken::new(), CancellationToken::new());
+    let writer = ReceiptWriter::new(door.clone(), edges.clone(), Arc::clone(&metrics));
+    let looker = Looker::new(Door::new(looks, Arc::clone(&shared)), edges.clone(), Arc::clone(&metrics));
     let supervisor = Supervisor::new(Arc::clone(&shared), journal, performer, Arc::clone(&metrics), changed);
-    let supervisor = tokio::spawn(supervisor.run(inbox, stop.clone(), watchdog()));
+    let inbox = Inbox { events: events_inbox, looks: looks_inbox };
+    let mut tasks = Tasks {
+        writer: tokio::spawn(writer.run(receipt_orders)),
+        looker: tokio::spawn(looker.run(changes, stop.clone())),
+        supervisor: tokio::spawn(supervisor.run(inbox, stop.clone(), watchdog())),
+    };
     shared.set_replayed();
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let serving = stop.clone();
+    let drained = serving.clone();
     let router = http::router(door, http::Access::new(tokens), Arc::clone(&metrics));
-    let server = tokio::spawn(async move { http::serve(listener, router, serving.cancelled_owned()).await });
+    let server = tokio::spawn(async move { http::serve(listener, router, drained.cancelled_owned()).await });
     let mode = if arguments.dry_run { "dry run" } else { "live" };
     tracing::info!(%address, services = config.services.len(), mode, version = env!("CARGO_PKG_VERSION"), "rollbackd serves");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let ended = until_ended(arguments, &edges, &shared, &metrics, supervisor).await;
+    let ended = until_ended(arguments, &edges, &shared, &metrics, signals, &mut tasks).await;
     notify(&[sd_notify::NotifyState::Stopping]);
-    stop.cancel();
+    // Whoever is being answered still gets the supervisor's answer; then the supervisor ends, and only then another
+    // daemon may have the folder.
+    serving.cancel();
     let _ = server.await;
+    stop.cancel();
+    let ended = match ended {
+        Ok(()) => flushed(tasks.supervisor).await,
+        Err(why) => Err(why),
+    };
+    if let Err(why) = &ended {
+        tracing::error!(why, "the daemon ends");
+    }
     drop(claimed);
     ended
 }
 
-/// Handles signals until one ends the daemon, or the loop ends by itself.
+/// What has to go on for as long as the daemon runs.
+struct Tasks {
+    writer: JoinHandle<()>,
+    looker: JoinHandle<()>,
+    supervisor: JoinHandle<Ended>,
+}
+
+/// Waits until the supervisor has finished what it was at.
+async fn flushed(supervisor: JoinHandle<Ended>) -> Result<(), String> {
+    match tokio::time::timeout(FLUSH_TIMEOUT, supervisor).await {
+        Ok(ended) => why_ended(ended),
+        Err(_) => Err(format!("the last write to the journal did not end within {FLUSH_TIMEOUT:?}")),
+    }
+}
+
+fn why_ended(ended: Result<Ended, JoinError>) -> Result<(), String> {
+    match ended {
+        Ok(Ended::Stopped) => Ok(()),
+        Ok(Ended::Journal(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("the supervisor failed: {error}")),
+    }
+}
+
+/// Handles signals until one ends the daemon, or something ends by itself that must not: a daemon that only seems to
+/// run is worse than one that is started again.
 async fn until_ended(
     arguments: &Arguments,
     edges: &InForce,
     shared: &Arc<Shared>,
     metrics: &Metrics,
-    mut supervisor: tokio::task::JoinHandle<Ended>,
+    mut signals: Signals,
+    tasks: &mut Tasks,
 ) -> Result<(), String> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let signals = signal_hook_tokio::Signals::new([SIGHUP, SIGINT, SIGTERM]);
-    let mut signals = signals.map_err(|error| format!("signals can't be handled: {error}"))?;
     loop {
         tokio::select! {
-            ended = &mut supervisor => return match ended {
-                Ok(Ended::Stopped) => Ok(()),
-                Ok(Ended::Journal(error)) => Err(error.to_string()),
-                Err(error) => Err(format!("the supervisor failed: {error}")),
-            },
+            ended = &mut tasks.supervisor => {
+                return why_ended(ended).and_then(|()| Err("the supervisor ended by itself".to_owned()));
+            }
+            ended = &mut tasks.looker => return Err(format!("the looker ended by itself: {}", cause(ended))),
+            ended = &mut tasks.writer => return Err(format!("the receipt writer ended by itself: {}", cause(ended))),
             signal = signals.next() => match signal {
                 Some(SIGHUP) => reload(arguments, edges, shared, metrics),
                 Some(SIGINT | SIGTERM) | None => {
@@ -137,6 +187,10 @@ async fn until_ended(
             },
         }
     }
+}
+
+fn cause(ended: Result<(), JoinError>) -> String {
+    ended.map_or_else(|error| error.to_string(), |()| "nobody has told it to".to_owned())
 }
 
 /// Puts the config file's new content in force; where it is bad, the old one stays.
@@ -175,7 +229,10 @@ fn keeps_what_is_open(config: &Config, state: &State) -> Result<(), String> {
     for (name, own) in &state.services {
         let unsettled = |stage: &Stage| !matches!(stage, Stage::Ended { published: true, .. });
         if !config.services.contains_key(name) && own.firings.iter().any(|firing| unsettled(&firing.stage)) {
-            return Err(format!("service {name} has an open firing, so it can't be taken out of the config yet"));
+            return Err(format!(
+                "service {name} has a firing whose receipt is still to be written, so it can't be taken out of the \
+                 config yet: put it back until then"
+            ));
         }
     }
     Ok(())

@@ -91,6 +91,7 @@ struct RollbackMetrics {
     attempts: Family<AttemptLabels, Counter>,
     attempt_duration: HistogramFamily<PathLabels>,
     receipts: Family<OutcomeLabels, Counter>,
+    receipts_unpublished: Gauge,
     recovery_duration: HistogramFamily<ServiceLabels>,
 }
 
@@ -188,6 +189,12 @@ impl RollbackMetrics {
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
             ),
             receipts: registered(registry, "receipts", "Receipts published, by outcome", Family::default()),
+            receipts_unpublished: registered(
+                registry,
+                "receipts_unpublished",
+                "Firings that have ended and whose receipt is not written yet: see the log where this does not go to 0",
+                Gauge::default(),
+            ),
             recovery_duration: registered_seconds(
                 registry,
                 "recovery_duration",
@@ -349,6 +356,11 @@ impl Metrics {
         self.rollback.receipts.get_or_create(&OutcomeLabels { outcome: word(end) }).inc();
     }
 
+    /// How many firings have ended whose receipt is not durable yet.
+    pub fn receipts_unpublished(&self, count: usize) {
+        set_count(&self.rollback.receipts_unpublished, count);
+    }
+
     /// Production is back, this long after the trigger was observed.
     pub fn recovered(&self, service: &ServiceName, took: Duration) {
         let labels = ServiceLabels { service: service.to_string() };
@@ -487,6 +499,7 @@ mod tests {
         metrics.firings_open(1);
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
         metrics.receipt_published(FiringEnd::NotRecovered);
+        metrics.receipts_unpublished(1);
         metrics.recovered(&service, Duration::from_secs(90));
         metrics.evaluated(Look::LowTraffic, at);
         metrics.evaluations_missed(2);
@@ -515,6 +528,7 @@ mod tests {
             "rollbackd_attempts_total{service=\"shop\",path=\"pipeline\",outcome=\"timed_out\"} 1",
             "rollbackd_attempt_duration_seconds_sum{service=\"shop\",path=\"pipeline\"} 240.0",
             "rollbackd_receipts_total{outcome=\"not_recovered\"} 1",
+            "rollbackd_receipts_unpublished 1",
             "rollbackd_recovery_duration_seconds_sum{service=\"shop\"} 90.0",
             "rollbackd_evaluations_total{answer=\"low_traffic\"} 1",
             "rollbackd_evaluations_missed_total 2",

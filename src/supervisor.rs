@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollbackd_core::apply::apply;
+use rollbackd_core::config::Config;
 use rollbackd_core::event::{Event, Happening, Reply};
+use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{PagerName, ServiceName};
 use rollbackd_core::record::{FiringRecord, Record, WatchRecord};
 use rollbackd_core::state::State;
@@ -33,6 +35,14 @@ const RECORDS_BETWEEN_SNAPSHOTS: u64 = 5_000;
 /// Outcomes that wait for a journal that can't be written; they come from attempts and pagers, of which there are few.
 const MOST_KEPT: usize = 10_000;
 
+/// So many events that came in before a deadline was met are taken before it: an attempt whose end waits in the queue
+/// has not used up its timeout. Not all of them, so that nobody can hold deadlines up by sending events.
+const MOST_BEFORE_A_WAKE: u32 = 256;
+
+/// After a start, so long the deadlines of a service wait for the outcome of the attempt that was under way: it may
+/// have ended long before its timeout, and a lookup takes half a minute at most.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What ended the loop.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
@@ -55,6 +65,20 @@ pub struct Supervisor {
     wake_of: BTreeMap<ServiceName, Timestamp>,
     spans: BTreeMap<ServiceName, Span>,
     kept: VecDeque<Event>,
+    /// The services whose attempt is looked up after the start, until then at most.
+    lookups: BTreeMap<ServiceName, Instant>,
+    /// The config by which the deadlines were set.
+    scheduled_by: Arc<Config>,
+    tried_at: Instant,
+}
+
+/// Where events come in.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What people, pipelines, attempts and pagers say.
+    pub events: mpsc::Receiver<Asked>,
+    /// What looks brought: there may be thousands of them, and nothing else waits behind them.
+    pub looks: mpsc::Receiver<Asked>,
 }
 
 /// What happened while waiting.
@@ -75,6 +99,7 @@ impl Supervisor {
         metrics: Arc<Metrics>,
         changed: mpsc::UnboundedSender<ServiceName>,
     ) -> Self {
+        let scheduled_by = shared.config();
         let mut supervisor = Self {
             shared,
             journal: Some(journal),
@@ -85,20 +110,46 @@ impl Supervisor {
             wake_of: BTreeMap::new(),
             spans: BTreeMap::new(),
             kept: VecDeque::new(),
+            lookups: BTreeMap::new(),
+            scheduled_by,
+            tried_at: Instant::now(),
         };
         supervisor.reschedule_all();
+        supervisor.go_on();
         supervisor
     }
 
+    /// What the state that was replayed asks for, besides its deadlines.
+    fn go_on(&mut self) {
+        let until = Instant::now() + LOOKUP_PATIENCE;
+        for (name, own) in &self.shared.state().services {
+            if let Some(watch) = &own.watch {
+                let span =
+                    tracing::info_span!("watch", service = %name, deploy = %watch.deploy, version = %watch.version);
+                self.spans.insert(name.clone(), span);
+            }
+            if own.open_firings().any(|firing| firing.running().is_some()) {
+                self.lookups.insert(name.clone(), until);
+            }
+        }
+        self.gauge(&self.shared.state());
+    }
+
     /// Runs until told to stop, or until the journal can't be trusted. `alive` is called after each turn.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Asked>, stop: CancellationToken, alive: impl Fn()) -> Ended {
+    pub async fn run(mut self, mut inbox: Inbox, stop: CancellationToken, alive: impl Fn()) -> Ended {
+        let mut before_a_wake = 0;
         loop {
-            let due = self.wakes.first().cloned().filter(|_| self.shared.journal_writable());
-            let turn = match wait(due, &mut events, &stop).await {
+            let due = self.next_wake();
+            let next = wait(due, &mut before_a_wake, &mut inbox, &stop).await;
+            let turn = match next {
                 Next::Asked(asked) => self.take(*asked).await,
-                Next::Woke(service) => self.take(Asked { event: woke(service), reply: None }).await,
-                Next::Idle => self.retry().await,
+                Next::Woke(service) => self.wake(service).await,
+                Next::Idle => Ok(()),
                 Next::Stop => return Ended::Stopped,
+            };
+            let turn = match turn {
+                Ok(()) => self.now_and_then().await,
+                Err(error) => Err(error),
             };
             if let Err(error) = turn {
                 return Ended::Journal(error);
@@ -107,15 +158,47 @@ impl Supervisor {
         }
     }
 
+    /// The next deadline that may be met: none while nothing can be made durable.
+    fn next_wake(&mut self) -> Option<(Timestamp, ServiceName)> {
+        if !self.shared.journal_writable() {
+            return None;
+        }
+        let now = Instant::now();
+        self.lookups.retain(|_, until| *until > now);
+        self.wakes.iter().find(|(_, service)| !self.lookups.contains_key(service)).cloned()
+    }
+
+    async fn wake(&mut self, service: ServiceName) -> Result<(), journal::Error> {
+        let due = self.wake_of.get(&service).copied();
+        self.take(Asked { event: woke(service.clone()), reply: None }).await?;
+        if due.is_some() && self.wake_of.get(&service) == due.as_ref() {
+            // The clock was set back just now, or a record did not fit: whatever it is, others must have their turn.
+            self.schedule(&service, Some(clock::now() + LONGEST_SLEEP));
+        }
+        Ok(())
+    }
+
     async fn take(&mut self, asked: Asked) -> Result<(), journal::Error> {
         let Asked { event, reply } = asked;
-        let span = self.spans.get(&event.service).cloned().unwrap_or_else(Span::none);
-        let result = self.turn(&event).instrument(span).await;
-        let answer = match result {
-            Ok(reply) => Ok(reply),
-            Err(error) if error.is_not_writable() => {
-                self.cannot_write(&event, &error);
-                Err(NotDone::JournalNotWritable(error.to_string()))
+        if matches!(event.what, Happening::AttemptEnded { .. }) {
+            self.lookups.remove(&event.service);
+        }
+        if !self.kept.is_empty() && is_outcome(&event.what) {
+            self.keep(event);
+            return Ok(());
+        }
+        let answer = match self.turn_in_span(&event).await {
+            Ok(reply) => {
+                self.take_kept().await?;
+                Ok(reply)
+            }
+            Err(error) if self.is_left_undone(&error) => {
+                self.cannot_write(&error);
+                let not_done = NotDone::JournalNotWritable(error.to_string());
+                if is_outcome(&event.what) && !is_too_large(&error) {
+                    self.keep(event);
+                }
+                Err(not_done)
             }
             Err(error) => {
                 if let Some(waiting) = reply {
@@ -129,6 +212,34 @@ impl Supervisor {
             let _ = waiting.send(answer);
         }
         Ok(())
+    }
+
+    /// What happened while the journal could not be written, as soon as it can be, however that was found out.
+    async fn take_kept(&mut self) -> Result<(), journal::Error> {
+        while self.shared.journal_writable() {
+            let Some(event) = self.kept.pop_front() else { return Ok(()) };
+            match self.turn_in_span(&event).await {
+                Ok(_nobody_waits) => {}
+                Err(error) if is_too_large(&error) => self.cannot_write(&error),
+                Err(error) if self.is_left_undone(&error) => {
+                    self.cannot_write(&error);
+                    self.kept.push_front(event);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn_in_span(&mut self, event: &Event) -> Result<Reply, journal::Error> {
+        let span = self.spans.get(&event.service).cloned().unwrap_or_else(Span::none);
+        self.turn(event).instrument(span).await
+    }
+
+    /// Whether the loop goes on after this error. A journal that was lost in a failed write does not come back: the
+    /// next start opens it anew.
+    fn is_left_undone(&self, error: &journal::Error) -> bool {
+        error.is_not_writable() && self.journal.is_some()
     }
 
     /// Decide, append and sync, apply, perform.
@@ -171,7 +282,7 @@ impl Supervisor {
         let bodies = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
         let bodies =
             bodies.map_err(|error| journal::Error::NotBegun(format!("a record can't be written as JSON: {error}")))?;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let name = service.to_string();
         let result = self.on_journal(move |journal| journal.append(&name, expected, at, &bodies)).await;
         result?;
@@ -220,7 +331,13 @@ impl Supervisor {
         let services = state.services.values();
         self.metrics.watches_open(services.clone().filter(|own| own.watch.is_some()).count());
         self.metrics.firings_open(services.clone().map(|own| own.open_firings().count()).sum());
-        let mut undelivered: BTreeMap<&PagerName, usize> = BTreeMap::new();
+        let unpublished = |firing: &&Firing| matches!(firing.stage, Stage::Ended { published: false, .. });
+        self.metrics
+            .receipts_unpublished(services.clone().map(|own| own.firings.iter().filter(unpublished).count()).sum());
+        let config = self.shared.config();
+        // A pager whose last page is over has none that it did not take.
+        let mut undelivered: BTreeMap<&PagerName, usize> =
+            config.services.values().flat_map(|service| &service.page).map(|pager| (pager, 0)).collect();
         for page in services.flat_map(|own| &own.pages) {
             for pager in &page.pagers {
                 let waits = usize::from(page.undelivered.contains(pager) || page.unresolved.contains(pager));
@@ -278,28 +395,40 @@ impl Supervisor {
 
     /// Nothing new is begun. What has happened outside is kept until it can be written; what was merely seen is seen
     /// again by the next look.
-    fn cannot_write(&mut self, event: &Event, error: &journal::Error) {
+    fn cannot_write(&mut self, error: &journal::Error) {
+        if is_too_large(error) {
+            // The journal is sound: only this one decision can't be written, now or later.
+            tracing::error!(%error, "a decision was left out: please report this");
+            return;
+        }
         if self.shared.journal_writable() {
             tracing::error!(%error, "the journal can't be written: no new attempts until it can");
             self.performer.journal_is_not_writable(&error.to_string());
         }
         self.shared.set_journal_writable(false);
         self.metrics.journal_not_writable();
-        let is_outcome = matches!(
-            event.what,
-            Happening::AttemptStarted { .. }
-                | Happening::AttemptWaits { .. }
-                | Happening::AttemptEnded { .. }
-                | Happening::PageDelivered { .. }
-                | Happening::ReceiptPublished { .. }
-        );
-        if is_outcome && self.kept.len() < MOST_KEPT {
-            self.kept.push_back(event.clone());
+    }
+
+    fn keep(&mut self, event: Event) {
+        if self.kept.len() < MOST_KEPT {
+            self.kept.push_back(event);
+        } else {
+            tracing::error!(service = %event.service, "too much happened while the journal can't be written: an outcome is forgotten until the next start");
         }
     }
 
-    /// Tries the journal again where it failed, compacts it where it has grown.
-    async fn retry(&mut self) -> Result<(), journal::Error> {
+    /// What is due by itself from time to time, however many events there are: a journal that failed is tried again, one
+    /// that has grown is compacted, and a config that was reloaded may have moved deadlines.
+    async fn now_and_then(&mut self) -> Result<(), journal::Error> {
+        let config = self.shared.config();
+        if !Arc::ptr_eq(&config, &self.scheduled_by) {
+            self.scheduled_by = config;
+            self.reschedule_all();
+        }
+        if self.tried_at.elapsed() < LONGEST_SLEEP {
+            return Ok(());
+        }
+        self.tried_at = Instant::now();
         if !self.shared.journal_writable() {
             return self.try_journal().await;
         }
@@ -311,14 +440,11 @@ impl Supervisor {
     async fn try_journal(&mut self) -> Result<(), journal::Error> {
         match self.on_journal(|journal| journal.probe()).await {
             Ok(()) => {}
-            Err(error) if error.is_not_writable() => return Ok(()),
+            Err(error) if self.is_left_undone(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
         self.journal_is_back();
-        for event in std::mem::take(&mut self.kept) {
-            self.take(Asked { event, reply: None }).await?;
-        }
-        Ok(())
+        self.take_kept().await
     }
 
     async fn compact(&mut self) -> Result<(), journal::Error> {
@@ -333,24 +459,24 @@ impl Supervisor {
         Ok(())
     }
 
-    /// After a reload, deadlines may have moved.
+    /// After a start or a reload: deadlines may have moved, and other things may be wanted to be looked at.
     fn reschedule_all(&mut self) {
         let services: Vec<ServiceName> = self.shared.state().services.keys().cloned().collect();
-        services.iter().for_each(|service| self.reschedule(service));
-        for (name, own) in &self.shared.state().services {
-            if let Some(watch) = &own.watch {
-                let span =
-                    tracing::info_span!("watch", service = %name, deploy = %watch.deploy, version = %watch.version);
-                self.spans.insert(name.clone(), span);
-            }
+        for service in services {
+            self.reschedule(&service);
+            let _ = self.changed.send(service);
         }
     }
 
     fn reschedule(&mut self, service: &ServiceName) {
+        let next = wake_at(&self.shared.config(), &self.shared.state(), service);
+        self.schedule(service, next);
+    }
+
+    fn schedule(&mut self, service: &ServiceName, next: Option<Timestamp>) {
         if let Some(at) = self.wake_of.remove(service) {
             self.wakes.remove(&(at, service.clone()));
         }
-        let next = wake_at(&self.shared.config(), &self.shared.state(), service);
         if let Some(at) = next {
             self.wake_of.insert(service.clone(), at);
             self.wakes.insert((at, service.clone()));
@@ -358,22 +484,52 @@ impl Supervisor {
     }
 }
 
+const fn is_too_large(error: &journal::Error) -> bool {
+    matches!(error, journal::Error::TooLarge { .. })
+}
+
+/// Whether this has happened outside and is told once.
+const fn is_outcome(what: &Happening) -> bool {
+    matches!(
+        what,
+        Happening::AttemptStarted { .. }
+            | Happening::AttemptWaits { .. }
+            | Happening::AttemptEnded { .. }
+            | Happening::PageDelivered { .. }
+            | Happening::ReceiptPublished { .. }
+    )
+}
+
 /// Names what happened, and does nothing about it.
 async fn wait(
     due: Option<(Timestamp, ServiceName)>,
-    events: &mut mpsc::Receiver<Asked>,
+    before_a_wake: &mut u32,
+    inbox: &mut Inbox,
     stop: &CancellationToken,
 ) -> Next {
+    if stop.is_cancelled() {
+        return Next::Stop;
+    }
     let now = clock::now();
-    let sleep = match &due {
-        Some((at, service)) if *at <= now => return Next::Woke(service.clone()),
+    let sleep = match due {
+        Some((at, service)) if at <= now => {
+            if *before_a_wake < MOST_BEFORE_A_WAKE
+                && let Ok(asked) = inbox.events.try_recv()
+            {
+                *before_a_wake += 1;
+                return Next::Asked(Box::new(asked));
+            }
+            *before_a_wake = 0;
+            return Next::Woke(service);
+        }
         Some((at, _)) => at.since(now).clamp(Duration::from_millis(1), LONGEST_SLEEP),
         None => LONGEST_SLEEP,
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => Next::Stop,
-        asked = events.recv() => asked.map_or(Next::Stop, |asked| Next::Asked(Box::new(asked))),
+        asked = inbox.events.recv() => asked.map_or(Next::Stop, |asked| Next::Asked(Box::new(asked))),
+        Some(asked) = inbox.looks.recv() => Next::Asked(Box::new(asked)),
         () = tokio::time::sleep(sleep) => Next::Idle,
     }
 }
@@ -400,4 +556,31 @@ pub fn replay(replay: &journal::Replay) -> Result<State, String> {
         apply(&mut state, &service, stored.at, &record).map_err(|illegal| format!("{}: {illegal}", which()))?;
     }
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> Asked {
+        Asked { event: Event { service: ServiceName::new("api").unwrap(), what: Happening::Thawed }, reply: None }
+    }
+
+    #[tokio::test]
+    async fn what_came_in_before_a_deadline_is_taken_before_it_and_nobody_holds_it_up_for_ever() {
+        let (events, events_inbox) = mpsc::channel(1024);
+        let (_looks, looks_inbox) = mpsc::channel(1);
+        let mut inbox = Inbox { events: events_inbox, looks: looks_inbox };
+        (0..1000).for_each(|_| events.try_send(asked()).unwrap());
+        let due = || Some((Timestamp::from_milliseconds(1), ServiceName::new("api").unwrap()));
+        let (stop, mut before) = (CancellationToken::new(), 0);
+        for _ in 0..2 {
+            for _ in 0..MOST_BEFORE_A_WAKE {
+                assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Asked(_)));
+            }
+            assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Woke(_)));
+        }
+        stop.cancel();
+        assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Stop));
+    }
 }

@@ -132,3 +132,39 @@ async fn the_deploy_that_a_rollback_causes_opens_no_watch() {
     assert!(view["watch"].is_null(), "{view}");
     assert_ne!(view["target"], "v2", "{view}");
 }
+
+#[tokio::test]
+async fn a_path_that_was_done_while_the_daemon_was_down_has_not_used_up_its_timeout() {
+    let mut world = bad_deploy(|world| {
+        let mut first = world.plan().pipeline(world, &["--take=3s"]);
+        first["name"] = json!("first");
+        first["timeout"] = json!("5s");
+        vec![first, world.plan().pipeline(world, &[])]
+    })
+    .await;
+    world.view_until("the path runs", |view| view["watch"]["state"] == "rolling_back").await;
+    world.daemon().kill().await;
+    world.looks_on(std::time::Duration::from_secs(7)).await;
+    world.daemon().start().await;
+
+    let receipt = world.receipt(1).await;
+    assert_eq!((receipt.get("outcome"), receipt.get("path")), ("recovered", "first"));
+    assert_eq!(world.pipeline_runs().await, ["v1"], "one run is enough");
+}
+
+#[tokio::test]
+async fn a_service_with_an_open_firing_can_not_be_forgotten_by_a_restart() {
+    let mut world = World::start().await;
+    let mut plan = world.plan();
+    plan.triggers([crate::world::triggers::login_broken()]);
+    world.run(&plan).await;
+    world.deploy("v2", "v1").await;
+    world.report("login-broken").await;
+    assert!(world.daemon().stop().await.success());
+    let mut without = plan.clone();
+    without.service("name", json!("another"));
+    let mut daemon = crate::world::Daemon::new(&world.place(""), &without, &[]);
+    daemon.launch();
+    assert!(!daemon.ends().await.success());
+    assert!(daemon.log().contains("put it back"), "{}", daemon.log());
+}

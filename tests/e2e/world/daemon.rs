@@ -91,6 +91,11 @@ impl Daemon {
         self.end(Signal::KILL).await
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        self.process.take().expect("the daemon runs").ended().await
+    }
+
     async fn end(&mut self, signal: Signal) -> ExitStatus {
         let mut process = self.process.take().expect("the daemon runs");
         process.signal(signal);

@@ -3,12 +3,14 @@
 //! A page and the word that it is over go through one queue per pager and page, so they can't overtake each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use rollbackd_core::config::Mode;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::{PageId, PagerName, ServiceName};
 use rollbackd_core::page::{Page, PageReason};
+use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::door::Door;
@@ -16,7 +18,14 @@ use crate::edges::InForce;
 use crate::metrics::Metrics;
 use crate::pagers::{self, Failure, PagerClient};
 
-type Queue = Arc<tokio::sync::Mutex<()>>;
+/// How often it is looked whether an open page has to be repeated, where its pager does not say.
+const REPEAT_CHECK: Duration = Duration::from_secs(60);
+
+/// The journal has been writable again for so long before its page is over: a disk that is full now and then must not
+/// page each time.
+const JOURNAL_QUIET: Duration = Duration::from_secs(30);
+
+type Key = (PageId, PagerName);
 
 /// The delivery of pages.
 #[derive(Clone)]
@@ -24,57 +33,116 @@ pub(super) struct Paging {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
-    queues: Arc<Mutex<BTreeMap<(PageId, PagerName), Queue>>>,
-    journal_page: Arc<Mutex<Option<Page>>>,
-    journal_is_back: Arc<AtomicBool>,
+    queues: Arc<Mutex<BTreeMap<Key, mpsc::UnboundedSender<Parcel>>>>,
+    journal: Arc<Mutex<JournalPage>>,
+}
+
+/// A page, or the word that it is over, on its way to one pager.
+struct Parcel {
+    page: Page,
+    /// To whom it is told that it was taken; nobody where that can't be recorded.
+    service: Option<ServiceName>,
+    /// Whether it was taken before the restart, and only has to be repeated.
+    taken: bool,
+}
+
+/// The page that needs no journal.
+#[derive(Default)]
+struct JournalPage {
+    open: Option<Page>,
+    /// How often it has turned: whoever waits for quiet sees that there was none.
+    turns: u64,
 }
 
 impl Paging {
     pub(super) fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        Self {
-            door,
-            edges,
-            metrics,
-            queues: Arc::default(),
-            journal_page: Arc::default(),
-            journal_is_back: Arc::default(),
-        }
+        Self { door, edges, metrics, queues: Arc::default(), journal: Arc::default() }
     }
 
     pub(super) fn deliver(&self, service: ServiceName, pager: PagerName, page: Page) {
-        let queue = self.queue(&page.id, &pager);
-        let paging = self.clone();
-        tokio::spawn(async move {
-            let turn = queue.lock().await;
-            let resolved = page.resolved_at.is_some();
-            paging.send(&pager, &page).await;
-            let what = Happening::PageDelivered { page: page.id.clone(), pager: pager.clone(), resolved };
-            let told = paging.door.tell(Event { service: service.clone(), what }).await;
-            drop(turn);
-            if resolved {
-                paging.queues.lock().unwrap_or_else(PoisonError::into_inner).remove(&(page.id.clone(), pager.clone()));
-            } else if told.is_ok() {
-                paging.repeat(&service, &pager, page.id).await;
-            }
-        });
+        self.enqueue(pager, Parcel { page, service: Some(service), taken: false });
     }
 
     /// After a start: pages that were taken and are not over still have to be repeated to pagers that forget.
     pub(super) fn go_on(&self) {
         let state = self.door.shared.state();
-        for (service, own) in &state.services {
-            for page in own.pages.iter().filter(|page| page.resolved_at.is_none()) {
-                for pager in page.pagers.difference(&page.undelivered) {
-                    let (paging, service, pager, id) = (self.clone(), service.clone(), pager.clone(), page.id.clone());
-                    tokio::spawn(async move { paging.repeat(&service, &pager, id).await });
+        for page in state.services.values().flat_map(|own| &own.pages).filter(|page| page.resolved_at.is_none()) {
+            for pager in page.pagers.difference(&page.undelivered) {
+                self.enqueue(pager.clone(), Parcel { page: page.clone(), service: None, taken: true });
+            }
+        }
+    }
+
+    /// The place in the queue is taken here, before anything else is performed: a task of its own might come too late.
+    fn enqueue(&self, pager: PagerName, parcel: Parcel) {
+        let key = (parcel.page.id.clone(), pager);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let parcel = match queues.get(&key) {
+            Some(queue) => match queue.send(parcel) {
+                Ok(()) => return,
+                Err(mpsc::error::SendError(parcel)) => parcel,
+            },
+            None => parcel,
+        };
+        let (queue, parcels) = mpsc::unbounded_channel();
+        let _ = queue.send(parcel);
+        queues.insert(key.clone(), queue);
+        tokio::spawn(self.clone().work(key, parcels));
+    }
+
+    /// Delivers what concerns one page and one pager, one after the other, until the page is over.
+    async fn work(self, key: Key, mut parcels: mpsc::UnboundedReceiver<Parcel>) {
+        let pager = &key.1;
+        let mut open: Option<Page> = None;
+        loop {
+            let Some(parcel) = self.next(pager, &mut parcels, open.as_ref()).await else { return };
+            let is_over = parcel.page.resolved_at.is_some();
+            if is_over && open.is_none() && parcel.page.undelivered.contains(pager) {
+                // It was over before anybody had taken it, and then came a restart. It is delivered all the same.
+                let page = Page { resolved_at: None, ..parcel.page.clone() };
+                self.bring(pager, &Parcel { page, service: parcel.service.clone(), taken: false }).await;
+            }
+            if !parcel.taken {
+                self.bring(pager, &parcel).await;
+            }
+            open = (!is_over).then_some(parcel.page);
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_over && parcels.is_empty() {
+                queues.remove(&key);
+                return;
+            }
+        }
+    }
+
+    /// What comes next; meanwhile an open page is repeated to a pager that forgets.
+    async fn next(
+        &self,
+        pager: &PagerName,
+        parcels: &mut mpsc::UnboundedReceiver<Parcel>,
+        open: Option<&Page>,
+    ) -> Option<Parcel> {
+        loop {
+            let every = self.client(pager).and_then(|client| client.resend_every());
+            tokio::select! {
+                biased;
+                parcel = parcels.recv() => return parcel,
+                () = tokio::time::sleep(every.unwrap_or(REPEAT_CHECK)) => {
+                    if let (Some(page), Some(_)) = (open, every) {
+                        self.repeat(pager, page).await;
+                    }
                 }
             }
         }
     }
 
-    fn queue(&self, page: &PageId, pager: &PagerName) -> Queue {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(queues.entry((page.clone(), pager.clone())).or_default())
+    /// Sends it until it is taken, and says so.
+    async fn bring(&self, pager: &PagerName, parcel: &Parcel) {
+        let page = &parcel.page;
+        self.send(pager, page).await;
+        let Some(service) = &parcel.service else { return };
+        let resolved = page.resolved_at.is_some();
+        let what = Happening::PageDelivered { page: page.id.clone(), pager: pager.clone(), resolved };
+        let _ = self.door.tell(Event { service: service.clone(), what }).await;
     }
 
     fn client(&self, pager: &PagerName) -> Option<PagerClient> {
@@ -110,30 +178,37 @@ impl Paging {
     }
 
     /// Alertmanager forgets an alert that is not sent again.
-    async fn repeat(&self, service: &ServiceName, pager: &PagerName, id: PageId) {
-        loop {
-            let Some(every) = self.client(pager).and_then(|client| client.resend_every()) else { return };
-            tokio::time::sleep(every).await;
-            let open = self.door.shared.state().services.get(service).and_then(|own| own.page(&id).cloned());
-            let Some(page) = open.filter(|page| page.resolved_at.is_none()) else { return };
-            let Some(client) = self.client(pager) else { return };
-            let edges = self.edges.get();
-            if let Err(failure) = client.send(&page, clock::now(), edges.settings.external_url.as_deref()).await {
-                tracing::warn!(%pager, page = %id, %failure, "an open page could not be repeated");
-            }
+    async fn repeat(&self, pager: &PagerName, page: &Page) {
+        let Some(client) = self.client(pager) else { return };
+        let edges = self.edges.get();
+        if let Err(failure) = client.send(page, clock::now(), edges.settings.external_url.as_deref()).await {
+            tracing::warn!(%pager, page = %page.id, %failure, "an open page could not be repeated");
         }
     }
 
     pub(super) fn journal_is_not_writable(&self, why: &str) {
-        let edges = self.edges.get();
-        let pagers: BTreeSet<PagerName> = edges.pagers.keys().cloned().collect();
-        let (Ok(id), Ok(service)) = (PageId::new("rollbackd-journal-not-writable"), ServiceName::new("rollbackd"))
-        else {
+        if self.door.shared.config().mode == Mode::DryRun {
+            // Nobody is paged (design, R12); readyz, a metric and the log say it.
             return;
-        };
-        let page = Page {
-            id,
-            service,
+        }
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.turns += 1;
+        if journal.open.is_none()
+            && let Some(page) = self.journal_page(why)
+        {
+            journal.open = Some(page.clone());
+            self.without_journal(&page);
+        }
+    }
+
+    fn journal_page(&self, why: &str) -> Option<Page> {
+        let pagers: BTreeSet<PagerName> = self.edges.get().pagers.keys().cloned().collect();
+        let now = clock::now();
+        // Another id each time: whoever drops what was told already must not drop the next full disk.
+        let instant: String = now.to_string().chars().filter(|each| each.is_ascii_alphanumeric()).collect();
+        Some(Page {
+            id: PageId::new(format!("rollbackd-journal-not-writable-{instant}")).ok()?,
+            service: ServiceName::new("rollbackd").ok()?,
             reason: PageReason::Held,
             summary: format!("rollbackd can't write its journal ({why}): no rollback starts by itself until it can"),
             details: vec!["free the disk, or make the state folder writable; rollbackd goes on by itself".to_owned()],
@@ -141,33 +216,34 @@ impl Paging {
             deploy: None,
             version: None,
             trigger: None,
-            opened_at: clock::now(),
+            opened_at: now,
             resolved_at: None,
             undelivered: pagers.clone(),
             pagers,
             unresolved: BTreeSet::new(),
-        };
-        self.journal_is_back.store(false, Ordering::Relaxed);
-        *self.journal_page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page.clone());
-        self.without_journal(&page);
+        })
     }
 
     pub(super) fn journal_is_back(&self) {
-        self.journal_is_back.store(true, Ordering::Relaxed);
-        let page = self.journal_page.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(page) = page {
-            self.without_journal(&Page { resolved_at: Some(clock::now()), ..page });
-        }
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.turns += 1;
+        let (turns, paging) = (journal.turns, self.clone());
+        drop(journal);
+        tokio::spawn(async move {
+            tokio::time::sleep(JOURNAL_QUIET).await;
+            let mut journal = paging.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let over = if journal.turns == turns { journal.open.take() } else { None };
+            drop(journal);
+            if let Some(page) = over {
+                paging.without_journal(&Page { resolved_at: Some(clock::now()), ..page });
+            }
+        });
     }
 
     /// Delivers without recording that it was: that is what can't be done.
     fn without_journal(&self, page: &Page) {
         for pager in page.pagers.clone() {
-            let (paging, page, queue) = (self.clone(), page.clone(), self.queue(&page.id, &pager));
-            tokio::spawn(async move {
-                let _turn = queue.lock().await;
-                paging.send(&pager, &page).await;
-            });
+            self.enqueue(pager, Parcel { page: page.clone(), service: None, taken: false });
         }
     }
 }

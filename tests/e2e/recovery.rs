@@ -136,19 +136,20 @@ async fn the_deploy_that_a_rollback_causes_opens_no_watch() {
 #[tokio::test]
 async fn a_path_that_was_done_while_the_daemon_was_down_has_not_used_up_its_timeout() {
     let mut world = bad_deploy(|world| {
-        let mut first = world.plan().pipeline(world, &["--take=3s"]);
-        first["name"] = json!("first");
-        first["timeout"] = json!("5s");
-        vec![first, world.plan().pipeline(world, &[])]
+        world.github.script(Script::succeeds().held());
+        let mut github = world.plan().github(world);
+        github["timeout"] = json!("5s");
+        vec![github, world.plan().pipeline(world, &[])]
     })
     .await;
-    world.view_until("the path runs", |view| view["watch"]["state"] == "rolling_back").await;
+    dispatched(&world).await;
     world.daemon().kill().await;
+    world.github.release();
     world.looks_on(std::time::Duration::from_secs(7)).await;
     world.daemon().start().await;
 
     let receipt = world.receipt(1).await;
-    assert_eq!((receipt.get("outcome"), receipt.get("path")), ("recovered", "first"));
+    assert_eq!((receipt.get("outcome"), receipt.get("path")), ("recovered", "github"));
     assert_eq!(world.pipeline_runs().await, ["v1"], "one run is enough");
 }
 

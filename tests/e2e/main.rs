@@ -5,9 +5,15 @@
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod prometheus_faults;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]

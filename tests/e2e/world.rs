@@ -4,12 +4,14 @@
 
 mod alertmanager;
 mod daemon;
+mod evidence;
 mod github;
 mod pager;
 mod plan;
 mod ports;
 mod process;
 mod prometheus;
+mod proxy;
 mod receipt;
 mod service;
 mod wait;
@@ -21,10 +23,12 @@ use serde_json::{Value, json};
 
 pub(crate) use self::alertmanager::Alertmanager;
 pub(crate) use self::daemon::{Answer, Daemon};
+pub(crate) use self::evidence::{assert_not_observed_before_the_data, assert_observed_by_the_data, instant};
 pub(crate) use self::github::{GitHub, Script};
 pub(crate) use self::pager::{Pager, Received};
 pub(crate) use self::plan::{Plan, triggers};
 pub(crate) use self::prometheus::Prometheus;
+pub(crate) use self::proxy::{Fault, Proxy};
 pub(crate) use self::receipt::Receipt;
 pub(crate) use self::service::Production;
 pub(crate) use self::wait::{PATIENCE, wait_until, wait_until_within};
@@ -115,6 +119,26 @@ impl World {
     pub(crate) async fn run_with(&mut self, plan: &Plan, arguments: &[&str]) {
         let daemon = Daemon::new(self.dir.path(), plan, arguments);
         self.daemon.insert(daemon).start().await;
+    }
+
+    /// The same with a state folder that is a small disk in memory, which only the daemon sees. Gives false where the
+    /// system allows no such thing.
+    pub(crate) async fn run_on_small_disk(&mut self, plan: &Plan) -> bool {
+        let disk = self.place("state");
+        std::fs::create_dir_all(&disk).expect("the place of the disk");
+        if !Daemon::may_have_own_disk(&disk).await {
+            eprintln!("not run: no mount namespaces here");
+            return false;
+        }
+        let daemon = Daemon::new(self.dir.path(), plan, &[]).with_own_disk(&disk);
+        self.daemon.insert(daemon).start().await;
+        true
+    }
+
+    /// What `receipts verify` says of the receipts, which must be that all is well.
+    pub(crate) async fn receipts_are_whole(&self) {
+        let said = self.api().command(&["receipts", "verify", "--config", "rollbackd.yml"]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
     }
 
     /// The daemon.
@@ -243,6 +267,14 @@ async fn serve(routes: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
     let address = listener.local_addr().expect("the address of a listener");
     let server = tokio::spawn(async move { axum::serve(listener, routes).await.expect("a server") });
     (format!("http://{address}"), server)
+}
+
+/// The same that sends this token with each request.
+pub(crate) fn client_with_token(token: &str) -> reqwest::Client {
+    let value = format!("Bearer {token}").parse().expect("a token of visible characters");
+    let headers = [(reqwest::header::AUTHORIZATION, value)].into_iter().collect();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(15));
+    client.default_headers(headers).build().expect("an HTTP client")
 }
 
 /// A client for loopback: without proxies, and on a machine without certificates too.

@@ -15,6 +15,7 @@ use super::process::Process;
 pub(crate) struct Daemon {
     dir: PathBuf,
     arguments: Vec<String>,
+    own_disk: Option<PathBuf>,
     url: String,
     client: reqwest::Client,
     process: Option<Process>,
@@ -57,7 +58,25 @@ impl Daemon {
         let mut all = vec!["run".to_owned(), "--config".to_owned(), config.display().to_string()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let url = format!("http://{}", plan.listen());
-        Self { dir: dir.to_owned(), arguments: all, url, client: super::client(), process: None }
+        Self { dir: dir.to_owned(), arguments: all, own_disk: None, url, client: super::client(), process: None }
+    }
+
+    /// Whether this system lets it have a disk of its own at this place.
+    pub(crate) async fn may_have_own_disk(disk: &Path) -> bool {
+        let tried = tokio::process::Command::new("unshare").args(on_own_disk(disk, Path::new("true"), &[])).status();
+        tried.await.is_ok_and(|status| status.success())
+    }
+
+    /// The same with a small disk in memory at this place, which is gone when it ends.
+    pub(crate) fn with_own_disk(self, disk: &Path) -> Self {
+        Self { own_disk: Some(disk.to_owned()), ..self }
+    }
+
+    /// Where the daemon's own disk can be reached from here.
+    pub(crate) fn own_disk(&mut self) -> PathBuf {
+        let disk = self.own_disk.clone().expect("a disk of its own");
+        let inside = disk.strip_prefix("/").expect("an absolute place").to_owned();
+        PathBuf::from(format!("/proc/{}/root", self.process().id())).join(inside)
     }
 
     /// Starts it and waits for `/readyz`.
@@ -72,7 +91,13 @@ impl Daemon {
     pub(crate) fn launch(&mut self) {
         assert!(self.process.is_none(), "the daemon runs already");
         let binary = Path::new(env!("CARGO_BIN_EXE_rollbackd"));
-        self.process = Some(Process::start(&self.dir, "rollbackd", binary, &self.arguments));
+        self.process = Some(match &self.own_disk {
+            None => Process::start(&self.dir, "rollbackd", binary, &self.arguments),
+            Some(disk) => {
+                let arguments = on_own_disk(disk, binary, &self.arguments);
+                Process::start(&self.dir, "rollbackd", Path::new("unshare"), &arguments)
+            }
+        });
     }
 
     /// Replaces the config and asks for a reload.
@@ -107,6 +132,11 @@ impl Daemon {
         std::fs::read_to_string(self.dir.join("rollbackd.log")).unwrap_or_default()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&mut self) -> u32 {
+        self.process().id()
+    }
+
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the daemon runs")
     }
@@ -120,6 +150,25 @@ impl Daemon {
     pub(crate) async fn try_get(&self, route: &str) -> Result<Value, String> {
         let answer = answer(self.client.get(format!("{}{route}", self.url))).await?;
         if answer.status == 200 { Ok(answer.body) } else { Err(format!("{answer:?}")) }
+    }
+
+    /// The status alone of a `GET`.
+    pub(crate) async fn status_of(&self, route: &str) -> Result<u16, String> {
+        answer(self.client.get(format!("{}{route}", self.url))).await.map(|answer| answer.status)
+    }
+
+    /// Any request that a test makes up.
+    pub(crate) async fn send(
+        &self,
+        route: &str,
+        make: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+    ) -> Answer {
+        answer(make(&self.client, format!("{}{route}", self.url))).await.expect("an answer of the daemon")
+    }
+
+    /// From now on all requests come with this token.
+    pub(crate) fn authorize(&mut self, token: &str) {
+        self.client = super::client_with_token(token);
     }
 
     /// `POST` with a JSON body.
@@ -142,6 +191,16 @@ impl Daemon {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
+}
+
+/// The arguments of `unshare` for a program with a disk of its own: each becomes the next by exec, so the process'
+/// id is the program's.
+fn on_own_disk(disk: &Path, program: &Path, arguments: &[String]) -> Vec<String> {
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$@\"";
+    let mut all: Vec<String> = ["--user", "--map-root-user", "--mount", "sh", "-c", script].map(str::to_owned).into();
+    all.extend([disk.display().to_string(), program.display().to_string()]);
+    all.extend(arguments.iter().cloned());
+    all
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, String> {

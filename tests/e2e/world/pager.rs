@@ -18,6 +18,8 @@ pub(crate) struct Received {
     pub(crate) route: String,
     /// Its `Idempotency-Key`, where it has one.
     pub(crate) key: Option<String>,
+    /// The bearer token that it came with.
+    pub(crate) token: Option<String>,
     /// Its body.
     pub(crate) body: Value,
     /// What it was answered.
@@ -102,8 +104,10 @@ async fn take(State(book): State<Arc<Mutex<Book>>>, uri: Uri, headers: HeaderMap
     let mut book = lock(&book);
     let answered = book.refusals.pop().unwrap_or(200);
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+    let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    book.received.push(Received { route: uri.path().to_owned(), key, body, answered });
+    book.received.push(Received { route: uri.path().to_owned(), key, token, body, answered });
     StatusCode::from_u16(answered).expect("a status")
 }
 

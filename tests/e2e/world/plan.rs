@@ -167,4 +167,23 @@ pub(crate) mod triggers {
             "above": "5%", "for": "3s", "budget": "30s",
         })
     }
+
+    /// The error rate of each service by its own query.
+    pub(crate) fn error_rate_of_service() -> Value {
+        let requests =
+            |matchers: &str| format!("sum(rate(http_requests_total{{service=\"{{{{ service }}}}\"{matchers}}}[4s]))");
+        json!({
+            "name": "error-rate", "bad": requests(",code=~\"5..\""), "total": requests(""),
+            "above": "5%", "for": "3s", "budget": "30s",
+        })
+    }
+
+    /// p99 latency > 1 s of each service by its own query: an expression, which can't tell a clean service from none.
+    pub(crate) fn slow_of_service() -> Value {
+        let buckets = "sum by (le) (rate(http_request_duration_seconds_bucket{service=\"{{ service }}\"}[4s]))";
+        json!({
+            "name": "slow", "expr": format!("histogram_quantile(0.99, {buckets})"),
+            "above": 1, "for": "3s", "budget": "40s",
+        })
+    }
 }

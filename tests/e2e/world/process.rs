@@ -43,6 +43,11 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.log_tail()))
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.log_tail()));

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rollbackd_core::time::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -58,6 +59,28 @@ impl Prometheus {
         }
         let value = &body["data"]["result"][0]["value"][1];
         Ok(value.as_str().and_then(|value| value.parse().ok()))
+    }
+
+    /// The values of a range query with one series or none.
+    pub(crate) async fn range(
+        &self,
+        query: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> Vec<(Timestamp, f64)> {
+        let seconds = |at: Timestamp| format!("{:.3}", at.seconds());
+        let step = format!("{}ms", step.as_millis());
+        let parameters = [("query", query), ("start", &seconds(from)), ("end", &seconds(to)), ("step", step.as_str())];
+        let get = self.client.get(format!("{}/api/v1/query_range", self.url())).query(&parameters);
+        let body: Value = get.send().await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(body["status"], "success", "{body}");
+        let samples = body["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+        let sample = |sample: &Value| {
+            let at = sample[0].as_f64().and_then(Timestamp::from_seconds).expect("an instant");
+            (at, sample[1].as_str().and_then(|value| value.parse().ok()).expect("a value"))
+        };
+        samples.iter().map(sample).collect()
     }
 
     /// Waits until its first sample is this old (two minutes at most).

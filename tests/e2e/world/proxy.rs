@@ -1,0 +1,240 @@
+//! A proxy between the daemon and the real Prometheus that can spoil what it forwards, for each service by itself.
+//!
+//! Never changes an answer where no fault is switched on, and never makes up data that would be a breach.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::ports::free_port;
+use super::wait::wait_until;
+
+/// More series than the daemon reads of one answer.
+const TOO_MANY_SERIES: usize = 10_001;
+
+/// What is wrong with the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The connection is taken and nothing comes.
+    Hangs,
+    /// HTTP 500 with a page for people.
+    InternalError,
+    /// HTTP 502 with a page for people, as from a load balancer.
+    BadGateway,
+    /// HTTP 429.
+    TooManyRequests,
+    /// The first half of the JSON, as if it were all.
+    Truncated,
+    /// The right data, and a warning.
+    Warns,
+    /// Every value is NaN.
+    NotANumber,
+    /// No series at all.
+    Empty,
+    /// More series than can be read.
+    TooManySeries,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Hangs,
+        Self::InternalError,
+        Self::BadGateway,
+        Self::TooManyRequests,
+        Self::Truncated,
+        Self::Warns,
+        Self::NotANumber,
+        Self::Empty,
+        Self::TooManySeries,
+    ];
+}
+
+/// A fault and how many answers it has spoilt.
+#[derive(Clone, Copy, Debug)]
+struct Spoilt {
+    fault: Fault,
+    answers: usize,
+}
+
+type Book = Arc<Mutex<BTreeMap<String, Spoilt>>>;
+
+#[derive(Clone)]
+struct Shared {
+    book: Book,
+    prometheus: String,
+    client: reqwest::Client,
+}
+
+/// The proxy.
+pub(crate) struct Proxy {
+    shared: Shared,
+    port: u16,
+    server: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Forwards to the Prometheus at this URL, on a free port.
+    pub(crate) async fn start(prometheus: String) -> Self {
+        let shared = Shared { book: Arc::default(), prometheus, client: super::client() };
+        let port = free_port();
+        let server = serve(shared.clone(), port).await;
+        Self { shared, port, server }
+    }
+
+    /// The base of its API.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Spoils the answers to queries that name this service from now on.
+    pub(crate) fn spoil(&self, service: &str, fault: Fault) {
+        lock(&self.shared.book).insert(service.to_owned(), Spoilt { fault, answers: 0 });
+    }
+
+    /// Spoils nothing of this service any more.
+    pub(crate) fn mend(&self, service: &str) {
+        lock(&self.shared.book).remove(service);
+    }
+
+    /// Waits until this many answers about the service were spoilt.
+    pub(crate) async fn has_spoilt(&self, service: &str, answers: usize) {
+        wait_until(&format!("{answers} answers about {service} were spoilt"), async || {
+            let spoilt = lock(&self.shared.book).get(service).copied();
+            if spoilt.is_some_and(|spoilt| spoilt.answers >= answers) { Ok(()) } else { Err(format!("{spoilt:?}")) }
+        })
+        .await;
+    }
+
+    /// Refuses connections from now on.
+    pub(crate) async fn refuse(&mut self) {
+        self.server.abort();
+        // The listener is closed once the task has ended.
+        let _ = (&mut self.server).await;
+    }
+
+    /// Takes connections again.
+    pub(crate) async fn accept(&mut self) {
+        self.server = serve(self.shared.clone(), self.port).await;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(shared: Shared, port: u16) -> JoinHandle<()> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port of the proxy");
+    let routes = Router::new().fallback(forward).with_state(shared);
+    tokio::spawn(async move { axum::serve(listener, routes).await.expect("a server") })
+}
+
+async fn forward(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> impl IntoResponse {
+    let fault = shared.fault_for(uri.query().unwrap_or_default(), &body);
+    let answer = match fault {
+        Some(Fault::Hangs) => std::future::pending().await,
+        Some(Fault::InternalError) => page_for_people(StatusCode::INTERNAL_SERVER_ERROR),
+        Some(Fault::BadGateway) => page_for_people(StatusCode::BAD_GATEWAY),
+        Some(Fault::TooManyRequests) => (StatusCode::TOO_MANY_REQUESTS, "slow down\n").into_response(),
+        data => match shared.ask(method, &uri, &headers, body).await {
+            Ok((status, answer)) => json_answer(status, &changed(data, &answer)),
+            Err(_) => page_for_people(StatusCode::BAD_GATEWAY),
+        },
+    };
+    // A connection that is kept open would go on being answered while new ones are refused.
+    ([(header::CONNECTION, "close")], answer)
+}
+
+impl Shared {
+    /// The fault for the service that a query names; queries come percent-encoded.
+    fn fault_for(&self, query: &str, body: &[u8]) -> Option<Fault> {
+        let body = String::from_utf8_lossy(body);
+        let mut book = lock(&self.book);
+        let named = |service: &str| [query, &body].iter().any(|text| text.contains(&format!("%22{service}%22")));
+        let (_, spoilt) = book.iter_mut().find(|(service, _)| named(service))?;
+        spoilt.answers += 1;
+        Some(spoilt.fault)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+        let mut request = self.client.request(method, format!("{}{uri}", self.prometheus)).body(body);
+        if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.bytes().await?.to_vec()))
+    }
+}
+
+fn page_for_people(status: StatusCode) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/html")], format!("<html><h1>{status}</h1></html>\n")).into_response()
+}
+
+fn json_answer(status: StatusCode, body: &[u8]) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_vec()).into_response()
+}
+
+fn changed(fault: Option<Fault>, answer: &[u8]) -> Vec<u8> {
+    let with = |change: fn(&mut Value)| {
+        let mut answer: Value = serde_json::from_slice(answer).expect("JSON of Prometheus");
+        change(&mut answer);
+        answer.to_string().into_bytes()
+    };
+    match fault {
+        Some(Fault::Truncated) => answer[..answer.len() / 2].to_vec(),
+        Some(Fault::Warns) => with(|answer| answer["warnings"] = json!(["partial"])),
+        Some(Fault::NotANumber) => with(|answer| each_series(answer, not_a_number)),
+        Some(Fault::Empty) => with(|answer| answer["data"]["result"] = json!([])),
+        Some(Fault::TooManySeries) => with(too_many),
+        Some(Fault::Hangs | Fault::InternalError | Fault::BadGateway | Fault::TooManyRequests) | None => {
+            answer.to_vec()
+        }
+    }
+}
+
+fn each_series(answer: &mut Value, change: fn(&mut Value)) {
+    let series = answer["data"]["result"].as_array_mut();
+    series.into_iter().flatten().for_each(change);
+}
+
+fn not_a_number(series: &mut Value) {
+    if let Some(sample) = series.get_mut("value") {
+        sample[1] = json!("NaN");
+    }
+    let samples = series.get_mut("values").and_then(Value::as_array_mut);
+    samples.into_iter().flatten().for_each(|sample| sample[1] = json!("NaN"));
+}
+
+fn too_many(answer: &mut Value) {
+    let one = answer["data"]["result"][0].clone();
+    let series = (0..TOO_MANY_SERIES).map(|number| {
+        let mut series = if one.is_null() { json!({"metric": {}, "values": []}) } else { one.clone() };
+        series["metric"]["instance"] = json!(number.to_string());
+        series
+    });
+    answer["data"]["result"] = series.collect();
+}
+
+fn lock(book: &Mutex<BTreeMap<String, Spoilt>>) -> MutexGuard<'_, BTreeMap<String, Spoilt>> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}

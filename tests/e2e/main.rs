@@ -3,9 +3,13 @@
 //! Never reaches beyond loopback, and never takes a fixed time for a sign that something has happened.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod disk;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -16,6 +20,8 @@ mod journal;
 mod prometheus_faults;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod safety;
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod counting;
 pub mod daemon;
 pub mod door;
 pub mod edges;

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::Config;
 use rollbackd_core::event::{Event, Happening, Reply};
-use rollbackd_core::firing::{Firing, Stage};
-use rollbackd_core::name::{PagerName, ServiceName};
-use rollbackd_core::record::{FiringRecord, Record, WatchRecord};
+use rollbackd_core::name::ServiceName;
+use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::{Decision, decide, wake_at};
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::clock;
+use crate::counting;
 use crate::door::{Asked, NotDone, Shared};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
@@ -132,7 +132,7 @@ impl Supervisor {
                 self.lookups.insert(name.clone(), until);
             }
         }
-        self.gauge(&self.shared.state());
+        counting::gauge(&self.metrics, &self.shared.state(), &self.shared.config());
     }
 
     /// Runs until told to stop, or until the journal can't be trusted. `alive` is called after each turn.
@@ -322,48 +322,9 @@ impl Supervisor {
         for record in records {
             self.follow_watch(service, record);
             telling::log(service, record);
-            self.count(service, record);
+            counting::count(&self.metrics, &self.shared.state(), service, record);
         }
-        self.gauge(&self.shared.state());
-    }
-
-    fn gauge(&self, state: &State) {
-        let services = state.services.values();
-        self.metrics.watches_open(services.clone().filter(|own| own.watch.is_some()).count());
-        self.metrics.firings_open(services.clone().map(|own| own.open_firings().count()).sum());
-        let unpublished = |firing: &&Firing| matches!(firing.stage, Stage::Ended { published: false, .. });
-        self.metrics
-            .receipts_unpublished(services.clone().map(|own| own.firings.iter().filter(unpublished).count()).sum());
-        let config = self.shared.config();
-        // A pager whose last page is over has none that it did not take.
-        let mut undelivered: BTreeMap<&PagerName, usize> =
-            config.services.values().flat_map(|service| &service.page).map(|pager| (pager, 0)).collect();
-        for page in services.flat_map(|own| &own.pages) {
-            for pager in &page.pagers {
-                let waits = usize::from(page.undelivered.contains(pager) || page.unresolved.contains(pager));
-                *undelivered.entry(pager).or_default() += waits;
-            }
-        }
-        undelivered.into_iter().for_each(|(pager, count)| self.metrics.pages_undelivered(pager, count));
-    }
-
-    fn count(&self, service: &ServiceName, record: &Record) {
-        match record {
-            Record::Fired(firing) => self.metrics.firing_began(service, &firing.trigger),
-            Record::Firing { id, what: FiringRecord::Ended { recovered_at: Some(at), .. } } => {
-                let state = self.shared.state();
-                let firing = state.services.get(service).and_then(|own| own.firing(id));
-                if let Some(firing) = firing {
-                    self.metrics.recovered(service, at.since(firing.observed_at));
-                }
-            }
-            Record::Firing { .. }
-            | Record::Watch(_)
-            | Record::Ledger(_)
-            | Record::Page(_)
-            | Record::Frozen { .. }
-            | Record::Thawed => {}
-        }
+        counting::gauge(&self.metrics, &self.shared.state(), &self.shared.config());
     }
 
     fn journal_is_back(&self) {

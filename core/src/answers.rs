@@ -1,5 +1,6 @@
 //! What humans and pipelines say: a trigger is observed, a page is answered, a rollback is wanted.
 
+use crate::attempts;
 use crate::config::{Observed, Trigger};
 use crate::deploy::{Target, TargetSource};
 use crate::deploys::{current, target_now};
@@ -87,7 +88,7 @@ pub(crate) fn approved(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
     if draft.own().rolling().is_some() {
         return conflict("another rollback of this service is running");
     }
-    if rollback::newer_deploy(draft, &firing) {
+    if attempts::newer_deploy(draft, &firing) {
         return conflict("a newer deploy arrived since it fired: use `rollback SERVICE` to leave that one");
     }
     draft.firing_record(id, FiringRecord::Approved);

@@ -8,7 +8,7 @@ use crate::name::nearest;
 use crate::record::Record;
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::{answers, deploys, page, proof, rollback, watch};
+use crate::{answers, attempts, deploys, page, proof, rollback, watch};
 
 /// What follows from an event at this instant.
 ///
@@ -50,9 +50,9 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         }
         Happening::ServingRead { serving, at } => proof::serving_read(draft, serving.as_ref(), *at),
         Happening::SmokeAnswered { at, healthy } => proof::smoke_answered(draft, *at, *healthy),
-        Happening::AttemptStarted { attempt, handle } => rollback::attempt_started(draft, attempt, handle),
-        Happening::AttemptWaits { attempt, why } => rollback::attempt_waits(draft, attempt, why),
-        Happening::AttemptEnded { attempt, outcome } => rollback::attempt_ended(draft, attempt, outcome),
+        Happening::AttemptStarted { attempt, handle } => attempts::attempt_started(draft, attempt, handle),
+        Happening::AttemptWaits { attempt, why } => attempts::attempt_waits(draft, attempt, why),
+        Happening::AttemptEnded { attempt, outcome } => attempts::attempt_ended(draft, attempt, outcome),
         Happening::PageDelivered { page, pager, resolved } => page::delivered(draft, page, pager, *resolved),
         Happening::ReceiptPublished { firing, sha256 } => rollback::receipt_published(draft, firing, sha256),
         Happening::Woke => woke(draft),
@@ -71,7 +71,7 @@ fn woke(draft: &mut Draft<'_>) {
         if let Some(attempt) = firing.running()
             && attempt.ends_at <= draft.now
         {
-            rollback::attempt_ended(draft, &attempt.id, &Outcome::TimedOut);
+            attempts::attempt_ended(draft, &attempt.id, &Outcome::TimedOut);
         } else {
             rollback::stage_is_over(draft, &firing.id);
         }

@@ -12,6 +12,7 @@
 
 mod answers;
 pub mod apply;
+mod attempts;
 pub mod chart;
 pub mod config;
 mod decide;

@@ -1,5 +1,6 @@
 //! Proof of recovery: the target serves, the smoke URL answers, and what fired is clear. Only then does the clock stop.
 
+use crate::attempts;
 use crate::config::{Action, Observed};
 use crate::draft::Draft;
 use crate::event::Serving;
@@ -101,7 +102,7 @@ fn settle_doubt(draft: &mut Draft<'_>, serving: &Serving) {
         let doubted = firing.running().filter(|attempt| attempt.in_doubt && on_target);
         if let Some(attempt) = doubted {
             let output = "known by the version that serves".to_owned();
-            rollback::attempt_ended(draft, &attempt.id, &Outcome::Succeeded { receipt: None, output });
+            attempts::attempt_ended(draft, &attempt.id, &Outcome::Succeeded { receipt: None, output });
         }
     }
 }

@@ -113,6 +113,7 @@ fn a_deploy_at_a_slot_makes_that_slot_the_one_before_it() {
     assert_eq!(fired("CBB"), None);
     assert!(fired("CBBB").is_some());
     assert_eq!(fired("BBBBB"), None, "what is at the deploy was before it");
+    assert_eq!(judge(&rule, Arming::Unknown, &points("CLL"), None).clear_at, None, "nor is it health of the deployed");
 }
 
 #[test]

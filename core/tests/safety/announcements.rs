@@ -140,6 +140,21 @@ fn r4_the_announcement_of_a_rollback_that_gave_up_opens_no_watch() {
 }
 
 #[test]
+fn r4_a_deploy_meanwhile_does_not_make_the_announcement_unknown() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Lies(duration("1m")));
+    world.deploy("v2");
+    world.observe("smoke-test");
+    world.run("10s");
+    world.deploy("v3");
+    world.run("45m");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::NotRecovered));
+    let before = watches(&world);
+    world.announce(report("v1"));
+    assert_eq!(watches(&world), before);
+}
+
+#[test]
 fn r4_another_page_that_ends_does_not_shorten_the_time_in_which_announcements_are_known() {
     let mut world = World::proven();
     world.shop().runs.insert(path("pipeline"), Run::Lies(duration("3m")));

@@ -93,6 +93,21 @@ fn r1_an_announced_target_never_makes_two_firings_roll() {
     world.announce(report("v1"));
     let rolling = world.own().firings.iter().filter(|firing| firing.is_rolling()).count();
     assert_eq!(rolling, 1);
+    let story = &world.fired("smoke-test").unwrap().story;
+    assert!(story.iter().any(|step| step.what.contains("v1 was announced")), "the rollback's own: {story:?}");
+}
+
+#[test]
+fn r1_another_version_that_is_announced_makes_no_page_roll_beside_a_rollback() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("31m");
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v3");
+    world.observe("login-broken");
+    world.tell(Happening::RollbackAsked { path: None, to: Some(version("v1")) });
+    world.announce(report("v2"));
+    assert_eq!(world.own().firings.iter().filter(|firing| firing.is_rolling()).count(), 1);
 }
 
 #[test]

@@ -113,6 +113,15 @@ fn r9_a_spent_budget_pages_once_and_stops_nothing() {
 }
 
 #[test]
+fn r9_a_wake_after_the_budget_is_spent_has_nothing_more_to_say() {
+    let mut world = rolling();
+    world.run("200s");
+    let before = world.journal.len();
+    world.tell(Happening::Woke);
+    assert_eq!(world.journal.len(), before);
+}
+
+#[test]
 fn r9_no_automatic_path_is_started_once_the_budget_is_spent() {
     let mut world = rolling();
     let attempt = world.started()[0].attempt.clone();

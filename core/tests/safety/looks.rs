@@ -2,6 +2,7 @@
 
 use rollbackd_core::config::{Action, Condition, Metric, Observed, Query};
 use rollbackd_core::deploy::WatchEnd;
+use rollbackd_core::event::Happening;
 use rollbackd_core::page::PageReason;
 use rollbackd_core::reading::Look;
 use rollbackd_core::state::Turn;
@@ -9,9 +10,9 @@ use rollbackd_core::trigger::Arming;
 use rollbackd_core::wants::{Want, wants};
 
 use crate::common::outside::Sample;
-use crate::common::plan::{metric_trigger, reference, shop, shop_trigger, template};
+use crate::common::plan::{SHOP, metric_trigger, reference, shop, shop_trigger, template};
 use crate::common::world::World;
-use crate::common::{duration, instant, service};
+use crate::common::{duration, instant, service, trigger};
 
 const BAD: Sample = Sample::Value(0.2);
 const GOOD: Sample = Sample::Value(0.01);
@@ -54,7 +55,7 @@ fn r7_a_missing_point_that_is_filled_in_later_counts_then() {
     world.show("error-rate", BAD);
     world.run("20s");
     assert!(world.fired("error-rate").is_none());
-    world.shop().show(&crate::common::trigger("error-rate"), gap_at, BAD);
+    world.shop().show(&trigger("error-rate"), gap_at, BAD);
     world.run("30s");
     let firing = world.fired("error-rate").expect("the row is whole now");
     assert_eq!(firing.breach_at, instant("2026-11-23T10:40:15Z"));
@@ -73,7 +74,7 @@ fn r7_a_missing_point_that_is_filled_in_after_a_restart_counts_as_well() {
     world.show("error-rate", BAD);
     world.run("20s");
     world.restart();
-    world.shop().show(&crate::common::trigger("error-rate"), gap_at, BAD);
+    world.shop().show(&trigger("error-rate"), gap_at, BAD);
     world.run("30s");
     assert_eq!(world.fired("error-rate").expect("it fires").observed_at, instant("2026-11-23T10:42:15Z"));
 }
@@ -89,7 +90,7 @@ fn r7_a_missing_point_that_turns_out_clear_breaks_the_breach() {
     world.run("12s");
     world.show("error-rate", BAD);
     world.run("20s");
-    world.shop().show(&crate::common::trigger("error-rate"), gap_at, GOOD);
+    world.shop().show(&trigger("error-rate"), gap_at, GOOD);
     world.run("3m");
     assert_eq!(world.fired("error-rate").unwrap().breach_at, instant("2026-11-23T10:41:45Z"));
 }
@@ -150,7 +151,7 @@ fn r7_a_watch_that_never_sees_anything_pages_from_its_first_look_on() {
     let mut world = World::proven();
     world.show("error-rate", Sample::Missing);
     world.run("10m");
-    world.shop().sick.insert((crate::common::version("v2"), crate::common::trigger("error-rate")), Sample::Missing);
+    world.shop().sick.insert((crate::common::version("v2"), trigger("error-rate")), Sample::Missing);
     world.deploy("v2");
     world.run("1m");
     assert_eq!(world.paged_for(), [PageReason::Blind]);
@@ -178,7 +179,14 @@ fn r7_a_trigger_whose_baseline_is_read_late_is_still_judged_by_what_was_before_t
     world.shop().queries_fail = true;
     world.deploy("v2");
     world.run("2m");
+    // The trigger's own queries work again before the one for its baseline does.
     world.shop().queries_fail = false;
+    let (name, deploy, now) = (trigger("p99-latency"), world.own().watch.as_ref().unwrap().deploy.clone(), world.now);
+    let metric = world.metric(&service(SHOP), &name);
+    let from = world.own().watch.as_ref().unwrap().at.floor(metric.step);
+    let answers = world.shop().answers(&name, &metric, from, now.floor(metric.step));
+    world.tell(Happening::Looked { deploy, trigger: name, answers, answered_until: None });
+    assert_eq!(arming(&world, "p99-latency"), Arming::Unknown, "nothing could be compared yet");
     world.run("10m");
     assert_eq!(arming(&world, "p99-latency"), Arming::Disarmed);
     assert!(world.started().is_empty());
@@ -188,7 +196,7 @@ fn r7_a_trigger_whose_baseline_is_read_late_is_still_judged_by_what_was_before_t
 fn r7_too_little_traffic_pages_nobody_and_ends_unproven() {
     let mut world = World::proven();
     world.show("error-rate", Sample::Low);
-    world.shop().sick.insert((crate::common::version("v2"), crate::common::trigger("error-rate")), Sample::Low);
+    world.shop().sick.insert((crate::common::version("v2"), trigger("error-rate")), Sample::Low);
     world.deploy("v2");
     world.run("31m");
     assert_eq!(world.paged_for(), []);
@@ -253,7 +261,7 @@ fn r7_a_breach_that_begins_after_the_end_neither_fires_nor_keeps_the_watch_open(
     world.show("error-rate", BAD);
     world.run("5m");
     assert!(world.fired("error-rate").is_none());
-    world.tell(rollbackd_core::event::Happening::Dismissed { firing, why: "it works".to_owned() });
+    world.tell(Happening::Dismissed { firing, why: "it works".to_owned() });
     world.run("5m");
     assert!(world.own().watch.is_none(), "nothing can end it any more: {:?}", world.own().watch);
 }
@@ -306,10 +314,7 @@ fn r7_a_shadow_trigger_that_is_reported_does_nothing_whether_a_watch_is_open_or_
     let mut config = reference();
     shop_trigger(&mut config, "smoke-test").action = Action::Shadow;
     let mut world = World::proven_with(config);
-    let report = || rollbackd_core::event::Happening::Reported {
-        trigger: crate::common::trigger("smoke-test"),
-        note: Some("red".to_owned()),
-    };
+    let report = || Happening::Reported { trigger: trigger("smoke-test"), note: Some("red".to_owned()) };
     world.tell(report());
     world.deploy("v2");
     world.tell(report());
@@ -331,8 +336,8 @@ fn r7_an_alerting_rule_pastes_in() {
     shop(&mut config).triggers.push(metric_trigger("down", metric, "1m", "5m"));
     let mut world = World::new(config);
     world.show("down", Sample::Value(0.0));
-    world.shop().sick.insert((crate::common::version("v1"), crate::common::trigger("down")), Sample::Value(0.0));
-    world.shop().sick.insert((crate::common::version("v2"), crate::common::trigger("down")), Sample::Value(0.0));
+    world.shop().sick.insert((crate::common::version("v1"), trigger("down")), Sample::Value(0.0));
+    world.shop().sick.insert((crate::common::version("v2"), trigger("down")), Sample::Value(0.0));
     world.deploy("v1");
     world.run("31m");
     assert_eq!(world.watch_end("v1"), Some(WatchEnd::Passed));
@@ -348,16 +353,14 @@ fn r7_the_window_that_is_asked_for_begins_where_an_open_row_of_breaches_does() {
     let mut world = breach_with(Sample::Missing);
     world.run("20s");
     let from = |world: &World| {
-        wants(&world.config, &world.state, &service(crate::common::plan::SHOP)).into_iter().find_map(
-            |want| match want {
-                Want::Trigger { trigger, from, .. } if trigger.as_str() == "error-rate" => Some(from),
-                Want::Trigger { .. }
-                | Want::Baseline { .. }
-                | Want::VersionBefore { .. }
-                | Want::Serving { .. }
-                | Want::Smoke { .. } => None,
-            },
-        )
+        wants(&world.config, &world.state, &service(SHOP)).into_iter().find_map(|want| match want {
+            Want::Trigger { trigger, from, .. } if trigger.as_str() == "error-rate" => Some(from),
+            Want::Trigger { .. }
+            | Want::Baseline { .. }
+            | Want::VersionBefore { .. }
+            | Want::Serving { .. }
+            | Want::Smoke { .. } => None,
+        })
     };
     assert!(
         from(&world).unwrap() <= instant("2026-11-23T10:40:15Z"),

@@ -2,13 +2,13 @@
 
 use rollbackd_core::config::Mode;
 use rollbackd_core::deploy::WatchEnd;
-use rollbackd_core::event::Happening;
-use rollbackd_core::firing::{FiringEnd, Stage};
+use rollbackd_core::event::{Happening, Serving};
+use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 
 use crate::common::outside::{Run, Sample};
 use crate::common::plan::{reference, shop};
 use crate::common::world::World;
-use crate::common::{duration, path};
+use crate::common::{duration, path, version};
 
 #[test]
 fn r9_the_clock_stops_at_the_last_thing_that_proves_recovery() {
@@ -25,6 +25,25 @@ fn r9_the_clock_stops_at_the_last_thing_that_proves_recovery() {
     let firing = world.fired("error-rate").unwrap();
     assert_eq!(firing.recovered_at, firing.proof.smoke_at);
     assert_eq!(world.ended("error-rate"), Some(FiringEnd::Recovered));
+}
+
+#[test]
+fn r9_each_proof_counts_from_when_it_was_first_seen() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    let firing = world.observe("smoke-test");
+    let attempt = world.started()[0].attempt.clone();
+    world.end_attempt(&attempt, Outcome::Succeeded { receipt: None, output: String::new() });
+    let done_at = world.now;
+    let serving = Some(Serving { version: version("v1"), revision: None, since: world.now });
+    for seconds in ["5s", "30s"] {
+        world.now = done_at + duration(seconds);
+        world.tell(Happening::ServingRead { serving: serving.clone(), at: done_at + duration(seconds) });
+    }
+    // The smoke URL was asked in between; its answer took long.
+    world.tell(Happening::SmokeAnswered { at: done_at + duration("20s"), healthy: true });
+    assert_eq!(world.firing(&firing).recovered_at, Some(done_at + duration("20s")));
 }
 
 #[test]
@@ -112,7 +131,7 @@ fn r8_nothing_is_added_to_a_firing_that_has_ended() {
     world.observe("data-corruption");
     world.run("1m");
     let now = world.now;
-    world.shop().serve(&crate::common::version("v1"), now);
+    world.shop().serve(&version("v1"), now);
     world.run("2m");
     assert!(world.own().open_firings().next().is_none());
     for firing in &world.own().firings {
@@ -139,7 +158,7 @@ fn r12_a_dry_run_keeps_the_clock_on_what_production_really_did() {
     assert!(matches!(firing.stage, Stage::Verifying { .. }));
     assert_eq!(firing.would_run[0].run, ["deploy", "v1"]);
     let now = world.now;
-    world.shop().serve(&crate::common::version("v1"), now);
+    world.shop().serve(&version("v1"), now);
     world.run("1m");
     let firing = world.fired("error-rate").unwrap();
     assert_eq!(world.ended("error-rate"), Some(FiringEnd::Recovered));

@@ -141,6 +141,20 @@ fn r3_a_version_on_which_a_trigger_fired_is_no_target_because_its_watch_has_ende
 }
 
 #[test]
+fn r3_a_version_that_was_rolled_back_once_stays_so_however_a_later_watch_of_it_ends() {
+    let mut world = World::new(reference());
+    world.deploy_of(&service(SHOP), naming("v2", "v1"));
+    world.observe("smoke-test");
+    world.run("45m");
+    world.shop().sick.insert((version("v2"), crate::common::trigger("error-rate")), Sample::Low);
+    world.deploy("v2");
+    world.run("31m");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Unproven));
+    world.deploy_of(&service(SHOP), naming("v3", "v2"));
+    assert_eq!(world.target(), None);
+}
+
+#[test]
 fn r3_a_version_that_a_human_called_healthy_may_be_named() {
     let mut world = World::new(reference());
     world.deploy("v1");

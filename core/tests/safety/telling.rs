@@ -145,6 +145,20 @@ fn r8_a_page_that_is_over_before_it_was_taken_is_still_owed() {
 }
 
 #[test]
+fn r8_the_word_that_a_page_is_over_is_owed_as_well() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let firing = world.observe("login-broken");
+    world.shop().pagers_take = false;
+    world.tell(Happening::Dismissed { firing, why: "no".to_owned() });
+    let page = world.own().pages[0].clone();
+    assert!(page.undelivered.is_empty() && !page.unresolved.is_empty());
+    world.effects.clear();
+    world.restart();
+    assert_eq!(sent(&world).len(), 1);
+}
+
+#[test]
 fn r8_the_same_reason_is_paged_once_while_it_is_open() {
     let mut world = World::proven();
     world.deploy("v2");

@@ -68,6 +68,24 @@ async fn the_metrics_count_what_happened() {
     assert!(value("rollbackd_prometheus_queries_total{result=\"ok\"}") >= 1.0, "{text}");
 }
 
+#[tokio::test]
+async fn a_deploy_during_a_watch_supersedes_it_and_goes_back_to_the_version_that_was_proven() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v3": {"error_ratio": 0.2}})).await;
+    let plan = world.plan();
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+    world.deploy("v2", "v1").await;
+    world.trigger_until("error-rate", &["clear"]).await;
+    // The version before is the one in between, which nobody has proven healthy.
+    world.deploy("v3", "v2").await;
+    assert_eq!(world.view(SERVICE).await["last"], "superseded");
+
+    let receipt = world.receipt(1).await;
+    assert_eq!((receipt.get("version"), receipt.get("target"), receipt.get("outcome")), ("v3", "v1", "recovered"));
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
 /// Secrets that occur nowhere else.
 struct Secrets {
     all: Vec<(&'static str, String)>,

@@ -321,6 +321,10 @@ pub(crate) fn superseded(draft: &mut Draft<'_>, firing: &Firing) {
 /// The watch of a version that was rolled back is over, and so is what else was asked about it.
 fn end_rolled_back_watch(draft: &mut Draft<'_>, firing: &Firing, result: FiringEnd) {
     let Some(watch) = draft.own().watch.clone() else { return };
+    // Another rollback is under way: its end is the end of the watch, and nothing ends it before.
+    if draft.own().rolling().is_some() {
+        return;
+    }
     let same = firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy);
     // In a dry run a human went back, or nobody did and it recovered by itself.
     let went_back = draft.own().ledger.entry(&watch.deploy).is_some_and(|entry| entry.rolled_back);

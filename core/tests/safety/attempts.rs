@@ -83,6 +83,20 @@ fn r1_a_page_that_is_proven_by_hand_does_not_end_the_rollback_that_runs() {
 }
 
 #[test]
+fn r1_a_page_that_gives_up_does_not_end_the_rollback_that_a_human_started() {
+    let mut world = rolling();
+    let attempt = world.started()[0].attempt.clone();
+    world.end_attempt(&attempt, Outcome::Cancelled { why: "by jane".to_owned() });
+    world.run("29m");
+    world.tell(Happening::RollbackAsked { path: None, to: None });
+    world.run("2m");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::NotRecovered), "nobody answered its page");
+    let started = world.fired("human").unwrap();
+    assert!(started.running().is_some() && started.is_open(), "{:?}", started.stage);
+    assert!(is_conflict(&world.tell(Happening::RollbackAsked { path: None, to: None })), "one at a time");
+}
+
+#[test]
 fn r1_an_announced_target_never_makes_two_firings_roll() {
     let mut world = World::proven();
     world.shop().runs.insert(path("pipeline"), Run::Hangs);

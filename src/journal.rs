@@ -75,6 +75,9 @@ pub struct Replay {
     pub records: Vec<Stored>,
 }
 
+/// So much room there must be again before the journal counts as writable: some dozens of records.
+const PROBE_BYTES: usize = 64 * 1024;
+
 /// The open journal of a state folder.
 #[derive(Debug)]
 pub struct Journal {
@@ -172,6 +175,14 @@ impl Journal {
     /// # Errors
     /// `NotWritable` while it can't, and `Corrupt` where the file was changed from outside.
     pub fn probe(&mut self) -> Result<(), Error> {
+        // The last bytes of a full disk may take the chain's end and not the next record.
+        let room = self.file.with_file_name("journal.probe");
+        let written = database::room_for(&room, PROBE_BYTES);
+        written.map_err(|source| Error::NotWritable {
+            act: "write again to",
+            file: self.file.clone(),
+            source: source.into(),
+        })?;
         self.write("write again to", |_, tip| Ok(tip))
     }
 

@@ -283,6 +283,16 @@ pub(super) fn sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Whether a file of this size can be written beside the journal; it is removed again at once.
+pub(super) fn room_for(file: &Path, bytes: usize) -> std::io::Result<()> {
+    let written = std::fs::File::create(file).and_then(|mut created| {
+        std::io::Write::write_all(&mut created, &vec![0; bytes])?;
+        created.sync_all()
+    });
+    let removed = std::fs::remove_file(file);
+    written.and(removed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

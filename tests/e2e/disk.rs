@@ -80,9 +80,8 @@ async fn a_breach_on_a_full_disk_pages_and_starts_nothing_until_there_is_room() 
     assert_eq!((receipt.get("outcome"), receipt.get("trigger")), ("recovered", "error-rate"));
     assert_eq!(world.pipeline_runs().await, ["v1"]);
     wait_until("the page about the journal is over", async || {
-        let is_over = |page: &Received| {
-            page.body["status"] == "resolved" && page.body["dedup_key"] == "rollbackd-journal-not-writable"
-        };
+        let is_over =
+            |over: &Received| over.body["status"] == "resolved" && over.body["dedup_key"] == page.body["dedup_key"];
         if world.pager.received().iter().any(is_over) { Ok(()) } else { Err("it is open".to_owned()) }
     })
     .await;

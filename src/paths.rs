@@ -8,14 +8,12 @@ pub mod github_actions;
 pub mod supervised;
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use rollbackd_core::config::PathParts;
 use rollbackd_core::config::node::{Node, Problems};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::AttemptId;
-use rollbackd_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -123,10 +121,4 @@ async fn tell(progress: &mpsc::Sender<Progress>, what: Progress) {
 /// An attempt that certainly changed nothing.
 fn nothing_ran(why: &str) -> Outcome {
     Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() }
-}
-
-/// The wall clock, which alone is shared with remotes and outlives a restart: for deadlines that were recorded.
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_milliseconds(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -156,22 +156,10 @@ fn shown(path: &PathRule, run: &[String]) -> String {
 
 /// Intent first: the record is durable before the effect is performed (design, R2).
 fn intend(draft: &mut Draft<'_>, id: &FiringId, attempt: Attempt, automatic: bool) {
-    let order = order(draft, id, &attempt);
+    let order = Order::of(draft.name(), id, &attempt);
     page::resolve_questions(draft, id);
     draft.firing_record(id, FiringRecord::AttemptIntended { attempt: Box::new(attempt), automatic });
     draft.effect(Effect::StartAttempt(order));
-}
-
-fn order(draft: &Draft<'_>, id: &FiringId, attempt: &Attempt) -> Order {
-    Order {
-        service: draft.name().clone(),
-        firing: id.clone(),
-        attempt: attempt.id.clone(),
-        path: attempt.path.clone(),
-        run: attempt.run.clone(),
-        started_at: attempt.started_at,
-        ends_at: attempt.ends_at,
-    }
 }
 
 fn owner(draft: &Draft<'_>, attempt: &AttemptId) -> Option<(Firing, Attempt)> {

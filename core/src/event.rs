@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::deploy::Migration;
-use crate::firing::Outcome;
+use crate::firing::{Attempt, Outcome};
 use crate::name::{
     AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version,
 };
@@ -234,6 +234,21 @@ pub struct Order {
     pub started_at: Timestamp,
     /// When its path's timeout is over.
     pub ends_at: Timestamp,
+}
+
+impl Order {
+    /// What an attempt of a firing orders.
+    pub(crate) fn of(service: &ServiceName, firing: &FiringId, attempt: &Attempt) -> Self {
+        Self {
+            service: service.clone(),
+            firing: firing.clone(),
+            attempt: attempt.id.clone(),
+            path: attempt.path.clone(),
+            run: attempt.run.clone(),
+            started_at: attempt.started_at,
+            ends_at: attempt.ends_at,
+        }
+    }
 }
 
 /// The answer to whoever brought an event.

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode, Service};
 use crate::event::{Effect, Order};
-use crate::firing::{Attempt, Firing, Stage};
+use crate::firing::{Firing, Stage};
 use crate::name::ServiceName;
 use crate::state::{ServiceState, State};
 use crate::time::Timestamp;
@@ -40,7 +40,7 @@ fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effe
     let mut effects = Vec::new();
     for firing in &own.firings {
         if let Some(attempt) = firing.running().filter(|_| firing.is_open()) {
-            let order = order(service, firing, attempt);
+            let order = Order::of(&service.name, &firing.id, attempt);
             effects.push(Effect::FollowAttempt { order, handle: attempt.handle.clone() });
         }
         if matches!(firing.stage, Stage::Ended { published: false, .. }) {
@@ -55,16 +55,4 @@ fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effe
         }
     }
     effects
-}
-
-fn order(service: &Service, firing: &Firing, attempt: &Attempt) -> Order {
-    Order {
-        service: service.name.clone(),
-        firing: firing.id.clone(),
-        attempt: attempt.id.clone(),
-        path: attempt.path.clone(),
-        run: attempt.run.clone(),
-        started_at: attempt.started_at,
-        ends_at: attempt.ends_at,
-    }
 }

@@ -143,7 +143,7 @@ fn watch(leader: Pid, task: &Task, stop: &AtomicBool) -> Ended {
         if let Some(status) = exit {
             break Ended::Exited(status);
         }
-        if super::now() >= task.ends_at {
+        if crate::clock::now() >= task.ends_at {
             break Ended::TimedOut;
         }
         if stop.load(Ordering::Relaxed) {

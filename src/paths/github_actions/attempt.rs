@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::GithubActions;
 use super::api::{Answer, Api, LISTED_RUNS, NoAnswer, Run, bounded};
-use crate::paths::{Progress, nothing_ran, now, tell};
+use crate::clock::now;
+use crate::paths::{Progress, nothing_ran, tell};
 
 /// How often a connection is tried that does not come about; nothing was sent, so the next try is no second dispatch.
 const CONNECTS: u32 = 3;

@@ -6,28 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rollbackd_core::config::{Config, Mode};
-use rollbackd_core::event::Effect;
-use rollbackd_core::firing::Stage;
-use rollbackd_core::resume;
+use rollbackd_core::config::Mode;
 use rollbackd_core::state::State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::{self, Settings};
-use crate::door::{Door, QUEUED_EVENTS, Shared};
-use crate::edges::{Edges, InForce};
-use crate::journal::Journal;
-use crate::looker::Looker;
+use crate::door::Shared;
+use crate::edges::Edges;
+use crate::journal::{Journal, OffThread};
+use crate::machine::{self, Machine, Tasks, keeps_what_is_open};
 use crate::metrics::Metrics;
-use crate::perform::{Performer, ReceiptWriter};
+use crate::outside::InForce;
 use crate::state_dir::StateDir;
-use crate::supervisor::{Ended, Inbox, Supervisor, replay};
+use crate::supervisor::{Ended, replay};
 use crate::{http, http_client};
 
 /// The last write to the journal gets this long when the daemon stops; with the requests in flight it stays below
@@ -77,46 +73,18 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let signals = signals.map_err(|error| format!("signals can't be handled: {error}"))?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let shared = Arc::new(Shared::default());
-    let config = Arc::new(settings.core.clone());
-    let todo = resume(&config, &state);
     let tokens = settings.tokens.clone();
+    let services = settings.core.services.len();
     let edges = InForce::new(Edges::open(settings)?);
-    shared.set_config(Arc::clone(&config));
-    *shared.state_mut() = state;
-    shared.set_journal_writable(true);
-    metrics.journal_opened();
-    metrics.config_loaded(clock::now());
-
-    let (events, events_inbox) = mpsc::channel(QUEUED_EVENTS);
-    let (looks, looks_inbox) = mpsc::channel(QUEUED_EVENTS);
-    let (changed, changes) = mpsc::unbounded_channel();
-    let (receipts, receipt_orders) = mpsc::unbounded_channel();
-    let door = Door::new(events, Arc::clone(&shared));
-    let performer = Performer::new(door.clone(), edges.clone(), Arc::clone(&metrics), receipts);
-    for effect in in_order(todo, &shared.state()) {
-        performer.perform(effect);
-    }
-    if config.mode == Mode::Live {
-        performer.go_on_paging();
-    }
-    let (serving, stop) = (CancellationToken::new(), CancellationToken::new());
-    let writer = ReceiptWriter::new(door.clone(), edges.clone(), Arc::clone(&metrics));
-    let looker = Looker::new(Door::new(looks, Arc::clone(&shared)), edges.clone(), Arc::clone(&metrics));
-    let supervisor = Supervisor::new(Arc::clone(&shared), journal, performer, Arc::clone(&metrics), changed);
-    let inbox = Inbox { events: events_inbox, looks: looks_inbox };
-    let mut tasks = Tasks {
-        writer: tokio::spawn(writer.run(receipt_orders)),
-        looker: tokio::spawn(looker.run(changes, stop.clone())),
-        supervisor: tokio::spawn(supervisor.run(inbox, stop.clone(), watchdog())),
-    };
-    shared.set_replayed();
+    let machine = Machine::start(&edges, Box::new(OffThread::new(journal)), state, &metrics, watchdog());
+    let Machine { door, stop, mut tasks } = machine;
+    let (shared, serving) = (Arc::clone(&door.shared), CancellationToken::new());
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let drained = serving.clone();
     let router = http::router(door, http::Access::new(tokens), Arc::clone(&metrics));
     let server = tokio::spawn(async move { http::serve(listener, router, drained.cancelled_owned()).await });
     let mode = if arguments.dry_run { "dry run" } else { "live" };
-    tracing::info!(%address, services = config.services.len(), mode, version = env!("CARGO_PKG_VERSION"), "rollbackd serves");
+    tracing::info!(%address, services, mode, version = env!("CARGO_PKG_VERSION"), "rollbackd serves");
     notify(&[sd_notify::NotifyState::Ready]);
 
     let ended = until_ended(arguments, &edges, &shared, &metrics, signals, &mut tasks).await;
@@ -135,13 +103,6 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     }
     drop(claimed);
     ended
-}
-
-/// What has to go on for as long as the daemon runs.
-struct Tasks {
-    writer: JoinHandle<()>,
-    looker: JoinHandle<()>,
-    supervisor: JoinHandle<Ended>,
 }
 
 /// Waits until the supervisor has finished what it was at.
@@ -198,8 +159,7 @@ fn reload(arguments: &Arguments, edges: &InForce, shared: &Shared, metrics: &Met
     notify(&[sd_notify::NotifyState::Reloading, monotonic()]);
     match new_edges(arguments, edges, shared) {
         Ok(new) => {
-            shared.set_config(Arc::new(new.settings.core.clone()));
-            edges.set(new);
+            machine::put_in_force(edges, shared, new);
             metrics.config_loaded(clock::now());
             tracing::info!("the config was reloaded");
         }
@@ -215,27 +175,13 @@ fn new_edges(arguments: &Arguments, edges: &InForce, shared: &Shared) -> Result<
     let settings = load(arguments)?;
     let old = edges.get();
     keeps_what_is_open(&settings.core, &shared.state())?;
-    if settings.listen != old.settings.listen || settings.state_dir != old.settings.state_dir {
+    if settings.listen != old.settings().listen || settings.state_dir != old.settings().state_dir {
         return Err("`listen` and `state_dir` can't be changed by a reload: restart instead".to_owned());
     }
-    if settings.tokens != old.settings.tokens {
+    if settings.tokens != old.settings().tokens {
         return Err("`tokens` can't be changed by a reload: restart instead".to_owned());
     }
     Edges::open(settings)
-}
-
-/// A service whose rollback is under way can't be forgotten: its receipt is still to be written.
-fn keeps_what_is_open(config: &Config, state: &State) -> Result<(), String> {
-    for (name, own) in &state.services {
-        let unsettled = |stage: &Stage| !matches!(stage, Stage::Ended { published: true, .. });
-        if !config.services.contains_key(name) && own.firings.iter().any(|firing| unsettled(&firing.stage)) {
-            return Err(format!(
-                "service {name} has a firing whose receipt is still to be written, so it can't be taken out of the \
-                 config yet: put it back until then"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn open_journal(dir: &Path) -> Result<(Journal, State), String> {
@@ -249,22 +195,6 @@ fn open_journal(dir: &Path) -> Result<(Journal, State), String> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}"))
-}
-
-/// Receipts in the order of their numbers, since each names the hash of the one before.
-fn in_order(mut effects: Vec<Effect>, state: &State) -> Vec<Effect> {
-    let number = |effect: &Effect| match effect {
-        Effect::PublishReceipt { service, firing } => {
-            let stage = state.services.get(service).and_then(|own| own.firing(firing)).map(|firing| &firing.stage);
-            match stage {
-                Some(Stage::Ended { receipt, .. }) => *receipt,
-                Some(Stage::Veto { .. } | Stage::Paged { .. } | Stage::Rolling | Stage::Verifying { .. }) | None => 0,
-            }
-        }
-        Effect::StartAttempt(_) | Effect::FollowAttempt { .. } | Effect::StopAttempt { .. } | Effect::Page { .. } => 0,
-    };
-    effects.sort_by_key(number);
-    effects
 }
 
 /// Feeds systemd's watchdog from the loop itself, at most as often as it asks for: a loop that hangs starves it.

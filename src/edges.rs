@@ -1,17 +1,28 @@
-//! All that reaches the outside world, as the config that is in force describes it. A reload replaces it as a whole.
+//! The real outside world: the adapters that one config describes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use rollbackd_core::name::PagerName;
+use rollbackd_core::config::Service;
+use rollbackd_core::event::Order;
+use rollbackd_core::firing::{Firing, Outcome, Stage};
+use rollbackd_core::name::{AttemptId, PagerName};
+use rollbackd_core::page::Page;
+use rollbackd_core::reading::Answer;
+use rollbackd_core::receipt::{Evidence, receipt};
+use rollbackd_core::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::http_client::{self, HttpSettings};
-use crate::pagers::PagerClient;
-use crate::paths::Place;
+use crate::outside::{Outside, Pending};
+use crate::pagers::{Failure, PagerClient};
+use crate::paths::{self, Place, Progress, RollbackPath};
 use crate::prometheus::Prometheus;
+use crate::receipts::Receipts;
 
 /// A smoke URL that answers later than this does not answer.
 const SMOKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,25 +69,78 @@ impl Edges {
     }
 }
 
-/// The edges that are in force.
-#[derive(Clone)]
-pub struct InForce(Arc<RwLock<Arc<Edges>>>);
+impl Edges {
+    fn path_of(&self, order: &Order) -> Option<&RollbackPath> {
+        self.settings.paths.get(&(order.service.clone(), order.path.clone()))
+    }
+}
 
-impl InForce {
-    /// These edges.
-    #[must_use]
-    pub fn new(edges: Edges) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(edges))))
+impl Outside for Edges {
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    /// The edges now; whoever holds them keeps them until done.
-    #[must_use]
-    pub fn get(&self) -> Arc<Edges> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    fn range<'a>(&'a self, expr: &'a str, from: Timestamp, to: Timestamp, step: Duration) -> Pending<'a, Answer> {
+        Box::pin(self.prometheus.range(expr, from, to, step))
     }
 
-    /// Puts others in force.
-    pub fn set(&self, edges: Edges) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(edges);
+    fn instant<'a>(&'a self, expr: &'a str, at: Timestamp) -> Pending<'a, Answer> {
+        Box::pin(self.prometheus.instant(expr, at))
+    }
+
+    fn smoke<'a>(&'a self, url: &'a str) -> Pending<'a, bool> {
+        Box::pin(async move { self.smoke.get(url).send().await.is_ok_and(|response| response.status().is_success()) })
+    }
+
+    fn start<'a>(
+        &'a self,
+        order: &'a Order,
+        progress: &'a mpsc::Sender<Progress>,
+        stop: CancellationToken,
+    ) -> Option<Pending<'a, Outcome>> {
+        let path = self.path_of(order)?;
+        Some(Box::pin(path.start(order, &self.place, progress, stop)))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        order: &'a Order,
+        handle: Option<&'a str>,
+        progress: &'a mpsc::Sender<Progress>,
+        stop: CancellationToken,
+    ) -> Option<Pending<'a, Outcome>> {
+        let path = self.path_of(order)?;
+        Some(Box::pin(path.follow(order, handle, &self.place, progress, stop)))
+    }
+
+    fn forget(&self, attempt: &AttemptId) -> io::Result<()> {
+        paths::forget(&self.place, attempt)
+    }
+
+    fn page<'a>(&'a self, pager: &'a PagerName, page: &'a Page, now: Timestamp) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match self.pagers.get(pager) {
+                Some(client) => client.send(page, now, self.settings.external_url.as_deref()).await,
+                None => Err(Failure::Permanent { why: "the config has no such pager".to_owned() }),
+            }
+        })
+    }
+
+    fn resend_every(&self, pager: &PagerName) -> Option<Duration> {
+        self.pagers.get(pager).and_then(PagerClient::resend_every)
+    }
+
+    fn publish(&self, plan: Service, firing: Firing, mut evidence: Evidence) -> Pending<'_, Result<String, String>> {
+        let receipts = Receipts::new(self.settings.receipts_dir.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let Stage::Ended { receipt: number, .. } = firing.stage else {
+                return Err("the firing has not ended".to_owned());
+            };
+            evidence.previous_sha256 = receipts.previous_sha256(number).map_err(|error| error.to_string())?;
+            evidence.earlier = Some(receipts.experience(&plan.name).map_err(|error| error.to_string())?);
+            let told = receipt(&firing, &plan, &evidence).map_err(|error| error.to_string())?;
+            receipts.publish(&told).map(|published| published.sha256).map_err(|error| error.to_string())
+        });
+        Box::pin(async move { written.await.map_err(|error| error.to_string())? })
     }
 }

@@ -12,6 +12,7 @@ mod database;
 mod error;
 mod examine;
 mod repair;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use error::{Error, Fault, Problem};
 use examine::Examination;
 pub use examine::Lost;
 pub use repair::{Repaired, Report, repair, verify};
+pub use store::{OffThread, Store};
 
 /// The largest record: the largest request body that is accepted (1 MiB) may end in one.
 pub const LARGEST_RECORD_BYTES: usize = 1 << 20;

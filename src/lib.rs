@@ -1,10 +1,12 @@
 //! The shell of `rollbackd`: thin edges around a pure core, and the one loop that drives it.
 //!
-//! The map: [`daemon`] wires everything; [`supervisor`] is the only loop (wait, decide, append and sync, apply,
+//! The map: [`daemon`] runs the program, [`machine`] puts what is above the edges together; [`supervisor`] is the only loop (wait, decide, append and sync, apply,
 //! perform); [`looker`] asks what the core wants to know; [`perform`] turns an effect into a call of one adapter.
+//! [`outside`] and [`journal::Store`] are the seams to the edges; a simulated world can take their place.
 //! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. People and
 //! pipelines come in by [`http`] and [`cli`].
 
+pub mod chance;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -18,7 +20,9 @@ pub mod http_client;
 pub mod journal;
 pub mod logging;
 pub mod looker;
+pub mod machine;
 pub mod metrics;
+pub mod outside;
 pub mod pagers;
 pub mod paths;
 pub mod perform;

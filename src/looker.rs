@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::door::Door;
-use crate::edges::{Edges, InForce};
 use crate::metrics::Metrics;
+use crate::outside::{InForce, Outside};
 
 use ask::QuerySet;
 pub(crate) use ask::over;
@@ -93,7 +93,7 @@ impl Looker {
     /// A looker that brings what it sees to this door.
     #[must_use]
     pub fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        let concurrency = Arc::new(Semaphore::new(edges.get().settings.prometheus.concurrency.max(1)));
+        let concurrency = Arc::new(Semaphore::new(edges.get().settings().prometheus.concurrency.max(1)));
         Self { door, edges, metrics, jobs: BTreeMap::new(), looked_at: clock::now(), concurrency }
     }
 
@@ -103,16 +103,25 @@ impl Looker {
         let all: Vec<ServiceName> = self.door.shared.state().services.keys().cloned().collect();
         all.iter().for_each(|service| self.refresh(service));
         loop {
-            let now = clock::now();
-            let next = self.jobs.values().filter(|job| !job.under_way).map(|job| job.due_at).min();
-            let sleep = next.map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP);
+            // What is due comes before what is new: a flood of changes must not hold looks up.
+            if self.sleep() == Duration::ZERO {
+                self.look(clock::now(), &done);
+            }
+            let sleep = self.sleep();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 Some(service) = changed.recv() => self.refresh(&service),
                 Some(keys) = finished.recv() => self.finish(&keys),
                 () = tokio::time::sleep(sleep) => self.look(clock::now(), &done),
             }
         }
+    }
+
+    /// Until the next look is due.
+    fn sleep(&self) -> Duration {
+        let next = self.jobs.values().filter(|job| !job.under_way).map(|job| job.due_at).min();
+        next.map_or(LONGEST_SLEEP, |at| at.since(clock::now())).min(LONGEST_SLEEP)
     }
 
     /// Adds what a service newly wants, due at once, and drops what it wants no longer.
@@ -164,7 +173,7 @@ impl Looker {
             tokio::spawn(async move {
                 let _under_way = under_way;
                 let _permit = concurrency.acquire().await;
-                ask::group(&door, &edges, &metrics, &queries, step, looks).await;
+                ask::group(&door, edges.as_ref(), &metrics, &queries, step, looks).await;
             });
         }
     }
@@ -180,14 +189,14 @@ impl Looker {
 
     fn start(
         &mut self,
-        edges: &Arc<Edges>,
+        edges: &Arc<dyn Outside>,
         key: Key,
         want: Want,
         now: Timestamp,
         groups: &mut BTreeMap<(QuerySet, Duration), Vec<Look>>,
         done: &mpsc::UnboundedSender<Vec<Key>>,
     ) {
-        let interval = edges.settings.core.evaluation_interval;
+        let interval = edges.settings().core.evaluation_interval;
         let metric = self.metric_of(&key);
         let step = metric.as_ref().map_or(interval, |(_, metric)| metric.step);
         let Some(job) = self.jobs.get_mut(&key) else { return };
@@ -198,7 +207,7 @@ impl Looker {
             return;
         }
         job.under_way = true;
-        let offset = edges.settings.prometheus.query_offset;
+        let offset = edges.settings().prometheus.query_offset;
         match (want, metric) {
             (Want::Trigger { deploy, trigger, from, deploy_at, values }, Some((rule, metric))) => {
                 job.due_at = next_slot(now - offset, step) + offset;
@@ -243,7 +252,7 @@ impl Looker {
                 let under_way = UnderWay { keys: vec![key.clone()], done: done.clone() };
                 tokio::spawn(async move {
                     let _under_way = under_way;
-                    if let Some(what) = ask::alone(&door, &edges, &key.0, other).await {
+                    if let Some(what) = ask::alone(&door, edges.as_ref(), &key.0, other).await {
                         let _ = door.tell(Event { service: key.0.clone(), what }).await;
                     }
                 });
@@ -306,6 +315,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::door::Shared;
+    use crate::edges::Edges;
 
     fn looker(dir: &std::path::Path) -> Looker {
         crate::http_client::install_crypto();

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::door::Door;
-use crate::edges::InForce;
 use crate::metrics::Metrics;
+use crate::outside::InForce;
 use crate::paths::Progress;
 
 pub use receipt_writer::ReceiptWriter;
@@ -97,19 +97,13 @@ impl Performer {
 
     async fn run(&self, order: &Order, handle: Option<&str>, begin: bool, stop: CancellationToken) -> Outcome {
         let edges = self.edges.get();
-        let Some(path) = edges.settings.paths.get(&(order.service.clone(), order.path.clone())) else {
+        let (progress, mut news) = mpsc::channel(8);
+        let work =
+            if begin { edges.start(order, &progress, stop) } else { edges.follow(order, handle, &progress, stop) };
+        let Some(mut work) = work else {
             let why = format!("the config has no path {} any more", order.path);
             return if begin { Outcome::Failed { why, output: String::new() } } else { Outcome::Unknown { why } };
         };
-        let (progress, mut news) = mpsc::channel(8);
-        let work = async {
-            if begin {
-                path.start(order, &edges.place, &progress, stop).await
-            } else {
-                path.follow(order, handle, &edges.place, &progress, stop).await
-            }
-        };
-        tokio::pin!(work);
         loop {
             tokio::select! {
                 biased;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::Config;
@@ -15,13 +15,14 @@ use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::{Decision, decide, wake_at};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::clock;
 use crate::counting;
 use crate::door::{Asked, NotDone, Shared};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Store};
 use crate::metrics::Metrics;
 use crate::perform::Performer;
 use crate::telling;
@@ -57,7 +58,7 @@ pub enum Ended {
 /// Owns the state and the journal.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    journal: Option<Journal>,
+    journal: Box<dyn Store>,
     performer: Performer,
     metrics: Arc<Metrics>,
     changed: mpsc::UnboundedSender<ServiceName>,
@@ -94,7 +95,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
-        journal: Journal,
+        journal: Box<dyn Store>,
         performer: Performer,
         metrics: Arc<Metrics>,
         changed: mpsc::UnboundedSender<ServiceName>,
@@ -102,7 +103,7 @@ impl Supervisor {
         let scheduled_by = shared.config();
         let mut supervisor = Self {
             shared,
-            journal: Some(journal),
+            journal,
             performer,
             metrics,
             changed,
@@ -239,7 +240,7 @@ impl Supervisor {
     /// Whether the loop goes on after this error. A journal that was lost in a failed write does not come back: the
     /// next start opens it anew.
     fn is_left_undone(&self, error: &journal::Error) -> bool {
-        error.is_not_writable() && self.journal.is_some()
+        error.is_not_writable() && !self.journal.is_lost()
     }
 
     /// Decide, append and sync, apply, perform.
@@ -276,38 +277,18 @@ impl Supervisor {
         }
     }
 
-    /// Off the async threads: an fsync may stall for half a second.
     async fn append(&mut self, service: &ServiceName, at: Timestamp, records: &[Record]) -> Result<(), journal::Error> {
         let expected = self.shared.state().services.get(service).map_or(0, |own| own.sequence);
         let bodies = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
         let bodies =
             bodies.map_err(|error| journal::Error::NotBegun(format!("a record can't be written as JSON: {error}")))?;
         let began = Instant::now();
-        let name = service.to_string();
-        let result = self.on_journal(move |journal| journal.append(&name, expected, at, &bodies)).await;
-        result?;
+        self.journal.append(service.as_str(), expected, at, bodies).await?;
         self.metrics.records_appended(records.len(), began.elapsed());
         if !self.shared.journal_writable() {
             self.journal_is_back();
         }
         Ok(())
-    }
-
-    async fn on_journal<T: Send + 'static>(
-        &mut self,
-        act: impl FnOnce(&mut Journal) -> Result<T, journal::Error> + Send + 'static,
-    ) -> Result<T, journal::Error> {
-        let Some(mut journal) = self.journal.take() else {
-            return Err(journal::Error::NotBegun("it was lost in an earlier failure".to_owned()));
-        };
-        let joined = tokio::task::spawn_blocking(move || {
-            let result = act(&mut journal);
-            (journal, result)
-        });
-        let (journal, result) =
-            joined.await.map_err(|error| journal::Error::NotBegun(format!("the write was not finished: {error}")))?;
-        self.journal = Some(journal);
-        result
     }
 
     fn apply(&mut self, service: &ServiceName, at: Timestamp, records: &[Record]) {
@@ -393,13 +374,12 @@ impl Supervisor {
         if !self.shared.journal_writable() {
             return self.try_journal().await;
         }
-        let grown =
-            self.journal.as_ref().is_some_and(|journal| journal.records_since_snapshot() >= RECORDS_BETWEEN_SNAPSHOTS);
+        let grown = self.journal.records_since_snapshot() >= RECORDS_BETWEEN_SNAPSHOTS;
         if grown { self.compact().await } else { Ok(()) }
     }
 
     async fn try_journal(&mut self) -> Result<(), journal::Error> {
-        match self.on_journal(|journal| journal.probe()).await {
+        match self.journal.probe().await {
             Ok(()) => {}
             Err(error) if self.is_left_undone(&error) => return Ok(()),
             Err(error) => return Err(error),
@@ -412,7 +392,7 @@ impl Supervisor {
         let body = serde_json::to_string(&*self.shared.state());
         let body =
             body.map_err(|error| journal::Error::NotBegun(format!("the state can't be written as JSON: {error}")))?;
-        match self.on_journal(move |journal| journal.compact(clock::now(), &body)).await {
+        match self.journal.compact(clock::now(), body).await {
             Ok(()) => tracing::debug!("the journal was compacted"),
             Err(error) if error.is_not_writable() => tracing::warn!(%error, "the journal could not be compacted"),
             Err(error) => return Err(error),

@@ -14,8 +14,8 @@ use rollbackd_core::wants::Want;
 use super::Look;
 use crate::clock;
 use crate::door::Door;
-use crate::edges::Edges;
 use crate::metrics::Metrics;
+use crate::outside::Outside;
 use crate::serving;
 
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
@@ -74,7 +74,7 @@ impl QuerySet {
 
 /// What a trigger's queries show of one service over any stretch of time: for a receipt's chart.
 pub(crate) async fn over(
-    edges: &Edges,
+    edges: &dyn Outside,
     metrics: &Metrics,
     (service, trigger, metric): (&ServiceName, &Trigger, &Metric),
     values: &Values,
@@ -84,7 +84,7 @@ pub(crate) async fn over(
     let since_deploy = deploy_at.filter(|_| rollbackd_core::wants::names_since_deploy(metric));
     let queries = QuerySet::of(metric, service, values, since_deploy);
     let asked = Asked { edges, metrics, step, from, to, since_deploy };
-    let label = is_split(trigger, metric).then_some(edges.settings.service_label.as_str());
+    let label = is_split(trigger, metric).then_some(edges.settings().service_label.as_str());
     let answers = asked.all(&queries).await;
     answers.part(label, service, (from, to, step))
 }
@@ -103,7 +103,7 @@ pub(crate) fn is_split(trigger: &Trigger, metric: &Metric) -> bool {
 /// Asks once, and brings each service its own part.
 pub(crate) async fn group(
     door: &Door,
-    edges: &Edges,
+    edges: &dyn Outside,
     metrics: &Metrics,
     queries: &QuerySet,
     step: Duration,
@@ -117,7 +117,7 @@ pub(crate) async fn group(
         Asked { edges, metrics, step, from, to, since_deploy: queries.since_deploy.as_ref().map(|(at, _)| *at) };
     let answers = asked.all(queries).await;
     for look in looks {
-        let label = look.split.then_some(edges.settings.service_label.as_str());
+        let label = look.split.then_some(edges.settings().service_label.as_str());
         let part = answers.part(label, &look.service, (look.from, look.to, step));
         let event = Event { service: look.service.clone(), what: look.happening(part) };
         if door.tell(event).await.is_err() {
@@ -169,7 +169,7 @@ fn own_part(answer: &Answer, label: Option<&str>, service: &ServiceName) -> Answ
 }
 
 struct Asked<'a> {
-    edges: &'a Edges,
+    edges: &'a dyn Outside,
     metrics: &'a Metrics,
     step: Duration,
     from: Timestamp,
@@ -199,7 +199,7 @@ impl Asked<'_> {
         let _in_flight = self.metrics.query_started();
         let answer = match self.since_deploy {
             Some(deploy_at) if text.contains(MARK) => self.slot_by_slot(text, deploy_at).await,
-            Some(_) | None => self.edges.prometheus.range(text, self.from, self.to, self.step).await,
+            Some(_) | None => self.edges.range(text, self.from, self.to, self.step).await,
         };
         self.metrics.query_answered(&answer, began.elapsed());
         Some(answer)
@@ -211,7 +211,7 @@ impl Asked<'_> {
         let mut series: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
         for slot in slots_one_by_one((self.from, self.to, self.step), deploy_at) {
             let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
-            match self.edges.prometheus.instant(&query, slot).await {
+            match self.edges.instant(&query, slot).await {
                 Answer::Series(found) => {
                     for each in found {
                         series.entry(each.labels).or_default().extend(each.samples.last().map(|last| (slot, last.1)));
@@ -236,7 +236,7 @@ fn slots_one_by_one(
 }
 
 /// What belongs to one service alone: its versions, its smoke URL.
-pub(crate) async fn alone(door: &Door, edges: &Edges, service: &ServiceName, want: Want) -> Option<Happening> {
+pub(crate) async fn alone(door: &Door, edges: &dyn Outside, service: &ServiceName, want: Want) -> Option<Happening> {
     match want {
         Want::VersionBefore { deploy, before, not, values } => {
             let just_before = before - Duration::from_millis(1);
@@ -250,11 +250,7 @@ pub(crate) async fn alone(door: &Door, edges: &Edges, service: &ServiceName, wan
         }
         Want::Smoke { url } => {
             let at = clock::now();
-            let healthy = match edges.smoke.get(&url).send().await {
-                Ok(response) => response.status().is_success(),
-                Err(_) => false,
-            };
-            Some(Happening::SmokeAnswered { at, healthy })
+            Some(Happening::SmokeAnswered { at, healthy: edges.smoke(&url).await })
         }
         Want::Trigger { .. } | Want::Baseline { .. } => None,
     }
@@ -263,7 +259,7 @@ pub(crate) async fn alone(door: &Door, edges: &Edges, service: &ServiceName, wan
 /// `None` where the query failed: it is asked again when it is due again.
 async fn serving_at(
     door: &Door,
-    edges: &Edges,
+    edges: &dyn Outside,
     service: &ServiceName,
     values: &Values,
     (back_to, at): (Option<Timestamp>, Timestamp),
@@ -271,8 +267,8 @@ async fn serving_at(
 ) -> Option<Option<rollbackd_core::event::Serving>> {
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
-    let (from, step) = serving::stretch(back_to, at, edges.settings.core.evaluation_interval);
-    let answer = edges.prometheus.range(&query, from, at, step).await;
+    let (from, step) = serving::stretch(back_to, at, edges.settings().core.evaluation_interval);
+    let answer = edges.range(&query, from, at, step).await;
     match serving::newest(&answer, step, not) {
         Ok(serving) => Some(serving),
         Err(why) => {

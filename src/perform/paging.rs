@@ -12,11 +12,12 @@ use rollbackd_core::name::{PageId, PagerName, ServiceName};
 use rollbackd_core::page::{Page, PageReason};
 use tokio::sync::mpsc;
 
+use crate::chance;
 use crate::clock;
 use crate::door::Door;
-use crate::edges::InForce;
 use crate::metrics::Metrics;
-use crate::pagers::{self, Failure, PagerClient};
+use crate::outside::InForce;
+use crate::pagers::{self, Failure};
 
 /// How often it is looked whether an open page has to be repeated, where its pager does not say.
 const REPEAT_CHECK: Duration = Duration::from_secs(60);
@@ -122,7 +123,7 @@ impl Paging {
         open: Option<&Page>,
     ) -> Option<Parcel> {
         loop {
-            let every = self.client(pager).and_then(|client| client.resend_every());
+            let every = self.edges.get().resend_every(pager);
             tokio::select! {
                 biased;
                 parcel = parcels.recv() => return parcel,
@@ -145,23 +146,12 @@ impl Paging {
         let _ = self.door.tell(Event { service: service.clone(), what }).await;
     }
 
-    fn client(&self, pager: &PagerName) -> Option<PagerClient> {
-        self.edges.get().pagers.get(pager).cloned()
-    }
-
     /// Until it is taken. A pager that the config no longer has can't take anything: it is looked for again, since a
     /// reload may bring it back.
     async fn send(&self, pager: &PagerName, page: &Page) {
         let mut failures = 0_u32;
         loop {
-            let sent = match self.client(pager) {
-                Some(client) => {
-                    let edges = self.edges.get();
-                    client.send(page, clock::now(), edges.settings.external_url.as_deref()).await
-                }
-                None => Err(Failure::Permanent { why: "the config has no such pager".to_owned() }),
-            };
-            let Err(failure) = sent else {
+            let Err(failure) = self.edges.get().page(pager, page, clock::now()).await else {
                 self.metrics.page_delivered(pager);
                 return;
             };
@@ -171,7 +161,7 @@ impl Paging {
                 Failure::Permanent { .. } => "refused",
             };
             self.metrics.page_failed(pager, reason);
-            let wait = pagers::wait_after(&failure, failures, random_share());
+            let wait = pagers::wait_after(&failure, failures, chance::share());
             tracing::warn!(%pager, page = %page.id, %failure, again_in = ?wait, "a page was not taken");
             tokio::time::sleep(wait).await;
         }
@@ -179,9 +169,7 @@ impl Paging {
 
     /// Alertmanager forgets an alert that is not sent again.
     async fn repeat(&self, pager: &PagerName, page: &Page) {
-        let Some(client) = self.client(pager) else { return };
-        let edges = self.edges.get();
-        if let Err(failure) = client.send(page, clock::now(), edges.settings.external_url.as_deref()).await {
+        if let Err(failure) = self.edges.get().page(pager, page, clock::now()).await {
             tracing::warn!(%pager, page = %page.id, %failure, "an open page could not be repeated");
         }
     }
@@ -202,7 +190,7 @@ impl Paging {
     }
 
     fn journal_page(&self, why: &str) -> Option<Page> {
-        let pagers: BTreeSet<PagerName> = self.edges.get().pagers.keys().cloned().collect();
+        let pagers: BTreeSet<PagerName> = self.edges.get().settings().pagers.keys().cloned().collect();
         let now = clock::now();
         // Another id each time: whoever drops what was told already must not drop the next full disk.
         let instant: String = now.to_string().chars().filter(|each| each.is_ascii_alphanumeric()).collect();
@@ -246,13 +234,4 @@ impl Paging {
             self.enqueue(pager, Parcel { page: page.clone(), service: None, taken: false });
         }
     }
-}
-
-/// A share of one, so that pagers that failed together are not tried again together. Nothing depends on its quality.
-fn random_share() -> f64 {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no 64 bits")]
-    let share = (random >> 11) as f64 / (1_u64 << 53) as f64;
-    share
 }

@@ -9,7 +9,7 @@ use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{FiringId, ServiceName};
 use rollbackd_core::reading::Answer;
-use rollbackd_core::receipt::{Evidence, SideEffectCount, receipt};
+use rollbackd_core::receipt::{Evidence, SideEffectCount};
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::trigger;
@@ -17,11 +17,9 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::door::Door;
-use crate::edges::{Edges, InForce};
 use crate::looker;
 use crate::metrics::Metrics;
-use crate::paths;
-use crate::receipts::Receipts;
+use crate::outside::{InForce, Outside};
 
 /// The longest wait between two tries to write a receipt.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -66,7 +64,8 @@ impl ReceiptWriter {
         let evidence = self.evidence(plan, &firing).await;
         let mut wait = Duration::from_millis(500);
         loop {
-            match self.publish(plan, &firing, &evidence).await {
+            let edges = self.edges.get();
+            match edges.publish(plan.clone(), firing.clone(), evidence.clone()).await {
                 Ok(sha256) => {
                     tracing::info!(%service, firing = %id, %sha256, "receipt written");
                     if let Stage::Ended { result, .. } = firing.stage {
@@ -90,25 +89,10 @@ impl ReceiptWriter {
     fn forget_attempts(&self, firing: &Firing) {
         let edges = self.edges.get();
         for attempt in &firing.attempts {
-            if let Err(error) = paths::forget(&edges.place, &attempt.id) {
+            if let Err(error) = edges.forget(&attempt.id) {
                 tracing::warn!(attempt = %attempt.id, %error, "the folder of an attempt could not be removed");
             }
         }
-    }
-
-    async fn publish(&self, plan: &Service, firing: &Firing, evidence: &Evidence) -> Result<String, String> {
-        let receipts = Receipts::new(self.edges.get().settings.receipts_dir.clone());
-        let (plan, firing, mut evidence) = (plan.clone(), firing.clone(), evidence.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            let Stage::Ended { receipt: number, .. } = firing.stage else {
-                return Err("the firing has not ended".to_owned());
-            };
-            evidence.previous_sha256 = receipts.previous_sha256(number).map_err(|error| error.to_string())?;
-            evidence.earlier = Some(receipts.experience(&plan.name).map_err(|error| error.to_string())?);
-            let told = receipt(&firing, &plan, &evidence).map_err(|error| error.to_string())?;
-            receipts.publish(&told).map(|published| published.sha256).map_err(|error| error.to_string())
-        });
-        written.await.map_err(|error| error.to_string())?
     }
 
     async fn evidence(&self, plan: &Service, firing: &Firing) -> Evidence {
@@ -118,11 +102,11 @@ impl ReceiptWriter {
         if let Some(Observed::Metric(metric)) = plan.trigger(&firing.trigger).map(|trigger| &trigger.observed) {
             evidence.above = !matches!(metric.condition, Condition::Below(_));
             evidence.limit_is_percentage = rollbackd_core::view::is_percentage(metric);
-            evidence.series = series(&edges, &self.metrics, plan, firing, end).await;
+            evidence.series = series(edges.as_ref(), &self.metrics, plan, firing, end).await;
         }
         evidence.side_effects_declared = plan.side_effects.is_some();
         for side_effect in plan.side_effects.iter().flatten() {
-            evidence.side_effects.push(count(&edges, plan, firing, side_effect, end).await);
+            evidence.side_effects.push(count(edges.as_ref(), plan, firing, side_effect, end).await);
         }
         evidence
     }
@@ -153,7 +137,7 @@ fn values(plan: &Service, firing: &Firing) -> Values {
 /// The trigger's value around the incident. Where Prometheus does not answer, the chart says so; the receipt is
 /// written all the same.
 async fn series(
-    edges: &Edges,
+    edges: &dyn Outside,
     metrics: &Metrics,
     plan: &Service,
     firing: &Firing,
@@ -175,7 +159,7 @@ async fn series(
 }
 
 async fn count(
-    edges: &Edges,
+    edges: &dyn Outside,
     plan: &Service,
     firing: &Firing,
     side_effect: &SideEffect,
@@ -185,7 +169,7 @@ async fn count(
     let window = promql_duration(end.since(began).max(Duration::from_secs(1)));
     let values = values(plan, firing).with(Variable::BadWindow, window.clone()).with(Variable::SinceDeploy, window);
     let counted = match side_effect.count.render(&values) {
-        Ok(query) => match edges.prometheus.instant(&query, end).await {
+        Ok(query) => match edges.instant(&query, end).await {
             Answer::Series(series) => Ok(series
                 .iter()
                 .filter_map(|series| series.samples.last())

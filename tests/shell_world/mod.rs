@@ -15,9 +15,10 @@ use axum::routing::post;
 use axum::{Json, Router};
 use rollbackd::config;
 use rollbackd::door::{Asked, Door, Shared};
-use rollbackd::edges::{Edges, InForce};
-use rollbackd::journal::Journal;
+use rollbackd::edges::Edges;
+use rollbackd::journal::{Journal, OffThread};
 use rollbackd::metrics::Metrics;
+use rollbackd::outside::InForce;
 use rollbackd::perform::Performer;
 use rollbackd::supervisor::{Inbox, Supervisor, replay};
 use rollbackd_core::config::Mode;
@@ -121,7 +122,8 @@ impl World {
         let journal = self.journal.take().expect("it was not started yet");
         let metrics = Arc::clone(&self.metrics);
         let performer = self.performer.clone();
-        let supervisor = Supervisor::new(Arc::clone(&self.shared), journal, performer, metrics, changed);
+        let supervisor =
+            Supervisor::new(Arc::clone(&self.shared), Box::new(OffThread::new(journal)), performer, metrics, changed);
         let (inbox, looks) = self.inbox.take().expect("it was not started yet");
         let stop = self.stop.clone();
         tokio::spawn(async move {

@@ -57,10 +57,14 @@ pub struct Fired {
 pub struct Verdict {
     /// The last point.
     pub latest: Option<Point>,
+    /// The last point after the deploy that said something: the newest samples may not have come in yet.
+    pub said: Option<Point>,
     /// Whether it may fire, after this window.
     pub arming: Arming,
     /// Since when it has been breaching without a gap, where it is.
     pub breaching_since: Option<Timestamp>,
+    /// The same for the point that said something last.
+    pub said_breaching_since: Option<Timestamp>,
     /// The last slot at which it was clear.
     pub clear_at: Option<Timestamp>,
     /// The firing, if the condition held for its `for` while the trigger was armed.
@@ -274,8 +278,10 @@ impl Rule {
 pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Option<Timestamp>) -> Verdict {
     let mut verdict = Verdict {
         latest: points.last().copied(),
+        said: points.iter().rev().find(|point| point.at > rule.deploy_at && !point.look.is_blind()).copied(),
         arming: arming_before(rule, arming, points),
         breaching_since: None,
+        said_breaching_since: None,
         clear_at: None,
         fired: None,
         did_not_help: false,
@@ -311,17 +317,24 @@ fn take_point(rule: &Rule, point: Point, verdict: &mut Verdict) {
         Look::Clear(_) => {
             verdict.clear_at = Some(point.at);
             verdict.breaching_since = None;
+            verdict.said_breaching_since = None;
             if verdict.arming == Arming::Disarmed {
                 verdict.arming = Arming::Armed;
             }
             return;
         }
-        Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {
+        Look::LowTraffic => {
+            verdict.breaching_since = None;
+            verdict.said_breaching_since = None;
+            return;
+        }
+        Look::NoData | Look::Error | Look::Partial => {
             verdict.breaching_since = None;
             return;
         }
     };
     let since = *verdict.breaching_since.get_or_insert(point.at);
+    verdict.said_breaching_since = Some(since);
     match verdict.arming {
         Arming::Armed if verdict.fired.is_none() && point.at.since(since) >= rule.hold => {
             verdict.fired = Some(Fired { breach_at: since, observed_at: since + rule.hold, value });

@@ -55,7 +55,7 @@ pub(crate) fn looked(
     let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
     let verdict = trigger::judge(&rule, known.arming, &points, answered_until);
     draft.verdict = Some(verdict);
-    turn(draft, name, &known, watch.at, &verdict);
+    turn(draft, name, &known, &verdict);
     if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= watch.until) {
         let observation = Observation {
             trigger: name.clone(),
@@ -72,10 +72,10 @@ pub(crate) fn looked(
         tell_humans(draft, &trigger, &verdict);
     }
     settle(draft, name, &metric, &verdict);
-    if let Some(latest) = verdict.latest {
-        match latest.look {
-            Look::Clear(_) => proof::trigger_seen(draft, name, latest.at, true),
-            Look::Breach(_) => proof::trigger_seen(draft, name, latest.at, false),
+    if let Some(said) = verdict.said {
+        match said.look {
+            Look::Clear(_) => proof::trigger_seen(draft, name, said.at, true),
+            Look::Breach(_) => proof::trigger_seen(draft, name, said.at, false),
             Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
     }
@@ -89,11 +89,10 @@ fn not_compared(points: &mut [Point]) {
 }
 
 /// Journals what a trigger turned to, where it did.
-fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, deploy_at: Timestamp, verdict: &Verdict) {
-    let after_deploy = verdict.latest.filter(|latest| latest.at > deploy_at);
-    let turn = match after_deploy.map(|latest| latest.look) {
+fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, verdict: &Verdict) {
+    let turn = match verdict.said.map(|said| said.look) {
         _ if verdict.blind => Turn::Blind,
-        Some(Look::Breach(_)) => verdict.breaching_since.map_or(known.turn, |since| Turn::Breaching { since }),
+        Some(Look::Breach(_)) => verdict.said_breaching_since.map_or(known.turn, |since| Turn::Breaching { since }),
         Some(Look::Clear(_)) => Turn::Clear,
         Some(Look::LowTraffic) => Turn::LowTraffic,
         Some(Look::NoData | Look::Error | Look::Partial) | None => known.turn,

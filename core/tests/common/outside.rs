@@ -48,6 +48,8 @@ pub(crate) struct Outside {
     pub(crate) queries_fail: bool,
     /// Queries come back with a warning while this is set.
     pub(crate) queries_are_partial: bool,
+    /// Samples come this much later than they were taken.
+    pub(crate) samples_come_after: Duration,
     /// What the smoke URL says.
     pub(crate) smoke_answers: bool,
     /// What each path does.
@@ -81,6 +83,7 @@ impl Outside {
             sick: BTreeMap::new(),
             queries_fail: false,
             queries_are_partial: false,
+            samples_come_after: Duration::ZERO,
             smoke_answers: true,
             runs: BTreeMap::new(),
             pagers_take: true,
@@ -139,7 +142,8 @@ impl Outside {
         if self.queries_are_partial {
             return window.all(metric, || Answer::Partial("a store did not answer".to_owned()));
         }
-        answers(metric, window, |at| self.sample(trigger, at))
+        let come = |at: Timestamp| at + self.samples_come_after <= to;
+        answers(metric, window, |at| if come(at) { self.sample(trigger, at) } else { Sample::Missing })
     }
 }
 

@@ -3,6 +3,7 @@
 use rollbackd_core::config::{Action, Condition, Metric, Observed, Query};
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::Happening;
+use rollbackd_core::firing::FiringEnd;
 use rollbackd_core::page::PageReason;
 use rollbackd_core::reading::Look;
 use rollbackd_core::state::Turn;
@@ -93,6 +94,32 @@ fn r7_a_missing_point_that_turns_out_clear_breaks_the_breach() {
     world.shop().show(&trigger("error-rate"), gap_at, GOOD);
     world.run("3m");
     assert_eq!(world.fired("error-rate").unwrap().breach_at, instant("2026-11-23T10:41:45Z"));
+}
+
+#[test]
+fn r7_where_the_newest_samples_come_late_a_breach_that_cleared_keeps_no_watch_open() {
+    let mut world = World::proven();
+    world.shop().samples_come_after = duration("15s");
+    world.deploy("v2");
+    world.run("5m");
+    world.show("error-rate", BAD);
+    world.run("1m");
+    assert!(matches!(world.own().watch.as_ref().unwrap().triggers["error-rate"].turn, Turn::Breaching { .. }));
+    world.show("error-rate", GOOD);
+    world.run("30s");
+    assert_eq!(world.own().watch.as_ref().unwrap().triggers["error-rate"].turn, Turn::Clear);
+    world.run("30m");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed));
+}
+
+#[test]
+fn r7_where_the_newest_samples_come_late_a_recovery_is_proven_by_those_that_have_come() {
+    let mut world = World::proven();
+    world.shop().samples_come_after = duration("15s");
+    world.sicken("v2", "error-rate", 0.2);
+    world.deploy("v2");
+    world.run("10m");
+    assert_eq!(world.ended("error-rate"), Some(FiringEnd::Recovered));
 }
 
 #[test]

@@ -196,7 +196,10 @@ impl Ledger {
         if self.entries.len() > LONGEST_LEDGER {
             let last_passed = self.entries.iter().rposition(|entry| entry.end == Some(WatchEnd::Passed));
             let oldest = usize::from(last_passed == Some(0));
-            self.entries.remove(oldest);
+            let forgotten = self.entries.remove(oldest);
+            // Once rolled back, never a target: that outlives the deploy it is known from.
+            let same = |entry: &&mut Entry| entry.deploy.version == forgotten.deploy.version;
+            self.entries.iter_mut().filter(same).for_each(|entry| entry.rolled_back |= forgotten.rolled_back);
         }
     }
 }

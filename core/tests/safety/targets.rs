@@ -1,8 +1,9 @@
 //! R3, R6 and R13: the version to return to, what is never returned from, and what a newer deploy carries over.
 
-use rollbackd_core::deploy::{Migration, TargetSource, WatchEnd};
+use rollbackd_core::deploy::{Deploy, Entry, LONGEST_LEDGER, Ledger, Migration, TargetSource, WatchEnd};
 use rollbackd_core::event::{DeployReport, Happening, Reply};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
+use rollbackd_core::name::DeployId;
 use rollbackd_core::page::PageReason;
 
 use crate::common::outside::{Run, Sample};
@@ -400,4 +401,36 @@ fn r13_an_event_from_the_future_is_refused() {
     let at = Some(world.now + duration("6m"));
     assert!(refusal(&world.announce(DeployReport { at, ..report("v2") })).contains("check both clocks"));
     assert!(world.own().watch.is_none());
+}
+
+/// A deploy of this version in the ledger, that ended like this.
+fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
+    let at = crate::common::instant("2026-11-23T09:00:00Z");
+    let id = DeployId::new(format!("shop-d-{number}")).unwrap();
+    let deploy = Deploy {
+        id,
+        version: version(name),
+        previous: None,
+        commit: None,
+        migration: Migration::None,
+        run_url: None,
+        at,
+        reported_at: at,
+        key: None,
+    };
+    let end = Some(if rolled_back { WatchEnd::RolledBack } else { WatchEnd::Passed });
+    Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None }
+}
+
+#[test]
+fn r3_a_version_that_was_rolled_back_stays_so_when_the_ledger_forgets_that_deploy() {
+    let mut ledger = Ledger::default();
+    ledger.add(entry(0, "bad", true));
+    ledger.add(entry(1, "bad", false));
+    (2..=LONGEST_LEDGER).for_each(|number| ledger.add(entry(number, "good", false)));
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
+    assert!(ledger.entries.iter().all(|entry| entry.end == Some(WatchEnd::Passed)), "the deploy itself is forgotten");
+    assert!(ledger.was_rolled_back(&version("bad")));
+    assert!(!ledger.was_rolled_back(&version("good")));
+    assert_eq!(ledger.latest_passed(&version("good")), None);
 }

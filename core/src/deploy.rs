@@ -190,16 +190,33 @@ impl Ledger {
         version != deployed && own_watch.is_none_or(Entry::may_be_returned_to) && !self.was_rolled_back(version)
     }
 
-    /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the only one that passed.
+    /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the two latest versions to return to:
+    /// the second is the target where the first is deployed again.
     pub fn add(&mut self, entry: Entry) {
         self.entries.push(entry);
         if self.entries.len() > LONGEST_LEDGER {
-            let last_passed = self.entries.iter().rposition(|entry| entry.end == Some(WatchEnd::Passed));
-            let oldest = usize::from(last_passed == Some(0));
+            let kept = self.latest_to_return_to();
+            let oldest = (0..self.entries.len()).find(|index| !kept.contains(index)).unwrap_or(0);
             let forgotten = self.entries.remove(oldest);
             // Once rolled back, never a target: that outlives the deploy it is known from.
             let same = |entry: &&mut Entry| entry.deploy.version == forgotten.deploy.version;
             self.entries.iter_mut().filter(same).for_each(|entry| entry.rolled_back |= forgotten.rolled_back);
         }
+    }
+
+    /// The entries of the two latest versions that passed and were never rolled back.
+    fn latest_to_return_to(&self) -> Vec<usize> {
+        let mut found: Vec<usize> = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate().rev() {
+            let version = &entry.deploy.version;
+            let known = found.iter().any(|other| &self.entries[*other].deploy.version == version);
+            if entry.end == Some(WatchEnd::Passed) && !known && !self.was_rolled_back(version) {
+                found.push(index);
+            }
+            if found.len() == 2 {
+                break;
+            }
+        }
+        found
     }
 }

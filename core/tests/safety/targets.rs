@@ -434,3 +434,16 @@ fn r3_a_version_that_was_rolled_back_stays_so_when_the_ledger_forgets_that_deplo
     assert!(!ledger.was_rolled_back(&version("good")));
     assert_eq!(ledger.latest_passed(&version("good")), None);
 }
+
+#[test]
+fn r3_the_ledger_never_forgets_what_it_would_return_to() {
+    let mut ledger = Ledger::default();
+    ledger.add(entry(0, "good", false));
+    ledger.add(entry(1, "better", false));
+    ledger.add(entry(2, "passed-and-rolled-back", false));
+    ledger.entries[2].rolled_back = true;
+    (3..LONGEST_LEDGER * 2).for_each(|number| ledger.add(entry(number, "bad", true)));
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
+    assert_eq!(ledger.latest_passed(&version("bad")), Some(&version("better")));
+    assert_eq!(ledger.latest_passed(&version("better")), Some(&version("good")));
+}

@@ -1,0 +1,161 @@
+//! What the data really said: an oracle for firings, by the words of the design and not by the code that judges.
+
+use rollbackd_core::config::{Condition, Config, Limit, Metric, Observed, Trigger};
+use rollbackd_core::firing::Firing;
+use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::time::Timestamp;
+
+use crate::plan::{Plan, Trouble};
+use crate::production::{Production, Signal};
+use crate::prometheus::{is_visible_at, true_time};
+use crate::time;
+use crate::world::number_of;
+
+/// What a slot said of a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Breach,
+    Clear,
+    /// Too little traffic: an answer, but neither health nor harm.
+    Low,
+    Nothing,
+}
+
+/// The truth of one world.
+pub(crate) struct Truth<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) production: &'a Production,
+    pub(crate) config: &'a Config,
+}
+
+impl Truth<'_> {
+    fn metric(&self, service: &ServiceName, name: &TriggerName) -> Option<(&Trigger, &Metric)> {
+        let trigger = self.config.services.get(service)?.trigger(name)?;
+        match &trigger.observed {
+            Observed::Metric(metric) => Some((trigger, metric)),
+            Observed::Report => None,
+        }
+    }
+
+    /// The limit of a trigger that needs no baseline.
+    pub(crate) fn fixed_limit(&self, service: &ServiceName, name: &TriggerName) -> Option<f64> {
+        match self.metric(service, name)?.1.condition {
+            Condition::Above(Limit::Fixed { value, .. }) => Some(value),
+            Condition::Above(Limit::TimesBaseline { .. }) | Condition::Below(_) | Condition::Any => None,
+        }
+    }
+
+    /// What a slot says, now that all its samples are there.
+    fn said(&self, service: &ServiceName, name: &TriggerName, limit: Option<f64>, slot: Timestamp) -> Said {
+        let metric = match name.as_str() {
+            "error-rate" => 0,
+            "p99-latency" => 1,
+            _ => 2,
+        };
+        let signal = self.production.signal(self.plan, number_of(service), metric, true_time(self.plan, slot));
+        let (limit, value) = match (limit, signal) {
+            (_, Signal::Low) => return Said::Low,
+            (Some(limit), Signal::Value(value)) => (limit, value),
+            (None, Signal::Value(_)) | (_, Signal::Nan | Signal::Missing) => return Said::Nothing,
+        };
+        // As production's numbers come out of the queries: the ratio is a hundredth of a hundred times the value.
+        let shown = if metric == 0 { value * 100.0 / 100.0 } else { value };
+        if shown > limit { Said::Breach } else { Said::Clear }
+    }
+
+    /// R7: every slot from the breach on to the instant at which it was observed was a breach, and there.
+    pub(crate) fn held(&self, service: &ServiceName, firing: &Firing, deploy_at: Timestamp) -> Result<(), String> {
+        let Some((trigger, metric)) = self.metric(service, &firing.trigger) else { return Ok(()) };
+        let (breach, observed) = (firing.breach_at, firing.observed_at);
+        if observed.since(breach) != trigger.hold || breach <= deploy_at || observed < breach {
+            return Err(format!("{} breached at {breach} and is observed at {observed}", firing.trigger));
+        }
+        let slots = std::iter::successors(Some(breach), |slot| Some(*slot + metric.step));
+        for slot in slots.take_while(|slot| *slot <= observed) {
+            let said = self.said(service, &firing.trigger, firing.limit, slot);
+            if said != Said::Breach || !is_visible_at(self.plan, slot, time::now()) {
+                return Err(format!("{} fired, and at {slot} the data said {said:?}", firing.trigger));
+            }
+        }
+        Ok(())
+    }
+
+    /// R5: what was breaching before the deploy fires only after it has been clear.
+    pub(crate) fn was_armed(&self, service: &ServiceName, firing: &Firing, deploy_at: Timestamp) -> Result<(), String> {
+        let Some((_, metric)) = self.metric(service, &firing.trigger) else { return Ok(()) };
+        let said = |slot| self.said(service, &firing.trigger, firing.limit, slot);
+        let before = deploy_at.floor(metric.step);
+        // A look of some seconds ago may not have seen what came late.
+        let was_seen = is_visible_at(self.plan, before, time::now() - std::time::Duration::from_secs(8));
+        if said(before) != Said::Breach || !was_seen {
+            return Ok(());
+        }
+        let slots = std::iter::successors(Some(before + metric.step), |slot| Some(*slot + metric.step));
+        let mut after = slots.take_while(|slot| *slot < firing.breach_at);
+        if after.any(|slot| said(slot) == Said::Clear) {
+            return Ok(());
+        }
+        Err(format!("{} was breaching at {before}, before the deploy, and has not been clear since", firing.trigger))
+    }
+
+    /// R9: the first instant at which the condition had held for its `for`, by all of the data.
+    pub(crate) fn first(
+        &self,
+        service: &ServiceName,
+        name: &TriggerName,
+        limit: Option<f64>,
+        deploy_at: Timestamp,
+        until: Timestamp,
+    ) -> Option<Timestamp> {
+        let (trigger, metric) = self.metric(service, name)?;
+        let before = deploy_at.floor(metric.step);
+        let mut armed = self.said(service, name, limit, before) != Said::Breach;
+        let mut since = None;
+        let slots = std::iter::successors(Some(before + metric.step), |slot| Some(*slot + metric.step));
+        for slot in slots.take_while(|slot| *slot <= until) {
+            match self.said(service, name, limit, slot) {
+                Said::Breach => {
+                    let began = *since.get_or_insert(slot);
+                    if armed && slot.since(began) >= trigger.hold {
+                        return Some(slot);
+                    }
+                }
+                Said::Clear => {
+                    armed = true;
+                    since = None;
+                }
+                Said::Low | Said::Nothing => since = None,
+            }
+        }
+        None
+    }
+
+    /// Whether all samples of this time came when they were taken.
+    pub(crate) fn is_whole(&self, from: Timestamp, until: Timestamp) -> bool {
+        let (from, until) = (from - std::time::Duration::from_secs(2), until);
+        !self.plan.troubles.iter().any(|(begin, end, trouble)| {
+            matches!(trouble, Trouble::Late(_)) && time::at(*begin) <= until && time::at(*end) >= from
+        })
+    }
+
+    /// Whether a trigger was clear once between these, and whether anything was there at the end.
+    pub(crate) fn clear(
+        &self,
+        service: &ServiceName,
+        name: &TriggerName,
+        deploy_at: Timestamp,
+        until: Timestamp,
+    ) -> (bool, bool) {
+        let Some((_, metric)) = self.metric(service, name) else { return (true, true) };
+        // A baseline that was read after the bad version began to serve excuses it: then any value may be clear.
+        let limit = self.fixed_limit(service, name).or(Some(f64::INFINITY));
+        let step = metric.step;
+        let slots = std::iter::successors(Some(deploy_at.floor(step) + step), |slot| Some(*slot + step));
+        // The last looks of a watch are awaited for three intervals after its end.
+        let awaited = self.config.evaluation_interval * 4;
+        let slots: Vec<Timestamp> = slots.take_while(|slot| *slot <= until + awaited).collect();
+        let said = |slot: &Timestamp| self.said(service, name, limit, *slot);
+        let last = slots.iter().filter(|slot| **slot + awaited >= until).any(|slot| said(slot) != Said::Nothing);
+        (slots.iter().any(|slot| said(slot) == Said::Clear), last)
+    }
+}

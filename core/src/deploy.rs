@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 /// How many deploys a ledger remembers: more than a year of daily ones. The latest that passed is never forgotten.
 pub const LONGEST_LEDGER: usize = 400;
 
+/// How many versions to return to are never forgotten: each rollback may spend one.
+pub const KEPT_TO_RETURN_TO: usize = 20;
+
 /// Whether a deploy changed data in a way that older code can't live with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,8 +193,8 @@ impl Ledger {
         version != deployed && own_watch.is_none_or(Entry::may_be_returned_to) && !self.was_rolled_back(version)
     }
 
-    /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the two latest versions to return to:
-    /// the second is the target where the first is deployed again.
+    /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the [`KEPT_TO_RETURN_TO`] latest
+    /// versions to return to.
     pub fn add(&mut self, entry: Entry) {
         self.entries.push(entry);
         if self.entries.len() > LONGEST_LEDGER {
@@ -204,7 +207,7 @@ impl Ledger {
         }
     }
 
-    /// The entries of the two latest versions that passed and were never rolled back.
+    /// The entries of the latest versions that passed and were never rolled back.
     fn latest_to_return_to(&self) -> Vec<usize> {
         let mut found: Vec<usize> = Vec::new();
         for (index, entry) in self.entries.iter().enumerate().rev() {
@@ -213,7 +216,7 @@ impl Ledger {
             if entry.end == Some(WatchEnd::Passed) && !known && !self.was_rolled_back(version) {
                 found.push(index);
             }
-            if found.len() == 2 {
+            if found.len() == KEPT_TO_RETURN_TO {
                 break;
             }
         }

@@ -32,7 +32,6 @@ impl SimulatedDisk {
         let mut world = self.0.lock();
         if world.is_wrong(|trouble| trouble == Trouble::DiskFull) {
             world.see(Seen::DiskFull);
-            world.rules.disk_is_full(time::elapsed());
             return Err(Error::NotWritable {
                 act: "append to",
                 file: PathBuf::from("journal.db"),
@@ -52,7 +51,10 @@ impl Store for SimulatedDisk {
         bodies: Vec<String>,
     ) -> Pending<'a, Result<u64, Error>> {
         Box::pin(async move {
-            self.write().await?;
+            if let Err(error) = self.write().await {
+                self.0.lock().rules.disk_is_full(time::elapsed());
+                return Err(error);
+            }
             let seq = {
                 let mut world = self.0.lock();
                 let world = &mut *world;

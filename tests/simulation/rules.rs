@@ -377,8 +377,11 @@ impl Rules {
         let target = watch.target.as_ref().map(|target| target.version.clone());
         let Some(before) = self.superseded.remove(service) else {
             if let Some(latest) = &latest {
+                let ledger = self.state.service(service).into_owned().ledger;
                 self.must("R3", target.as_ref() == Some(latest), || {
-                    format!("{latest} passed last, and the target is {target:?}")
+                    let known = ledger.entries.iter().filter(|entry| &entry.deploy.version == latest);
+                    let known: Vec<_> = known.map(|entry| (&entry.deploy.id, entry.end, entry.rolled_back)).collect();
+                    format!("{latest} passed last, and the target is {target:?}; in the ledger: {known:?}")
                 });
             }
             return;

@@ -440,10 +440,16 @@ fn r3_the_ledger_never_forgets_what_it_would_return_to() {
     let mut ledger = Ledger::default();
     ledger.add(entry(0, "good", false));
     ledger.add(entry(1, "better", false));
-    ledger.add(entry(2, "passed-and-rolled-back", false));
-    ledger.entries[2].rolled_back = true;
-    (3..LONGEST_LEDGER * 2).for_each(|number| ledger.add(entry(number, "bad", true)));
+    for number in 2..10 {
+        ledger.add(entry(number, &format!("passed-and-rolled-back-{number}"), false));
+        ledger.entries[number].rolled_back = true;
+    }
+    (10..LONGEST_LEDGER * 2).for_each(|number| ledger.add(entry(number, "bad", true)));
     assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
     assert_eq!(ledger.latest_passed(&version("bad")), Some(&version("better")));
     assert_eq!(ledger.latest_passed(&version("better")), Some(&version("good")));
+    // What is returned to again and again is spent: others are left.
+    let better = ledger.entries.iter().position(|entry| entry.deploy.version == version("better")).unwrap();
+    ledger.entries[better].rolled_back = true;
+    assert_eq!(ledger.latest_passed(&version("bad")), Some(&version("good")));
 }

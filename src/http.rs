@@ -4,6 +4,7 @@
 
 mod access;
 mod body;
+mod crowd;
 mod events;
 mod finish;
 mod problem;
@@ -21,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use access::{Access, Scope, Token};
 pub use axum::Router;
-pub use serve::serve;
+pub use serve::{Limits, serve, serve_within};
 
 use crate::door::Door;
 use crate::metrics::Metrics;

@@ -5,9 +5,10 @@
 mod api_world;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api_world::{Answered, Supervisor, World, token};
-use rollbackd::http::{LARGEST_BODY_BYTES, Scope};
+use rollbackd::http::{LARGEST_BODY_BYTES, Limits, Scope};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -522,4 +523,52 @@ async fn a_request_in_flight_is_answered_before_the_daemon_stops() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     stopping.await.unwrap().unwrap();
+}
+
+/// Connects and sends this much of a request.
+async fn sends(world: &World, beginning: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(beginning.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Whether the daemon closes it, without a word.
+async fn is_closed(mut stream: TcpStream) -> bool {
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    // With bytes of ours unread, its end is a reset.
+    read.is_ok() || read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+#[tokio::test]
+async fn a_connection_on_which_no_whole_head_comes_in_time_is_closed() {
+    let limits = Limits { header_timeout: Duration::from_millis(200), ..Limits::default() };
+    let world = World::limited(limits).await;
+    for beginning in ["", "G", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: 1\r\n"] {
+        assert!(is_closed(sends(&world, beginning).await).await, "{beginning:?}");
+    }
+    let mut dripping = sends(&world, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await;
+    // However many headers come, the time is for all of them.
+    while dripping.write_all(b"X-Slow: 1\r\n").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_the_connection_that_waits_longest_gives_up_its_place() {
+    let world = World::limited(Limits { connections: 2, ..Limits::default() }).await;
+    let head = "POST /v1/services/billing/thaw HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let first = sends(&world, "").await;
+    let second = sends(&world, "GET /healthz HTTP/1.1\r\n").await;
+    let body = sends(&world, &format!("{head}Content-Length: 2\r\n\r\n{{")).await;
+    assert!(is_closed(first).await, "one that only came");
+    let mut reader = sends(&world, "GET /v1/services HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(is_closed(second).await, "one with half a head");
+    // Its answer has come, so from now on it waits as well, but not as long as the one with half a body.
+    let mut byte = [0];
+    reader.read_exact(&mut byte).await.unwrap();
+    assert_eq!(world.get("/healthz").await.status, 200);
+    assert!(is_closed(body).await, "one with half a body");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rollbackd::clock;
 use rollbackd::door::{Asked, Door, NotDone, Shared};
-use rollbackd::http::{Access, Scope, Token, router, serve};
+use rollbackd::http::{Access, Limits, Scope, Token, router, serve_within};
 use rollbackd::metrics::Metrics;
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::{
@@ -69,7 +69,16 @@ impl World {
         Self::new(tokens, Supervisor::Decides).await
     }
 
+    /// Without tokens, and with these limits on connections.
+    pub async fn limited(limits: Limits) -> Self {
+        Self::with(limits, Vec::new(), Supervisor::Decides).await
+    }
+
     pub async fn new(tokens: Vec<Token>, supervisor: Supervisor) -> Self {
+        Self::with(Limits::default(), tokens, supervisor).await
+    }
+
+    async fn with(limits: Limits, tokens: Vec<Token>, supervisor: Supervisor) -> Self {
         let shared = Arc::new(Shared::default());
         shared.set_config(Arc::new(config()));
         if supervisor != Supervisor::IsReplaying {
@@ -83,7 +92,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, router, async {
+        let serving = tokio::spawn(serve_within(limits, listener, router, async {
             let _ = stopped.await;
         }));
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();

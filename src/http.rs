@@ -91,6 +91,7 @@ fn finished(router: Router<Api>, metrics: Arc<Metrics>) -> Router<Api> {
     router
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(finish::unambiguous))
         .layer(from_fn_with_state(metrics, finish::count))
         .layer(from_fn(finish::as_problem))
 }

@@ -414,7 +414,16 @@ async fn without_tokens_only_this_machine_is_served() {
         ("GET /v1/services HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n".to_owned(), "403"),
         ("GET /v1/services HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n".to_owned(), "403"),
         ("GET http://evil.example/v1/services HTTP/1.1\r\nHost: localhost\r\n".to_owned(), "403"),
-        ("GET /v1/services HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n".to_owned(), "403"),
+        ("GET /v1/services HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n".to_owned(), "200"),
+        (
+            "POST /v1/services/billing/thaw HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n".to_owned(),
+            "403",
+        ),
+        (
+            "POST /v1/services/billing/thaw HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-site\r\n".to_owned(),
+            "403",
+        ),
+        ("POST /v1/services/billing/thaw HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: none\r\n".to_owned(), "415"),
         ("GET /v1/services HTTP/1.0\r\n".to_owned(), "403"),
         ("GET /nowhere HTTP/1.1\r\nHost: evil.example\r\n".to_owned(), "403"),
         ("GET /healthz HTTP/1.1\r\nHost: probe.example\r\n".to_owned(), "200"),

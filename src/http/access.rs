@@ -170,6 +170,11 @@ fn from_this_machine(request: &Request) -> Result<(), Problem> {
     if origin.is_some_and(|origin| !from_here(origin)) {
         return foreign("the `Origin` header names a page of another host");
     }
+    // A browser's own word for it. Looking is let through: people follow links to here from other pages.
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if request.method() == Method::POST && site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+        return foreign("the `Sec-Fetch-Site` header says that a page of another site asks");
+    }
     Ok(())
 }
 
@@ -243,6 +248,31 @@ mod tests {
             assert!(matches!(access.who(&with(wrong)), Who::Unknown), "{wrong:?}");
         }
         assert!(matches!(access.who(&with(&[])), Who::Nobody));
+    }
+
+    #[test]
+    fn tokens_of_every_length_are_compared_as_hashes_of_one_length() {
+        let secret: String = "0123456789abcdef".repeat(4);
+        let access = Access::new(vec![token("long", &secret), token("short", "0"), token("middle", &secret[..32])]);
+        for length in 1..=secret.len() {
+            let who = access.who(&with(&[&format!("Bearer {}", &secret[..length])]));
+            let name = match who {
+                Who::Holder { name, .. } => name,
+                Who::AnybodyHere | Who::Nobody | Who::Unknown => String::new(),
+            };
+            let expected = match length {
+                1 => "short",
+                32 => "middle",
+                64 => "long",
+                _ => "",
+            };
+            assert_eq!(name, expected, "of length {length}");
+        }
+        // Neither the hash itself nor a token with something more is the token.
+        let hash: String = token("long", &secret).sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        for wrong in [hash, format!("{secret} "), format!("{secret}0"), secret.to_uppercase()] {
+            assert!(matches!(access.who(&with(&[&format!("Bearer {wrong}")])), Who::Unknown), "{wrong}");
+        }
     }
 
     #[test]

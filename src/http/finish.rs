@@ -1,4 +1,5 @@
-//! What every answer has in common: it is counted, and an error is problem details whoever made it.
+//! What every request and answer has in common: one that two readers could read in two ways is refused, each is counted,
+//! and an error is problem details whoever made it.
 
 use std::sync::Arc;
 
@@ -16,6 +17,26 @@ pub(super) async fn unknown_route(method: Method, uri: Uri) -> Problem {
     let path = uri.path();
     Problem::new(Kind::UnknownRoute, format!("there is no route {} {}", quoted(method.as_str()), quoted(path)))
         .did_you_mean(nearest(&quoted(path), super::patterns()))
+}
+
+/// Refuses what a proxy before us may have read otherwise than we do, so that nothing is smuggled past it (RFC 9112, 3.2
+/// and 6.1), and ends the connection with it. Most of that hyper refuses by itself.
+pub(super) async fn unambiguous(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let codings: Vec<&HeaderValue> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let plain = match codings.as_slice() {
+        [] => true,
+        [coding] => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    let what = if !plain {
+        "expected no `Transfer-Encoding` but `chunked`, once"
+    } else if headers.get_all(header::HOST).iter().count() > 1 {
+        "expected one `Host` header, not several"
+    } else {
+        return next.run(request).await;
+    };
+    Problem::new(Kind::Ambiguous, what).with_header(header::CONNECTION, "close").into_response()
 }
 
 /// Counts the answer under its route's pattern.

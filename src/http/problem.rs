@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     NotJson,
     /// The body did not arrive.
     BodyNotRead,
+    /// The head can be read in two ways.
+    Ambiguous,
     /// No token, or none that is known.
     Unauthorized,
     /// The token's scopes don't reach.
@@ -55,6 +57,7 @@ impl Kind {
         match self {
             Self::NotJson => (StatusCode::BAD_REQUEST, "not-json", "The body is not a JSON object"),
             Self::BodyNotRead => (StatusCode::BAD_REQUEST, "body-not-read", "The body did not arrive"),
+            Self::Ambiguous => (StatusCode::BAD_REQUEST, "ambiguous", "The request can be read in two ways"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A known token is needed"),
             Self::MissingScope => (StatusCode::FORBIDDEN, "missing-scope", "The token lacks a scope"),
             Self::ForeignHost => (StatusCode::FORBIDDEN, "foreign-host", "The host is not this machine"),

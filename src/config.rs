@@ -6,6 +6,7 @@ mod decode;
 mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
 use rollbackd_core::name::{PagerName, PathName, ServiceName};
 
 pub use self::render::render_problems;
-use crate::http_client::HttpSettings;
+use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
 use crate::yaml;
@@ -51,7 +52,7 @@ pub struct Settings {
 }
 
 /// Where and how the metrics are asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PrometheusSettings {
     /// The API's base, with any path prefix and without `/api/v1`.
     pub url: String,
@@ -63,6 +64,20 @@ pub struct PrometheusSettings {
     pub query_offset: Duration,
     /// How many queries may be under way at once.
     pub concurrency: usize,
+}
+
+impl fmt::Debug for PrometheusSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PrometheusSettings")
+            // The server alone: a path may hold a token.
+            .field("url", &Endpoint::parse(&self.url).ok())
+            .field("http", &self.http)
+            .field("lookback_delta", &self.lookback_delta)
+            .field("query_offset", &self.query_offset)
+            .field("concurrency", &self.concurrency)
+            .finish()
+    }
 }
 
 /// A bearer token, known by its hash alone.
@@ -195,7 +210,8 @@ fn parse_bytes(bytes: Vec<u8>) -> (Option<Settings>, Vec<Problem>, String) {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = "not UTF-8 from here on: save the file as UTF-8".to_owned();
-            let problem = Problem { place: Place { line, column }, severity: Severity::Error, message };
+            let problem =
+                Problem { place: Place { line, column }, severity: Severity::Error, message, hides_line: false };
             (None, vec![problem], before)
         }
     }

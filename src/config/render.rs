@@ -34,7 +34,8 @@ pub fn render_problems(file: &str, text: &str, problems: &[Problem]) -> String {
         let message = printable(&problem.message);
         // Writing into a String does not fail.
         let _ = writeln!(shown, "{file}:{}:{}: {severity}: {message}", place.line, place.column);
-        if let Some(line) = place.line.checked_sub(1).and_then(|index| lines.get(index)) {
+        let line = place.line.checked_sub(1).and_then(|index| lines.get(index));
+        if let Some(line) = line.filter(|_| !problem.hides_line) {
             shown.push_str(&marked(line, place.column));
         }
     }
@@ -53,7 +54,7 @@ const fn severity(severity: Severity) -> &'static str {
 
 /// A line, and a mark under its column.
 fn marked(line: &str, column: usize) -> String {
-    let line: Vec<char> = printable(&without_secret(line)).chars().collect();
+    let line: Vec<char> = printable(&servers_alone(&without_secret(line))).chars().collect();
     let column = column.saturating_sub(1).min(line.len());
     let from = if line.len() <= LONGEST_LINE { 0 } else { column.saturating_sub(BEFORE) };
     let part: String = line.iter().skip(from).take(LONGEST_LINE).collect();
@@ -76,6 +77,27 @@ fn value_start(line: &str, key: &str) -> Option<usize> {
         let after = lower[start + key.len()..].trim_start_matches(['"', '\'', ' ']);
         Some(line.len() - after.strip_prefix(':')?.len())
     })
+}
+
+/// The line with no more of each URL than its server: a user name, a password, a path or a query may be a secret. What is
+/// left out stays as long as it was.
+fn servers_alone(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(start) = rest.find("://") {
+        let (before, url) = rest.split_at(start + "://".len());
+        shown.push_str(before);
+        let end = url.find(|each: char| each.is_whitespace() || matches!(each, '"' | '\'' | ',' | '}' | ']'));
+        let (url, after) = url.split_at(end.unwrap_or(url.len()));
+        // Before the last @: a password may have a slash in it that nobody has written as %2F.
+        let (user, url) = url.split_at(url.rfind('@').map_or(0, |at| at + 1));
+        let (server, path) = url.split_at(url.find(['/', '?', '#']).unwrap_or(url.len()));
+        shown.extend(user.chars().map(|_| '*'));
+        shown.push_str(server);
+        shown.extend(path.chars().map(|each| if path.len() == 1 { each } else { '*' }));
+        rest = after;
+    }
+    shown + rest
 }
 
 /// The text without what could move a terminal's cursor; one character stays one character.
@@ -120,7 +142,12 @@ mod tests {
     use super::*;
 
     fn problem(line: usize, column: usize) -> Problem {
-        Problem { place: Place { line, column }, severity: Severity::Error, message: "wrong".to_owned() }
+        Problem {
+            place: Place { line, column },
+            severity: Severity::Error,
+            message: "wrong".to_owned(),
+            hides_line: false,
+        }
     }
 
     #[test]
@@ -155,12 +182,25 @@ mod tests {
             "\"Authorization\" : \"Bearer s3cr3t\"",
             "bearer_token: s3cr3t",
             "client_secret: s3cr3t # token: x",
+            "  webhook: {url: \"https://hooks.example/T1/s3cr3t\", colour: red}",
+            "url: http://admin:s3cr3t@prometheus.example:9090",
+            "url: http://admin:s3cr3t/@prometheus.example?key=s3cr3t",
+            "  - http://prometheus.example#s3cr3t",
         ];
         for line in lines {
             let shown = render_problems("f", line, &[problem(1, 1)]);
             assert!(!shown.contains("s3cr3t") && shown.contains("***"), "{shown}");
         }
         assert!(render_problems("f", "token_file: /run/x", &[problem(1, 1)]).contains("/run/x"));
+        let url = render_problems("f", "url: \"http://me:s3cr3t@h:1/s3cr3t\", x: http://h/", &[problem(1, 36)]);
+        assert_eq!(
+            url,
+            "f:1:36: error: wrong\n  url: \"http://**********h:1*******\", x: http://h/\n".to_owned()
+                + &" ".repeat(37)
+                + "^\n"
+        );
+        let hidden = Problem { hides_line: true, ..problem(1, 1) };
+        assert_eq!(render_problems("f", "ANYTHING: s3cr3t", &[hidden]), "f:1:1: error: wrong\n");
     }
 
     #[test]

@@ -147,11 +147,12 @@ fn headers(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
         let Some(text) = node::text(value, problems) else { continue };
         if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
             let hint = "credentials come from `bearer_token_file` or `basic_auth`";
-            problems.error(place, format!("header {name:?} can't be set here; {hint}"));
+            problems.error_about_secret(place, format!("header {name:?} can't be set here; {hint}"));
         } else if HeaderName::try_from(name).is_err() {
             problems.error(place, format!("{name:?} is no name of a header"));
         } else if HeaderValue::try_from(text).is_err() {
-            problems.error(value.place, format!("the value of header {name:?} has characters that no header may have"));
+            let message = format!("the value of header {name:?} has characters that no header may have");
+            problems.error_about_secret(value.place, message);
         } else {
             headers.insert(name.to_owned(), text.to_owned());
         }

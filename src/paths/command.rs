@@ -138,19 +138,32 @@ fn secret_environment(at: &Node, problems: &mut Problems) -> BTreeMap<String, Pa
     let mut files = BTreeMap::new();
     for (name, place, value) in node::entries(at, "secret_environment", problems) {
         check_variable(name, place, problems);
-        files.extend(absolute(value, "file of a secret", problems).map(|file| (name.to_owned(), file)));
+        files.extend(secret_file(value, problems).map(|file| (name.to_owned(), file)));
     }
     files
 }
 
 fn absolute(at: &Node, what: &str, problems: &mut Problems) -> Option<PathBuf> {
-    let written = node::text(at, problems)?;
-    if written.starts_with('/') && !written.contains('\0') {
-        return Some(PathBuf::from(written));
+    let file = absolute_path(at, problems)?;
+    if file.is_none() {
+        problems.error(at.place, format!("expected the absolute path of the {what}"));
     }
-    // Not shown: somebody may have put the secret itself here.
-    problems.error(at.place, format!("expected the absolute path of the {what}"));
-    None
+    file
+}
+
+fn secret_file(at: &Node, problems: &mut Problems) -> Option<PathBuf> {
+    let file = absolute_path(at, problems)?;
+    if file.is_none() {
+        // Not shown: somebody may have put the secret itself here.
+        problems.error_about_secret(at.place, "expected the absolute path of the file of a secret");
+    }
+    file
+}
+
+/// `None` inside where it is a text, but no absolute path.
+fn absolute_path(at: &Node, problems: &mut Problems) -> Option<Option<PathBuf>> {
+    let written = node::text(at, problems)?;
+    Some((written.starts_with('/') && !written.contains('\0')).then(|| PathBuf::from(written)))
 }
 
 fn kill_after(at: &Node, problems: &mut Problems) -> Option<Duration> {

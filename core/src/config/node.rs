@@ -72,6 +72,8 @@ pub struct Problem {
     pub severity: Severity,
     /// What is wrong, and what was expected.
     pub message: String,
+    /// Whether a secret may stand in its line, pasted by mistake: then the line is not to be shown.
+    pub hides_line: bool,
 }
 
 impl fmt::Display for Problem {
@@ -87,12 +89,17 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Notes an error.
     pub fn error(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Error, message: message.into() });
+        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: false });
+    }
+
+    /// Notes an error about what may be a secret.
+    pub fn error_about_secret(&mut self, place: Place, message: impl Into<String>) {
+        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: true });
     }
 
     /// Notes a warning.
     pub fn warning(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Warning, message: message.into() });
+        self.0.push(Problem { place, severity: Severity::Warning, message: message.into(), hides_line: false });
     }
 
     /// Notes the error of a result and gives its value.
@@ -281,7 +288,8 @@ pub fn web_address<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a st
     let rest = written.strip_prefix("http://").or_else(|| written.strip_prefix("https://"));
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     if host.contains('@') {
-        problems.error(node.place, "a name or password does not belong in an address: it comes from a file");
+        let message = "a name or password does not belong in an address: it comes from a file";
+        problems.error_about_secret(node.place, message);
         return None;
     }
     if host.is_empty() || written.contains(char::is_whitespace) {

@@ -7,9 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::draft::Draft;
 use crate::event::Effect;
 use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
+use crate::receipt::text::line;
 use crate::record::{FiringRecord, PageRecord};
 use crate::state::Watch;
 use crate::time::Timestamp;
+
+/// What others wrote stands on one line of a page, however it was written, so that it can't pass for a line of ours.
+/// As long as a note may be.
+const LONGEST_WORDS: usize = 4096;
 
 /// Why a human is paged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +122,7 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
     }
     details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
     details.extend(trigger.and_then(|trigger| trigger.note.clone()));
-    details.extend(firing.note.clone().map(|note| format!("reported: {note}")));
+    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST_WORDS))));
     if !firing.never_roll_back {
         details.push(format!("answer with: rollbackd approve {id} | rollbackd dismiss {id} --why TEXT"));
     }
@@ -162,7 +167,8 @@ fn blank(draft: &Draft<'_>, about: &str, reason: PageReason, summary: String) ->
         id: PageId::shortened(&format!("{about}-{}", reason.word())),
         service: draft.name().clone(),
         reason,
-        summary,
+        // It may quote a remote, or the reason that somebody gave.
+        summary: line(&summary, LONGEST_WORDS),
         details: Vec::new(),
         firing: None,
         deploy: None,

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use rollbackd_core::receipt::text::is_hidden;
 use serde_json::Value;
 
 use crate::client;
@@ -148,10 +149,10 @@ impl Output {
     }
 }
 
-/// A text in one line, without what would act on a terminal.
+/// A text in one line, without what would act on a terminal or turn around how its neighbours show.
 pub(super) fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().map(|each| if each.is_control() { '\u{fffd}' } else { each }).collect()
+    words.join(" ").chars().map(|each| if is_hidden(each) { '\u{fffd}' } else { each }).collect()
 }
 
 #[cfg(test)]
@@ -161,6 +162,7 @@ mod tests {
     #[test]
     fn text_of_others_does_not_act_on_the_terminal() {
         assert_eq!(one_line("a\u{1b}[2J\nb\r\tc\u{7}"), "a\u{fffd}[2J b c\u{fffd}");
+        assert_eq!(one_line("v1 \u{202e}1v\u{2069}\u{9b}2J"), "v1 \u{fffd}1v\u{fffd}\u{fffd}2J");
     }
 
     #[test]

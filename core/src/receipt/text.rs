@@ -13,7 +13,8 @@ pub const LONGEST_LINE: usize = 500;
 pub const LONGEST_BLOCK: usize = 4000;
 
 /// A character that shows nothing by itself, or turns around how its neighbours show: it could hide what a text says.
-fn is_hidden(each: char) -> bool {
+#[must_use]
+pub fn is_hidden(each: char) -> bool {
     each.is_control()
         || matches!(each, '\u{00AD}' | '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
             | '\u{2060}'..='\u{2069}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')

@@ -37,11 +37,11 @@ fn watch(service: &ServiceName, record: &WatchRecord) {
     match record {
         WatchRecord::Opened { watch } => {
             let target = watch.target.as_ref().map(|target| target.version.as_str());
-            info!(%service, deploy = %watch.deploy, version = %watch.version, until = %watch.until, target, "watch opened");
+            info!(%service, deploy = %watch.deploy, version = %watch.version, until = %watch.until, target_version = target, "watch opened");
         }
         WatchRecord::TargetFound { target } => {
             let target = target.as_ref().map(|target| target.version.as_str());
-            info!(%service, target, "the version before the deploy was read");
+            info!(%service, target_version = target, "the version before the deploy was read");
         }
         WatchRecord::BaselineKept { trigger, baseline } => {
             info!(%service, %trigger, value = baseline.value, looks = baseline.looks, expected = baseline.expected, "baseline kept");

@@ -393,6 +393,38 @@ async fn a_redirect_is_not_followed_with_the_token() {
     assert_eq!(world.remote().strays, 0);
 }
 
+/// What GitHub, or who sits in its place, sends: whatever the request is.
+async fn answers_all(body: Vec<u8>, encoding: &'static str) -> (RollbackPath, Order, TempDir) {
+    let answer = move || async move { ([("content-encoding", encoding), ("content-type", "application/json")], body) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "gh-token\n").unwrap();
+    let config = json!({
+        "api_url": format!("http://{address}"), "repo": "acme/shop", "workflow": "deploy.yml", "ref": "main",
+        "token_file": dir.path().join("token"), "poll_interval": "10ms",
+    });
+    let (path, parts) = path("github_actions", &config);
+    let order = order(&parts, Duration::from_secs(5));
+    (path, order, dir)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_a_bomb_or_has_no_bottom_is_no_answer() {
+    let spaces = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(spaces.path(), vec![b' '; 64 << 20]).unwrap();
+    let packed = std::process::Command::new("gzip").arg("-c").arg(spaces.path()).output().unwrap().stdout;
+    assert!(packed.len() < 1 << 17);
+    let deep = format!("{{\"workflow_runs\":{}", "[".repeat(400_000)).into_bytes();
+    for (body, encoding) in [(packed, "gzip"), (deep, "identity")] {
+        let (path, order, _dir) = answers_all(body, encoding).await;
+        let outcome = path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await;
+        // A dispatch may have been accepted all the same, which nobody can know from such answers.
+        assert!(why(outcome).starts_with("unknown: "), "{encoding}");
+    }
+}
+
 #[tokio::test]
 async fn a_rate_limit_is_waited_out_and_the_dispatch_sent_then() {
     let reset = (now().milliseconds() / 1000 - 1).to_string();

@@ -4,54 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what can't be read is a failure")]
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod test_names;
 
-/// Where tests are.
-const FOLDERS: [&str; 4] = ["tests", "src", "core/tests", "core/src"];
+use test_names::{named, root, tests};
 
 /// The rules of the design.
 const RULES: u32 = 14;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The functions with a test attribute in this folder, and in those below it.
-fn collect(dir: &Path, tests: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let file = entry.unwrap().path();
-        if file.is_dir() {
-            collect(&file, tests);
-        } else if file.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&file).unwrap();
-            tests.extend(tests_of(&text));
-        }
-    }
-}
-
-fn tests_of(text: &str) -> Vec<String> {
-    let mut marked = false;
-    let mut tests = Vec::new();
-    for line in text.lines().map(str::trim) {
-        match line.split_once("fn ") {
-            _ if line == "#[test]" || line.starts_with("#[tokio::test") => marked = true,
-            Some(("" | "async ", rest)) if marked => {
-                tests.extend(rest.split('(').next().map(str::to_owned));
-                marked = false;
-            }
-            Some(_) | None if line.starts_with("#[") || !marked => {}
-            Some(_) | None => marked = false,
-        }
-    }
-    tests
-}
-
-fn tests() -> BTreeSet<String> {
-    let mut tests = BTreeSet::new();
-    FOLDERS.iter().for_each(|folder| collect(&root().join(folder), &mut tests));
-    tests
-}
 
 /// Each row of the table: the rule's name, its sentence, and its tests.
 fn rows() -> Vec<(String, String, Vec<String>)> {
@@ -59,10 +17,7 @@ fn rows() -> Vec<(String, String, Vec<String>)> {
     let rows = text.lines().filter(|line| line.starts_with("| R"));
     let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     rows.map(|row| match cells(row).as_slice() {
-        [rule, sentence, tests] => {
-            let names = tests.split("<br>").map(|name| name.trim_matches('`').to_owned());
-            (rule.clone(), sentence.clone(), names.collect())
-        }
+        [rule, sentence, tests] => (rule.clone(), sentence.clone(), named(tests)),
         other => panic!("expected three cells in {other:?}"),
     })
     .collect()

@@ -2,13 +2,9 @@
 //!
 //! Never trusts a single output: everything that the daemon writes or says is searched.
 
-use std::fmt::Write as _;
-use std::path::Path;
-
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::world::{GitHub, SERVICE, Script, WINDOW, World, instant, triggers, wait_until};
+use crate::world::{SERVICE, Script, Secrets, WINDOW, World, instant, triggers, wait_until};
 
 #[tokio::test]
 async fn the_metrics_count_what_happened() {
@@ -86,57 +82,22 @@ async fn a_deploy_during_a_watch_supersedes_it_and_goes_back_to_the_version_that
     assert_eq!(world.pipeline_runs().await, ["v1"]);
 }
 
-/// Secrets that occur nowhere else.
-struct Secrets {
-    all: Vec<(&'static str, String)>,
-}
-
-impl Secrets {
-    fn planted(world: &World) -> Self {
-        let names = ["pager", "prometheus", "command", "api", "header"];
-        let all: Vec<_> = names.iter().map(|name| (*name, format!("s3cr3t-{name}-0xC0FFEE"))).collect();
-        for (name, secret) in &all {
-            std::fs::write(world.place(&format!("{name}-secret")), secret).unwrap();
-        }
-        Self { all: all.into_iter().chain([("github", GitHub::TOKEN.to_owned())]).collect() }
-    }
-
-    fn get(&self, name: &str) -> &str {
-        &self.all.iter().find(|(known, _)| *known == name).unwrap().1
-    }
-
-    fn assert_absent(&self, place: &str, bytes: &[u8]) {
-        for (name, secret) in &self.all {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            assert!(!found, "the secret of {name} is in {place}");
-        }
-    }
-
-    /// Every file below a folder. Gives how many there are.
-    fn assert_absent_below(&self, dir: &Path) -> usize {
-        let mut count = 0;
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let file = entry.unwrap().path();
-            if file.is_dir() {
-                count += self.assert_absent_below(&file);
-            } else {
-                self.assert_absent(&file.display().to_string(), &std::fs::read(&file).unwrap());
-                count += 1;
-            }
-        }
-        count
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+#[tokio::test]
+async fn no_secret_is_in_anything_that_the_daemon_writes_or_says() {
+    everything_but_the_secrets_is_told("human").await;
 }
 
 #[tokio::test]
-async fn no_secret_is_in_anything_that_the_daemon_writes_or_says() {
+async fn no_secret_is_in_a_log_of_json_objects() {
+    everything_but_the_secrets_is_told("json").await;
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_log_of_pairs() {
+    everything_but_the_secrets_is_told("logfmt").await;
+}
+
+async fn everything_but_the_secrets_is_told(log_format: &str) {
     let mut world = World::start().await;
     let secrets = Secrets::planted(&world);
     world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
@@ -155,17 +116,20 @@ async fn no_secret_is_in_anything_that_the_daemon_writes_or_says() {
     plan.paths([plan.github(&world), shouting, pipeline]);
     plan.top(
         "prometheus",
-        json!({"url": world.prometheus.url(), "timeout": "2s", "bearer_token_file": place("prometheus")}),
+        json!({"url": world.prometheus.url(), "timeout": "2s", "bearer_token_file": place("prometheus"),
+               "headers": {"X-Api-Key": secrets.get("header")}}),
     );
     let webhook = json!({"url": world.pager.url("/hook/page"), "bearer_token_file": place("pager")});
     plan.top("pagers", json!([{"name": "oncall", "webhook": webhook}]));
-    let sha256 = hex(&Sha256::digest(secrets.get("api")));
-    plan.top("tokens", json!([{"name": "test", "sha256": sha256, "scopes": ["read", "deploy", "operate"]}]));
+    plan.top(
+        "tokens",
+        json!([{"name": "test", "sha256": secrets.sha256("api"), "scopes": ["read", "deploy", "operate"]}]),
+    );
     let mut trigger = triggers::error_rate();
     trigger["veto"] = json!("1s");
     plan.triggers([trigger]);
     world.pager.refuse(&[401, 500]);
-    world.run_with(&plan, &["--log-level", "trace"]).await;
+    world.run_with(&plan, &["--log-level", "trace", "--log-format", log_format]).await;
     world.daemon().authorize(secrets.get("api"));
     world.has_past(WINDOW).await;
     world.deploy("v2", "v1").await;

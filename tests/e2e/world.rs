@@ -13,6 +13,7 @@ mod process;
 mod prometheus;
 mod proxy;
 mod receipt;
+mod secrets;
 mod service;
 mod wait;
 
@@ -30,6 +31,7 @@ pub(crate) use self::plan::{Plan, triggers};
 pub(crate) use self::prometheus::Prometheus;
 pub(crate) use self::proxy::{Fault, Proxy};
 pub(crate) use self::receipt::Receipt;
+pub(crate) use self::secrets::Secrets;
 pub(crate) use self::service::Production;
 pub(crate) use self::wait::{PATIENCE, wait_until, wait_until_within};
 
@@ -146,7 +148,8 @@ impl World {
         self.daemon.as_mut().expect("the daemon was started")
     }
 
-    fn api(&self) -> &Daemon {
+    /// The daemon, to be asked.
+    pub(crate) fn api(&self) -> &Daemon {
         self.daemon.as_ref().expect("the daemon was started")
     }
 
@@ -262,7 +265,7 @@ pub(crate) fn capstone_api() -> PathBuf {
 }
 
 /// Serves these routes on a free port of loopback, as long as the task lives. Gives the base URL.
-async fn serve(routes: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
+pub(crate) async fn serve(routes: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("the address of a listener");
     let server = tokio::spawn(async move { axum::serve(listener, routes).await.expect("a server") });

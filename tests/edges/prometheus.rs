@@ -167,6 +167,25 @@ async fn a_gzip_bomb_does_not_go_off() {
 }
 
 #[tokio::test]
+async fn an_answer_nested_a_hundred_thousand_deep_is_a_failure() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    for text in [
+        deep.clone(),
+        format!(r#"{{"status":"success","data":{deep}}}"#),
+        format!(r#"{{"status":"success","warnings":{deep},"data":{{"resultType":"matrix","result":[]}}}}"#),
+        format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":{deep}}}}}"#),
+        format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"a":{deep}}}}}]}}}}"#),
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"histogram":{deep}}}]}}}}"#
+        ),
+    ] {
+        let answers = stub(move || text.clone()).await;
+        let why = why(&answers).await;
+        assert!(why.len() < 1_000, "{why}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_a_failure() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

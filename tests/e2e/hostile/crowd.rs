@@ -14,6 +14,10 @@ use crate::world::{Daemon, SERVICE, World};
 /// How many are held open.
 const IDLE: usize = 10_000;
 
+/// How many begin a body: as many as keep others waiting for half a minute where each is let have its ten seconds, and
+/// no more than wait to be accepted at once.
+const HALF: usize = 1_000;
+
 /// Of the daemon's files: its connections, and as many again for all else that it has open.
 const MOST_FILES: usize = 512;
 
@@ -94,8 +98,9 @@ async fn bodies_that_never_come_keep_nobody_from_being_answered() {
         format!("{head}Content-Length: 1048576\r\n\r\n"),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{ \r\n"),
     ];
+    may_hold_open(HALF + 2_000);
     let mut held = Vec::new();
-    for number in 0..600 {
+    for number in 0..HALF {
         let mut stream = TcpStream::connect(plan.listen()).await.unwrap();
         let _ = stream.write_all(beginnings[number % beginnings.len()].as_bytes()).await;
         held.push(stream);

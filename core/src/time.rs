@@ -154,11 +154,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{expected}, not {text:?}: {error}"))
 }
 
-/// Shows a duration as the config would write it, to the millisecond: `1m 30s`.
+/// Shows a duration as the config would write it, to the millisecond: `1m 30s`. [`parse_duration`] reads it back.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    humantime::format_duration(whole).to_string()
+    let mut left = duration.as_millis();
+    let mut parts = Vec::new();
+    // No months and years, which humantime would show, and which nobody may write.
+    for (unit, milliseconds) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        let count = left / milliseconds;
+        left %= milliseconds;
+        if count > 0 {
+            parts.push(format!("{count}{unit}"));
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 /// Shows a duration as PromQL takes it (`90000ms` reads the same as `1m30s`, and is always exact).
@@ -209,6 +218,16 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         for wrong in ["5M", "1y", "1month", "5m5m", "", "90", "-5m", "soon"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_may_be_written() {
+        let table = [("0s", "0s"), ("90s", "1m 30s"), ("2w", "14d"), ("366d", "366d"), ("1h1ms", "1h 1ms")];
+        for (written, shown) in table {
+            let duration = parse_duration(written).unwrap();
+            assert_eq!(show_duration(duration), shown);
+            assert_eq!(parse_duration(shown), Ok(duration));
         }
     }
 

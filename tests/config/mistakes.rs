@@ -93,7 +93,7 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["6:5: error: a service has no `name`", "6:5: error: unknown key `nam` in a service: did you mean `name`"],
     ),
     ("name: shop", "name: ../shop", &["6:11: error: service name \"../shop\" is not allowed"]),
-    ("name: shop", "name: shop\n    watch: 0s", &["7:12: error: expected 100ms to 7days, not 0s"]),
+    ("name: shop", "name: shop\n    watch: 0s", &["7:12: error: expected 100ms to 7d, not 0s"]),
     (
         "page: [oncall]",
         "page: [oncal, oncall, oncall]",
@@ -210,7 +210,7 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["13:68: error: expected a number, a percentage such as 5%, or a multiple such as 2x baseline, not \"many\""],
     ),
     ("above: 5", "above: 5, baseline: {window: 1h}", &["13:71: error: `baseline` means nothing without a limit"]),
-    ("above: 5", "above: 2x baseline, baseline: {window: 10ms}", &["13:100: error: expected 1s to 7days"]),
+    ("above: 5", "above: 2x baseline, baseline: {window: 10ms}", &["13:100: error: expected 1s to 7d"]),
     (
         "above: 5",
         "above: 2x baseline, baseline: {window: 8s}",
@@ -276,7 +276,7 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     (", budget: 5m", "", &["13:9: warning: trigger errors has no `budget`: write one, or `budget: none`"]),
     ("budget: 5m", "budget: 16m", &["13:88: warning: a budget of 16m is longer than 15m: a gap worth fixing"]),
     ("budget: 5m", "budget: 90s", &["13:88: warning: a budget of 1m 30s is shorter than 2m"]),
-    ("budget: 5m", "budget: 0s", &["13:88: error: expected 100ms to 7days, not 0s"]),
+    ("budget: 5m", "budget: 0s", &["13:88: error: expected 100ms to 7d, not 0s"]),
     ("budget: 5m", "budget: 5m, veto: 5m", &["13:98: error: a veto of 5m leaves nothing of the budget of 5m"]),
     ("budget: 5m", "budget: 5m, veto: 30s, action: page", &["13:98: warning: a veto only delays a rollback"]),
     (
@@ -331,7 +331,7 @@ fn too_many_points_for_prometheus_are_refused() {
     let text = text.replacen("for: 1m", "for: 30m", 1);
     assert!(said(&text)[0].starts_with("14:76: error: 30m in steps of 100ms are 18000 points: expected at most 10000"));
     let text = with("above: 5", "above: 2x baseline, baseline: {window: 7d}");
-    assert!(said(&text)[0].contains("7days in steps of 15s are 40320 points"));
+    assert!(said(&text)[0].contains("7d in steps of 15s are 40320 points"));
 }
 
 #[test]

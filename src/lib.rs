@@ -6,6 +6,8 @@
 //! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. People and
 //! pipelines come in by [`http`] and [`cli`].
 
+#![forbid(unsafe_code)]
+
 pub mod chance;
 pub mod cli;
 pub mod client;
@@ -15,6 +17,8 @@ pub mod counting;
 pub mod daemon;
 pub mod door;
 pub mod edges;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod http_client;
 pub mod journal;

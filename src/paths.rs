@@ -2,7 +2,7 @@
 //!
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
-mod attempt_dir;
+pub(crate) mod attempt_dir;
 pub mod command;
 pub mod github_actions;
 pub mod supervised;

@@ -3,7 +3,7 @@
 //! Never takes a part of the data for the whole, never panics on what a server sends, and judges no value: NaN and
 //! infinities are the core's to judge.
 
-mod body;
+pub(crate) mod body;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;

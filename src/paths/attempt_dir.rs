@@ -26,7 +26,7 @@ const LONGEST_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What the watching process is to do. Secrets stand in it by the names of their files.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Task {
+pub(crate) struct Task {
     pub(super) service: ServiceName,
     pub(super) firing: FiringId,
     pub(super) attempt: AttemptId,
@@ -51,7 +51,7 @@ pub(super) enum Created {
 
 /// What the directory shows from outside.
 #[derive(Debug, PartialEq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// There is no directory: nothing was begun.
     Absent,
     /// There is an order, and no watching process has taken it yet.
@@ -75,13 +75,13 @@ pub(super) enum Withdrawn {
 
 /// The lock of an attempt, held until dropped or until the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     _lock: File,
 }
 
 /// The directory of one attempt.
 #[derive(Clone, Debug)]
-pub(super) struct AttemptDir {
+pub(crate) struct AttemptDir {
     dir: PathBuf,
 }
 
@@ -90,7 +90,7 @@ impl AttemptDir {
         Self { dir: place.attempts_dir.join(attempt.as_str()) }
     }
 
-    pub(super) fn at(dir: &Path) -> Self {
+    pub(crate) fn at(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
@@ -132,7 +132,7 @@ impl AttemptDir {
     }
 
     /// What can be seen from outside, now.
-    pub(super) fn look(&self) -> io::Result<Seen> {
+    pub(crate) fn look(&self) -> io::Result<Seen> {
         if let Some(outcome) = self.outcome()? {
             return Ok(Seen::Ended(outcome));
         }
@@ -193,7 +193,7 @@ impl AttemptDir {
     }
 
     /// Takes the order for the calling process, which from now on is the one that watches the command.
-    pub(super) fn begin(&self) -> io::Result<(Task, Held)> {
+    pub(crate) fn begin(&self) -> io::Result<(Task, Held)> {
         let taken = || io::Error::other(format!("the attempt in {} is taken or was withdrawn", self.dir.display()));
         let lock = self.try_lock()?.ok_or_else(taken)?;
         if self.dir.join("pid").exists() || self.dir.join("outcome.json").exists() {

@@ -3,7 +3,7 @@
 //! Never dispatches a second time once a dispatch may have been accepted, and never sends the token anywhere but to
 //! `api_url`.
 
-mod api;
+pub(crate) mod api;
 mod attempt;
 
 use std::path::PathBuf;

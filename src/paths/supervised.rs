@@ -4,7 +4,7 @@
 //! Never leaves the command's process group behind: the outcome is written when all of the group is gone. A process
 //! that left the group on purpose (`setsid`, a daemon) is not reached: only a control group could do that.
 
-mod output;
+pub(crate) mod output;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Sample {
 }
 
 /// Judges an answer. `is_text` says that the server called the body plain text, which may then be quoted.
-pub(super) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer {
+pub(crate) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer {
     match serde_json::from_slice::<Body<'_>>(bytes) {
         Ok(body) if body.status == "error" || !status.is_success() => Answer::Failed(refusal(status, &body)),
         Ok(body) if body.status == "success" => success(&body).unwrap_or_else(Answer::Failed),

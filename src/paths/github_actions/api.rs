@@ -33,6 +33,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// What GitHub asks for after a limit was met, where it names no time.
 const UNNAMED_WAIT: Duration = Duration::from_secs(60);
 
+/// The longest wait that is believed: no path may take as long, and no sum with it overflows.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How many runs are listed: as many as fit into an answer, far more than start within a minute.
 pub(super) const LISTED_RUNS: usize = 30;
 
@@ -47,8 +50,8 @@ pub(super) struct Api {
 
 /// An answer, whatever it says.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -66,16 +69,16 @@ pub(super) enum NoAnswer {
 
 /// A run, as it is listed and shown.
 #[derive(Debug, Deserialize)]
-pub(super) struct Run {
-    pub(super) id: u64,
+pub(crate) struct Run {
+    pub(crate) id: u64,
     #[serde(default)]
-    pub(super) display_title: Option<String>,
+    pub(crate) display_title: Option<String>,
     #[serde(default)]
-    pub(super) status: Option<String>,
+    pub(crate) status: Option<String>,
     #[serde(default)]
-    pub(super) conclusion: Option<String>,
+    pub(crate) conclusion: Option<String>,
     #[serde(default)]
-    pub(super) html_url: Option<String>,
+    pub(crate) html_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -197,16 +200,21 @@ impl Answer {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Self { status, headers, body })
+        Ok(Self::of(status, headers, body))
+    }
+
+    /// What came back, once its length was bounded.
+    pub(crate) const fn of(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { status, headers, body }
     }
 
     /// The id of the run that a dispatch started, where the answer has it.
-    pub(super) fn dispatched_run(&self) -> Option<u64> {
+    pub(crate) fn dispatched_run(&self) -> Option<u64> {
         serde_json::from_slice::<RunDetails>(&self.body).ok().map(|details| details.workflow_run_id)
     }
 
     /// The run that was asked for.
-    pub(super) fn into_run(self) -> Result<Run, String> {
+    pub(crate) fn into_run(self) -> Result<Run, String> {
         if self.status != StatusCode::OK {
             return Err(self.complaint());
         }
@@ -214,7 +222,7 @@ impl Answer {
     }
 
     /// The runs that were asked for.
-    pub(super) fn into_runs(self) -> Result<Vec<Run>, String> {
+    pub(crate) fn into_runs(self) -> Result<Vec<Run>, String> {
         if self.status != StatusCode::OK {
             return Err(self.complaint());
         }
@@ -223,29 +231,30 @@ impl Answer {
     }
 
     /// What GitHub says is wrong.
-    pub(super) fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         bounded(body.get("message").and_then(Value::as_str).unwrap_or_default())
     }
 
     /// The status and what GitHub says is wrong.
-    pub(super) fn complaint(&self) -> String {
+    pub(crate) fn complaint(&self) -> String {
         format!("GitHub answered {}: {}", self.status.as_u16(), self.message())
     }
 
     /// How long GitHub asks to wait, where a rate limit was met. Such a request was not carried out.
-    pub(super) fn wait(&self, now: Timestamp) -> Option<Duration> {
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
         if !matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) {
             return None;
         }
         if let Some(seconds) = self.number(RETRY_AFTER.as_str()) {
-            return Some(Duration::from_secs(seconds));
+            return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
         }
         if self.number("x-ratelimit-remaining") == Some(0) {
             let reset = self.number("x-ratelimit-reset").and_then(|seconds| i64::try_from(seconds).ok());
             let reset = reset.map(|seconds| Timestamp::from_milliseconds(seconds.saturating_mul(1000)));
             // A second more: the reset is given in whole seconds.
-            return Some(reset.map_or(UNNAMED_WAIT, |reset| reset.since(now) + Duration::from_secs(1)));
+            let wait = reset.map(|reset| reset.since(now) + Duration::from_secs(1));
+            return Some(wait.unwrap_or(UNNAMED_WAIT).min(LONGEST_WAIT));
         }
         let limited = self.status == StatusCode::TOO_MANY_REQUESTS || self.message().contains("rate limit");
         limited.then_some(UNNAMED_WAIT)

@@ -18,7 +18,7 @@ const REDACTED: &[u8] = b"***";
 
 /// One of the two streams.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Out,
     /// Standard error.
@@ -27,15 +27,15 @@ pub(super) enum Stream {
 
 /// What the receipt shows of the output.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Printed {
+pub(crate) struct Printed {
     /// What stands for the revert, where the command said so.
-    pub(super) receipt: Option<String>,
+    pub(crate) receipt: Option<String>,
     /// The end of both streams together.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Collects both streams.
-pub(super) struct Collector {
+pub(crate) struct Collector {
     shared: Arc<Shared>,
     secrets: Arc<Vec<SecretString>>,
 }
@@ -55,33 +55,41 @@ struct Kept {
 }
 
 /// Takes the bytes of one stream; its end is when it is dropped.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     shared: Arc<Shared>,
     which: Stream,
 }
 
 impl Collector {
-    pub(super) fn new(mut secrets: Vec<SecretString>) -> Self {
+    pub(crate) fn new(mut secrets: Vec<SecretString>) -> Self {
         // Where one secret is the beginning of another, the longer one is looked for first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         let shared = Shared { kept: Mutex::default(), ended: Condvar::new() };
         Self { shared: Arc::new(shared), secrets: Arc::new(secrets) }
     }
 
-    pub(super) fn sink(&self, which: Stream) -> Sink {
+    pub(crate) fn sink(&self, which: Stream) -> Sink {
         let redactor = Redactor { secrets: Arc::clone(&self.secrets), pending: Vec::new() };
         *self.shared.lock().redactor(which) = Some(redactor);
         Sink { shared: Arc::clone(&self.shared), which }
     }
 
     /// What was printed, once both streams have ended or `patience` is over.
-    pub(super) fn printed(&self, patience: Duration) -> Printed {
+    pub(crate) fn printed(&self, patience: Duration) -> Printed {
         let open = |kept: &mut Kept| kept.out_redactor.is_some() || kept.error_redactor.is_some();
         let waited = self.shared.ended.wait_timeout_while(self.shared.lock(), patience, open);
         let (mut kept, _) = waited.unwrap_or_else(PoisonError::into_inner);
         kept.close(Stream::Out);
         kept.close(Stream::Error);
-        Printed { receipt: receipt(&kept.out.text()), text: kept.both.text() }
+        Printed { receipt: receipt(&self.hide(kept.out.text())), text: self.hide(kept.both.text()) }
+    }
+
+    /// Replaces the secrets that only the text shows: their bytes stood apart, as in UTF-16, by signs that are not shown.
+    fn hide(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| {
+            let shown: String = secret.expose_secret().chars().filter(is_shown).collect();
+            if shown.is_empty() || !text.contains(&shown) { text } else { text.replace(&shown, "***") }
+        })
     }
 }
 
@@ -93,7 +101,7 @@ impl Shared {
 }
 
 impl Sink {
-    pub(super) fn take(&self, bytes: &[u8]) {
+    pub(crate) fn take(&self, bytes: &[u8]) {
         let mut kept = self.shared.lock();
         // None where the collector gave up waiting for this stream.
         let Some(clean) = kept.redactor(self.which).as_mut().map(|redactor| redactor.take(bytes)) else { return };
@@ -193,6 +201,11 @@ fn beginning_at_end(text: &[u8], secret: &str) -> Option<usize> {
     Some(text.len() - length)
 }
 
+/// Whether a character is shown: no control character but line ends and tabs is.
+fn is_shown(each: &char) -> bool {
+    !each.is_control() || matches!(each, '\n' | '\t')
+}
+
 /// The last bytes of a stream.
 #[derive(Default)]
 struct Tail {
@@ -212,8 +225,7 @@ impl Tail {
     fn text(&self) -> String {
         let (front, back) = self.bytes.as_slices();
         let text = String::from_utf8_lossy(&[front, back].concat()).into_owned();
-        let shown = |each: &char| !each.is_control() || matches!(each, '\n' | '\t');
-        let text: String = text.chars().filter(shown).collect();
+        let text: String = text.chars().filter(is_shown).collect();
         // Broken UTF-8 grows when it is replaced.
         let start = text.ceil_char_boundary(text.len().saturating_sub(KEPT_BYTES));
         if self.cut || start > 0 {
@@ -269,6 +281,13 @@ mod tests {
     #[test]
     fn the_beginning_of_a_secret_at_which_the_output_breaks_off_is_replaced() {
         assert_eq!(printed(&["hunter2"], &["token hunt"]).text, "token ***");
+    }
+
+    #[test]
+    fn a_secret_whose_signs_stand_apart_by_what_is_not_shown_is_replaced() {
+        let utf16: String = "token hunter2".chars().flat_map(|each| [each, '\0']).collect();
+        assert_eq!(printed(&["hunter2"], &[&utf16]).text, "token ***");
+        assert_eq!(printed(&["hunter2"], &["receipt: hun\u{1b}ter2\n"]).receipt, None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //!
 //! Never waits, draws a random number or keeps a timer for its traffic: counters follow from the time that has passed.
 
+#![forbid(unsafe_code)]
+
 #[path = "capstone_api/pipeline.rs"]
 mod pipeline;
 #[path = "capstone_api/production.rs"]

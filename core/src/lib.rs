@@ -10,6 +10,8 @@
 //! Where to read on: [`trigger`] judges, `watch` turns judgements into turns and firings, `guard` holds, `rollback`
 //! takes a firing from its first moment to its receipt, `proof` stops the clock.
 
+#![forbid(unsafe_code)]
+
 mod answers;
 pub mod apply;
 mod attempts;

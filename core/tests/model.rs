@@ -1,0 +1,73 @@
+//! Exhaustive model checking: every state that a small world can reach, with a crash at each point, keeps the
+//! invariants; and from every one a quiet state can be reached. See docs/model.md.
+//!
+//! `ROLLBACKD_MODEL=large` explores larger bounds; `ROLLBACKD_MODEL_PLAN=NAME` one plan alone.
+
+#[expect(dead_code, reason = "each test crate uses another part of it")]
+mod common;
+
+#[path = "model/acts.rs"]
+mod acts;
+#[path = "model/broken.rs"]
+mod broken;
+#[path = "model/canonical.rs"]
+mod canonical;
+#[path = "model/explore.rs"]
+mod explore;
+#[path = "model/invariants.rs"]
+mod invariants;
+#[path = "model/plan.rs"]
+mod plan;
+#[path = "model/turn.rs"]
+mod turn;
+#[path = "model/world.rs"]
+mod world;
+
+use explore::explore;
+use plan::plans;
+
+#[expect(clippy::disallowed_methods, reason = "which bounds to explore; nothing of the core depends on it")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[test]
+fn every_reachable_state_keeps_the_invariants_and_can_end() {
+    let large = setting("ROLLBACKD_MODEL").is_some_and(|bounds| bounds == "large");
+    let only = setting("ROLLBACKD_MODEL_PLAN");
+    let mut broken = Vec::new();
+    let aloud = setting("ROLLBACKD_MODEL_ALOUD").is_some();
+    for mut plan in plans(large).into_iter().filter(|plan| only.as_ref().is_none_or(|only| only == plan.name)) {
+        plan.aloud = aloud;
+        match explore(&plan) {
+            Ok(found) => eprintln!(
+                "| {} | {} | {} | {} | {} | {} | {:.1} s |",
+                plan.name, found.states, found.transitions, found.depth, found.quiet, found.waiting, found.took.as_secs_f64()
+            ),
+            Err(trace) => {
+                eprintln!("| {} | BROKEN |\n{trace}", plan.name);
+                broken.push(plan.name);
+            }
+        }
+    }
+    assert!(broken.is_empty(), "broken: {broken:?}");
+}
+
+#[test]
+fn a_broken_copy_of_the_core_is_found_by_the_invariant_that_it_breaks() {
+    for (how, name, invariant) in broken::ALL {
+        let mut plan = plans(false).into_iter().find(|plan| plan.name == name).expect("a plan of the table");
+        plan.broken = Some(how);
+        match explore(&plan) {
+            Ok(found) => panic!("{how:?} was not found: {found:?}"),
+            Err(trace) => assert!(trace.contains(invariant), "{how:?} was to break {invariant:?}, and:\n{trace}"),
+        }
+    }
+}
+
+#[test]
+fn states_with_one_canonical_form_have_the_same_successors() {
+    for plan in plans(false) {
+        explore::canonical_form_is_sound(&plan, 300).unwrap_or_else(|differs| panic!("{differs}"));
+    }
+}

@@ -31,22 +31,57 @@ pub(crate) enum Act {
     /// The daemon wakes for a service until nothing is due.
     Wake(ServiceName),
     /// The daemon looks at all that it wants to know of a service.
-    Look { service: ServiceName, shown: Vec<Shown>, fails: bool, smoke: bool },
+    Look {
+        service: ServiceName,
+        shown: Vec<Shown>,
+        fails: bool,
+        smoke: bool,
+    },
     /// A version begins to serve, and that is reported.
-    Deploy { service: ServiceName, version: Version, shown: Vec<Shown> },
+    Deploy {
+        service: ServiceName,
+        version: Version,
+        shown: Vec<Shown>,
+    },
     /// A deploy event of a version comes, and what serves stays as it is.
-    Announce { service: ServiceName, version: Version, shown: Vec<Shown> },
-    Report { service: ServiceName, trigger: TriggerName },
-    Approve { service: ServiceName, firing: FiringId },
-    Dismiss { service: ServiceName, firing: FiringId },
-    Acknowledge { service: ServiceName, firing: FiringId },
-    Ask { service: ServiceName, to: Option<Version> },
+    Announce {
+        service: ServiceName,
+        version: Version,
+        shown: Vec<Shown>,
+    },
+    Report {
+        service: ServiceName,
+        trigger: TriggerName,
+    },
+    Approve {
+        service: ServiceName,
+        firing: FiringId,
+    },
+    Dismiss {
+        service: ServiceName,
+        firing: FiringId,
+    },
+    Acknowledge {
+        service: ServiceName,
+        firing: FiringId,
+    },
+    Ask {
+        service: ServiceName,
+        to: Option<Version>,
+    },
     Freeze(ServiceName),
     Thaw(ServiceName),
     /// A remote's run ends, and its follower says so; `silently` where it did bring the target back without saying so.
-    Ends { service: ServiceName, remote: usize, how: How },
+    Ends {
+        service: ServiceName,
+        remote: usize,
+        how: How,
+    },
     /// A remote that nobody follows any more brings its target back, and says so where the daemon runs.
-    Late { service: ServiceName, remote: usize },
+    Late {
+        service: ServiceName,
+        remote: usize,
+    },
     PagerBreaks,
     PagerWorks,
     ReceiptsBreak,
@@ -255,7 +290,10 @@ fn looks(plan: &Plan, world: &World, service: &ServiceName, whole: bool, acts: &
         let asks = wants(&plan.config, &world.state, &service);
         acts.push((Act::Look { service: service.clone(), shown: shown.clone(), fails: false, smoke: true }, whole));
         if plan.smoke_fails && asks.iter().any(|want| matches!(want, Want::Smoke { .. })) {
-            acts.push((Act::Look { service: service.clone(), shown: shown.clone(), fails: false, smoke: false }, whole));
+            acts.push((
+                Act::Look { service: service.clone(), shown: shown.clone(), fails: false, smoke: false },
+                whole,
+            ));
         }
         if world.left.failed_looks > 0 {
             acts.push((Act::Look { service, shown, fails: true, smoke: true }, false));
@@ -597,8 +635,8 @@ fn ends(turn: &mut Turn<'_>, service: &ServiceName, index: usize, how: How) -> R
     let ended = !matches!(how, How::Ran(Run::Unknown) | How::DoneUnseen);
     turn.tell(service, Happening::AttemptEnded { attempt: remote.attempt.clone(), outcome })?;
     let outside = turn.world.outside.get_mut(service).expect("a service of the model");
-    let asked = turn.world.state.services[service].firings.iter().filter_map(Firing::running);
-    if ended && !asked.into_iter().any(|attempt| attempt.id == remote.attempt) {
+    let mut asked = turn.world.state.services[service].firings.iter().filter_map(Firing::running);
+    if ended && !asked.any(|attempt| attempt.id == remote.attempt) {
         outside.remotes.retain(|known| known.attempt != remote.attempt);
     }
     Ok(())
@@ -626,14 +664,9 @@ fn late(turn: &mut Turn<'_>, service: &ServiceName, index: usize) -> Result<(), 
     turn.tell(service, Happening::AttemptEnded { attempt: remote.attempt, outcome })
 }
 
-
 /// One step in which nothing but time, wakes and looks happen.
 pub(crate) fn calm(plan: &Plan, world: &World) -> World {
-    let calm = |act: &Act| match act {
-        Act::Tick | Act::Wake(_) => true,
-        Act::Look { fails, .. } => !fails,
-        _ => false,
-    };
+    let calm = |act: &Act| matches!(act, Act::Tick | Act::Wake(_) | Act::Look { fails: false, .. });
     let act = acts(plan, world).into_iter().map(|(act, _)| act).find(calm).expect("time goes by");
     run(plan, world, &act, None).0.unwrap_or_else(|broken| panic!("{}: {}", broken.name, broken.what))
 }

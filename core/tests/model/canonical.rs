@@ -116,8 +116,18 @@ fn write_bounds(writer: &mut Writer, left: Bounds) {
         late,
     } = left;
     let all = [
-        deploys, announcements, reports, approvals, asks, freezes, crashes, away, failed_looks, pager_breaks,
-        receipts_break, late,
+        deploys,
+        announcements,
+        reports,
+        approvals,
+        asks,
+        freezes,
+        crashes,
+        away,
+        failed_looks,
+        pager_breaks,
+        receipts_break,
+        late,
     ];
     writer.bytes.extend_from_slice(&all);
 }
@@ -156,7 +166,7 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
     };
     writer.count(ledger.entries.len());
     for entry in &ledger.entries {
-        write_entry(writer, own, entry);
+        write_entry(writer, entry);
     }
     writer.optional(running.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.optional(watch.as_ref(), |writer, watch| write_watch(writer, &places, watch));
@@ -191,16 +201,16 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
 fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &Firing) -> bool {
     let published = matches!(firing.stage, Stage::Ended { published: true, .. });
     let paged = own.pages.iter().any(|page| page.firing.as_ref() == Some(&firing.id));
-    let watched = own.watch.as_ref().is_some_and(|watch| {
-        firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy)
-    });
+    let watched =
+        own.watch.as_ref().is_some_and(|watch| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy));
     let lately = config.fleet_guard.is_some_and(|guard| firing.decided_at > now - guard.within);
     !published || paged || watched || lately
 }
 
-fn write_entry(writer: &mut Writer, own: &ServiceState, entry: &Entry) {
+fn write_entry(writer: &mut Writer, entry: &Entry) {
     let Entry { deploy, end, rolled_back, automatically, revision } = entry;
-    let Deploy { id, version, previous, commit: _, migration, run_url: _, at, reported_at: _, key } = deploy;
+    // What its instant matters to is written with the watch and with what serves; no event here is out of order.
+    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key } = deploy;
     writer.text(version.as_str());
     writer.optional(previous.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.byte(*migration as u8);
@@ -209,10 +219,6 @@ fn write_entry(writer: &mut Writer, own: &ServiceState, entry: &Entry) {
     writer.flag(*rolled_back);
     writer.flag(*automatically);
     writer.flag(revision.is_some());
-    // The instant matters to what is open, and to whether a new one is out of order, which no event here can be.
-    let asked = own.open_firings().any(|firing| firing.deploy.as_ref().is_some_and(|deploy| &deploy.id == id));
-    let watched = own.watch.as_ref().is_some_and(|watch| &watch.deploy == id || watch.healthy_before == *at);
-    writer.optional((asked || watched).then_some(*at), Writer::age);
 }
 
 fn write_target(writer: &mut Writer, target: Option<&Target>) {
@@ -350,7 +356,8 @@ fn write_stage(writer: &mut Writer, stage: &Stage) {
 }
 
 fn write_attempt(writer: &mut Writer, attempt: &Attempt) {
-    let Attempt { id: _, path, run: _, shown: _, started_at, ends_at, handle, in_doubt, ended_at: _, outcome } = attempt;
+    let Attempt { id: _, path, run: _, shown: _, started_at, ends_at, handle, in_doubt, ended_at: _, outcome } =
+        attempt;
     writer.text(path.as_str());
     writer.flag(*in_doubt);
     match outcome {
@@ -414,9 +421,8 @@ fn write_outside(writer: &mut Writer, plan: &Service, own: &ServiceState, outsid
     } = outside;
     writer.optional(served.last(), |writer, (since, version)| {
         writer.text(version.as_str());
-        // Only whether it has served since before a deploy that is open.
-        let asked = own.open_firings().filter_map(|firing| firing.deploy.as_ref());
-        asked.for_each(|deploy| writer.flag(*since <= deploy.at));
+        // Only whether it has served since before each deploy.
+        own.ledger.entries.iter().for_each(|entry| writer.flag(*since <= entry.deploy.at));
     });
     writer.flag(*looked);
     writer.flag(*failed_look);
@@ -452,7 +458,7 @@ fn write_outside(writer: &mut Writer, plan: &Service, own: &ServiceState, outsid
     approved.iter().for_each(|firing| writer.byte(place(&places.firings, firing)));
     for trigger in &plan.triggers {
         let Observed::Metric(_) = &trigger.observed else { continue };
-        write_readings(writer, plan, own, outside, trigger);
+        write_readings(writer, own, outside, trigger);
     }
 }
 
@@ -460,12 +466,10 @@ fn write_outside(writer: &mut Writer, plan: &Service, own: &ServiceState, outsid
 /// the points, so that the same verdict now and the same points from now on are the same verdict then.
 fn write_readings(
     writer: &mut Writer,
-    plan: &Service,
     own: &ServiceState,
     outside: &Outside,
     trigger: &rollbackd_core::config::Trigger,
 ) {
-    let _ = plan;
     let readings = outside.readings.get(&trigger.name);
     let now = readings.and_then(|readings| readings.get(&writer.now));
     writer.optional(now, |writer, reading| writer.byte(*reading as u8));

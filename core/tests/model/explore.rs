@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rollbackd_core::event::Happening;
+use rollbackd_core::deploy::Migration;
 
-use super::acts::{Choice, run_aloud, successors};
+use super::acts::{Choice, calm as one_calm_step, deployed, run_aloud, successors};
 use super::canonical::hash;
 use super::invariants::Broken;
-use super::plan::Plan;
+use super::plan::{Plan, Reading};
 use super::turn::Turn;
 use super::world::World;
 use crate::common::version;
@@ -51,25 +51,18 @@ pub(crate) fn beginning(plan: &Plan) -> World {
         world.outside.get_mut(name).expect("a service of the model").serve(&version("v1"), world.now);
     }
     let mut calm = plan.clone();
-    calm.readings = vec![super::plan::Reading::Clear];
+    calm.readings = vec![Reading::Clear];
+    calm.migration = Migration::None;
+    calm.broken = None;
     let names: Vec<_> = plan.config.services.keys().cloned().collect();
     for name in names {
         let mut turn = Turn::new(&calm, world, None);
-        let report = super::acts::deployed(&calm, &version("v1"));
-        let migration = match report {
-            Happening::Deployed(mut report) => {
-                report.migration = rollbackd_core::deploy::Migration::None;
-                Happening::Deployed(report)
-            }
-            other => other,
-        };
-        turn.tell(&name, migration).expect("v1 is deployed");
+        turn.tell(&name, deployed(&calm, &version("v1"))).expect("v1 is deployed");
         world = turn.world;
     }
     // Only time, looks and wakes, until v1 has passed.
     while !world.is_quiet() {
-        let calm_step = super::acts::calm(&calm, &world);
-        world = calm_step;
+        world = one_calm_step(&calm, &world);
     }
     world
 }
@@ -177,8 +170,9 @@ impl Graph {
     /// quiet one, or one in which a human is waited for by an open page. No way goes round for ever before that.
     fn ends_by_itself(&self, plan: &Plan) -> Result<(), String> {
         let before = self.backwards(|fair| fair);
-        let mut open: Vec<usize> =
-            (0..self.parents.len()).map(|state| self.edges_of(state).iter().filter(|(_, fair)| *fair).count()).collect();
+        let mut open: Vec<usize> = (0..self.parents.len())
+            .map(|state| self.edges_of(state).iter().filter(|(_, fair)| *fair).count())
+            .collect();
         let mut must = self.settled.clone();
         let mut todo: VecDeque<usize> = (0..must.len()).filter(|state| must[*state]).collect();
         while let Some(state) = todo.pop_front() {

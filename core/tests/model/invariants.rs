@@ -148,7 +148,8 @@ fn passed_by_health(plan: &Service, outside: &Outside, own: &ServiceState, watch
         let was_breaching = readings.get(&watch.at.floor(SLOT)) == Some(&Reading::Breach);
         hold(was_breaching || (row as u128) < parts, NAME, told)?;
         // What breaches at the end has to be clear, or gone, by the last slot that was seen.
-        let ends_well = readings.values().next_back() != Some(&Reading::Breach) || after.last() != Some(&Reading::Breach);
+        let ends_well =
+            readings.values().next_back() != Some(&Reading::Breach) || after.last() != Some(&Reading::Breach);
         hold(ends_well, NAME, told)?;
     }
     Ok(())
@@ -321,9 +322,13 @@ pub(crate) fn after_event(
     what: &Happening,
 ) -> Result<(), Broken> {
     let (Some(before), Some(own)) = (before, world.state.services.get(service)) else { return Ok(()) };
-    let took = |page: &Page| match what {
-        Happening::PageDelivered { page: id, pager, resolved } if id == &page.id => Some((pager.clone(), *resolved)),
-        _ => None,
+    let took = |page: &Page| {
+        if let Happening::PageDelivered { page: id, pager, resolved } = what
+            && id == &page.id
+        {
+            return Some((pager.clone(), *resolved));
+        }
+        None
     };
     for page in before.pages.iter().filter(|page| own.page(&page.id).is_none()) {
         let mut owed: BTreeSet<_> = page.undelivered.iter().map(|pager| (pager.clone(), false)).collect();

@@ -132,7 +132,7 @@ impl<'a> Turn<'a> {
         let decided = match self.plan.broken {
             None => catch_unwind(AssertUnwindSafe(|| decide(config, state, event, now))),
             Some(how) => catch_unwind(AssertUnwindSafe(|| {
-                let mut decision = decide(&broken::config(how, config), &broken::state(how, state), event, now);
+                let mut decision = decide(&broken::config(how, config), &broken::state(how, state, event), event, now);
                 broken::decision(how, event, &mut decision);
                 decision
             })),
@@ -146,7 +146,9 @@ impl<'a> Turn<'a> {
         invariants::hold(&read == record, "a record is read as it was written", || written)?;
         invariants::before_record(self.plan, &mut self.world, service, &read)?;
         let applied = apply(&mut self.world.state, service, self.world.now, &read);
-        invariants::hold(applied.is_ok(), "apply of what was decided never fails", || format!("{applied:?}: {read:?}"))?;
+        invariants::hold(applied.is_ok(), "apply of what was decided never fails", || {
+            format!("{applied:?}: {read:?}")
+        })?;
         invariants::after_record(&self.world, service)
     }
 
@@ -188,7 +190,8 @@ impl<'a> Turn<'a> {
         let outside = self.world.outside.get_mut(&order.service).expect("a service of the model");
         let runs = outside.runs.entry((order.firing.clone(), order.path.clone())).or_default();
         *runs += 1;
-        let repeatable = self.plan.config.services[&order.service].path(&order.path).is_some_and(|path| path.repeatable);
+        let repeatable =
+            self.plan.config.services[&order.service].path(&order.path).is_some_and(|path| path.repeatable);
         invariants::hold(*runs <= 1 || repeatable, invariants::ONE_REMOTE_RUN, || format!("{order:?}"))?;
         let known = outside.remotes.iter().any(|remote| remote.attempt == order.attempt);
         invariants::hold(!known, invariants::ONE_REMOTE_RUN, || format!("{order:?}"))?;

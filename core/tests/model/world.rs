@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollbackd_core::event::Serving;
-use rollbackd_core::firing::Stage;
+use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, PathName, ServiceName, TriggerName, Version};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
@@ -158,8 +158,8 @@ impl World {
             let open: BTreeSet<&FiringId> = own.open_firings().map(|firing| &firing.id).collect();
             let may_succeed_late = self.left.late > 0;
             outside.remotes.retain(|remote| {
-                let running = own.firings.iter().filter_map(|firing| firing.running());
-                let asked = running.into_iter().any(|attempt| attempt.id == remote.attempt);
+                let mut running = own.firings.iter().filter_map(Firing::running);
+                let asked = running.any(|attempt| attempt.id == remote.attempt);
                 asked || (may_succeed_late && remote.phase == Phase::Running)
             });
             outside.runs.retain(|(firing, _), _| open.contains(firing));

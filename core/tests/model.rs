@@ -48,8 +48,9 @@ fn every_reachable_state_keeps_the_invariants_and_can_end() {
                     plan.name, found.states, found.transitions, found.depth, found.quiet, found.waiting
                 );
                 eprintln!("{row} {:.1} s", found.took.as_secs_f64());
-                if !large && !table.contains(&row) {
-                    broken.push(format!("{}: docs/model.md has no row {row}", plan.name));
+                let counted = table.contains(&format!("| {} |", plan.name));
+                if !large && counted && !table.contains(&row) {
+                    broken.push(format!("{}: docs/model.md has another row than {row}", plan.name));
                 }
             }
             Err(trace) => {

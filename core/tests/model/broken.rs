@@ -10,6 +10,7 @@ use rollbackd_core::event::{Effect, Event, Happening};
 use rollbackd_core::firing::FiringEnd;
 use rollbackd_core::record::{FiringRecord, Record, WatchRecord};
 use rollbackd_core::state::{ServiceState, State};
+use rollbackd_core::trigger::Arming;
 
 use super::invariants::ONE_REMOTE_RUN;
 use super::plan::SLOT;
@@ -60,7 +61,7 @@ pub(crate) const ALL: [(Break, &str, &str); 22] = [
     (Break::MovesTheDeploy, "looks", "R5 what was before the deploy never fires"),
     (Break::FiresAtOnce, "looks", "R7 a trigger fires when every slot of its `for` is there and a breach"),
     (Break::LosesTheTarget, "deploys", "R13 the target carries over to the deploy that supersedes"),
-    (Break::ActsInDryRun, "dry run", "R12 a dry run intends nothing"),
+    (Break::ActsInDryRun, "dry run", "R12 a dry run touches nothing"),
     (Break::RepeatsReceipts, "automatic limit", "R8 receipts are numbered without gaps"),
     (Break::IgnoresWakes, "veto", "a wake makes progress: the next lies ahead"),
     (
@@ -128,6 +129,7 @@ fn own_state(broken: Break, own: &mut ServiceState) {
         Break::MovesTheDeploy => {
             if let Some(watch) = &mut own.watch {
                 watch.at = watch.at - SLOT;
+                watch.triggers.values_mut().for_each(|known| known.arming = Arming::Armed);
             }
         }
         Break::LosesTheTarget => {

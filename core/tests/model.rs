@@ -3,6 +3,8 @@
 //!
 //! `ROLLBACKD_MODEL=large` explores larger bounds; `ROLLBACKD_MODEL_PLAN=NAME` one plan alone.
 
+#![expect(clippy::unwrap_in_result, reason = "in a test, what can't be is a failure")]
+
 #[expect(dead_code, reason = "each test crate uses another part of it")]
 mod common;
 

@@ -496,19 +496,26 @@ fn write_readings(
 }
 
 fn write_verdict(writer: &mut Writer, verdict: &Verdict) {
-    let Verdict { latest, arming, breaching_since, clear_at, fired, did_not_help, blind, answered_until } = verdict;
-    writer.optional(latest.as_ref(), |writer, point| {
-        writer.byte(match point.look {
-            Look::Breach(_) => 0,
-            Look::Clear(_) => 1,
-            Look::LowTraffic => 2,
-            Look::NoData => 3,
-            Look::Error => 4,
-            Look::Partial => 5,
-        });
+    let Verdict {
+        latest,
+        said,
+        arming,
+        breaching_since,
+        said_breaching_since,
+        clear_at,
+        fired,
+        did_not_help,
+        blind,
+        answered_until,
+    } = verdict;
+    writer.optional(latest.as_ref(), |writer, point| write_look(writer, point.look));
+    writer.optional(said.as_ref(), |writer, point| {
+        write_look(writer, point.look);
+        writer.age(point.at);
     });
     writer.byte(*arming as u8);
     writer.optional(*breaching_since, Writer::age);
+    writer.optional(*said_breaching_since, Writer::age);
     writer.flag(clear_at.is_some());
     writer.optional(fired.as_ref(), |writer, fired| {
         writer.age(fired.breach_at);
@@ -517,6 +524,17 @@ fn write_verdict(writer: &mut Writer, verdict: &Verdict) {
     writer.flag(*did_not_help);
     writer.flag(*blind);
     writer.optional(*answered_until, Writer::age);
+}
+
+fn write_look(writer: &mut Writer, look: Look) {
+    writer.byte(match look {
+        Look::Breach(_) => 0,
+        Look::Clear(_) => 1,
+        Look::LowTraffic => 2,
+        Look::NoData => 3,
+        Look::Error => 4,
+        Look::Partial => 5,
+    });
 }
 
 fn look(reading: Reading) -> Look {

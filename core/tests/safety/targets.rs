@@ -406,7 +406,7 @@ fn r13_an_event_from_the_future_is_refused() {
 /// A deploy of this version in the ledger, that ended like this.
 fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
     let at = crate::common::instant("2026-11-23T09:00:00Z");
-    let id = DeployId::new(format!("shop-d-{number}")).unwrap();
+    let id = DeployId::new(format!("shop-d-{number}")).expect("an id");
     let deploy = Deploy {
         id,
         version: version(name),
@@ -449,7 +449,7 @@ fn r3_the_ledger_never_forgets_what_it_would_return_to() {
     assert_eq!(ledger.latest_passed(&version("bad")), Some(&version("better")));
     assert_eq!(ledger.latest_passed(&version("better")), Some(&version("good")));
     // What is returned to again and again is spent: others are left.
-    let better = ledger.entries.iter().position(|entry| entry.deploy.version == version("better")).unwrap();
+    let better = ledger.entries.iter().position(|entry| entry.deploy.version == version("better")).expect("it is kept");
     ledger.entries[better].rolled_back = true;
     assert_eq!(ledger.latest_passed(&version("bad")), Some(&version("good")));
 }

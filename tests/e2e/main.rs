@@ -19,6 +19,8 @@ mod hostile;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod kill_matrix;
+#[cfg(test)]
 mod prometheus_faults;
 #[cfg(test)]
 mod recovery;

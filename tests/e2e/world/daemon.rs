@@ -100,6 +100,28 @@ impl Daemon {
         });
     }
 
+    /// Starts it with these variables in its environment, without waiting for anything.
+    pub(crate) fn launch_with(&mut self, environment: &[(&str, String)]) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let mut arguments: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        arguments.push(env!("CARGO_BIN_EXE_rollbackd").to_owned());
+        arguments.extend(self.arguments.iter().cloned());
+        // Becomes the daemon by exec, so the process' id is the daemon's.
+        self.process = Some(Process::start(&self.dir, "rollbackd", Path::new("env"), &arguments));
+    }
+
+    /// How it ended by itself, if it has: it can be started again then.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut().and_then(Process::exit)?;
+        self.process = None;
+        Some(status)
+    }
+
+    /// Whether it was started and has not been seen to end.
+    pub(crate) const fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Replaces the config and asks for a reload.
     pub(crate) fn reload(&mut self, plan: &Plan) {
         std::fs::write(self.dir.join("rollbackd.yml"), plan.yaml()).expect("the config of the daemon");
@@ -169,6 +191,11 @@ impl Daemon {
     /// From now on all requests come with this token.
     pub(crate) fn authorize(&mut self, token: &str) {
         self.client = super::client_with_token(token);
+    }
+
+    /// `POST` with a JSON body, where the daemon may end at any moment.
+    pub(crate) async fn try_post(&self, route: &str, body: Value) -> Result<Answer, String> {
+        answer(self.client.post(format!("{}{route}", self.url)).json(&body)).await
     }
 
     /// `POST` with a JSON body.

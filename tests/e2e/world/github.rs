@@ -74,7 +74,7 @@ struct Book {
 struct Shared {
     book: Arc<Mutex<Book>>,
     released: watch::Sender<bool>,
-    production: String,
+    deploy_url: String,
 }
 
 /// The stand-in for GitHub's API.
@@ -90,11 +90,16 @@ impl GitHub {
 
     /// Listens on a free port; runs deploy to this production, by the name `github`.
     pub(crate) async fn start(production: &str) -> Self {
+        Self::start_for(production, super::SERVICE).await
+    }
+
+    /// The same for a pipeline of another service.
+    pub(crate) async fn start_for(production: &str, service: &str) -> Self {
         let book = Book { script: Script::succeeds(), dispatches: Vec::new(), runs: Vec::new(), unauthorized: 0 };
         let shared = Shared {
             book: Arc::new(Mutex::new(book)),
             released: watch::Sender::new(false),
-            production: production.to_owned(),
+            deploy_url: format!("{production}/admin/deploy?service={service}"),
         };
         let actions = "/repos/{owner}/{repo}/actions";
         let routes = Router::new()
@@ -244,9 +249,9 @@ impl Shared {
         }
         tokio::time::sleep(script.take).await;
         if script.conclusion == "success" && !self.is_over(id) {
-            let url = format!("{}/admin/deploy", self.production);
             let body = json!({"version": version, "by": "github", "attempt": id.to_string()});
-            let answer = super::client().post(url).json(&body).send().await.expect("a deploy to production");
+            let answer =
+                super::client().post(&self.deploy_url).json(&body).send().await.expect("a deploy to production");
             assert!(answer.status().is_success(), "production refused the deploy: {}", answer.status());
         }
         self.conclude(id, script.conclusion);

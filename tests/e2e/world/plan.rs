@@ -2,6 +2,8 @@
 //!
 //! Never differs from what a person would write but in length: it is written as JSON, which is YAML too.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::World;
@@ -57,8 +59,13 @@ impl Plan {
 
     /// The path `github`: a dispatch of the pipeline at the stand-in for GitHub.
     pub(crate) fn github(&self, world: &World) -> Value {
+        self.github_at(world, &world.github)
+    }
+
+    /// The same at another stand-in.
+    pub(crate) fn github_at(&self, world: &World, github: &GitHub) -> Value {
         json!({"name": "github", "timeout": "25s", "github_actions": {
-            "api_url": world.github.url(), "repo": "acme/capstone-api", "workflow": "deploy.yml", "ref": "main",
+            "api_url": github.url(), "repo": "acme/capstone-api", "workflow": "deploy.yml", "ref": "main",
             "inputs": {"image_tag": "{{ target.version }}"}, "token_file": world.place("github-token"),
             "correlation_input": "correlation_id", "poll_interval": "200ms",
         }})
@@ -101,6 +108,19 @@ impl Plan {
         });
         self.config["services"] = services.collect();
         self.config["triggers"] = shared.into_iter().collect();
+    }
+
+    /// The same plan for another service of the world, with folders and a pager's route of its own.
+    pub(crate) fn moved_to(&self, service: &str, dir: &Path, page_to: &str) -> Self {
+        let text = self.config.to_string().replace(super::SERVICE, service);
+        let mut plan = Self { config: serde_json::from_str(&text).expect("JSON") };
+        let smoke = plan.config["services"][0]["smoke"]["url"].as_str().unwrap_or_default().to_owned();
+        plan.service("smoke", json!({"url": format!("{smoke}?service={service}")}));
+        plan.top("listen", json!(format!("127.0.0.1:{}", free_port())));
+        plan.top("state_dir", json!(dir.join("state")));
+        plan.top("receipts_dir", json!(dir.join("receipts")));
+        plan.top("pagers", json!([{"name": "oncall", "webhook": {"url": page_to}}]));
+        plan
     }
 
     /// Where the daemon will listen.

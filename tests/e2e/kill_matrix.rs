@@ -1,0 +1,187 @@
+//! kill -9 at every write of the journal, in every state of a watch, on the real binary with a real Prometheus.
+//!
+//! Never counts a cell whose daemon was not killed where it had to be.
+
+mod cell;
+mod preload;
+mod records;
+mod scenario;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::task::LocalSet;
+
+use self::cell::{Shown, live};
+use self::preload::{Act, Fault, Place, Point};
+use self::records::text_of;
+use self::scenario::{ALL, APPROVED, LATE, REMOTE, ROLLBACK, Scenario};
+use crate::world::{Shape, WINDOW, World};
+
+/// So many daemons live at the same time: they wait for data most of their lives.
+const AT_ONCE: usize = 12;
+
+/// So many services one world has, each for one cell.
+const PER_WORLD: usize = 60;
+
+type Cell = (&'static Scenario, Fault);
+
+/// Lives through all cells, and gives what each has shown or how it failed.
+async fn live_through(cells: Vec<Cell>) -> Vec<(Cell, Result<Shown, String>)> {
+    let mut all = Vec::new();
+    for part in cells.chunks(PER_WORLD) {
+        let several = u16::try_from(part.len()).expect("few cells");
+        let world = Rc::new(World::shaped(Shape { several: Some(several), ..Shape::default() }).await);
+        world.has_past(WINDOW * 3).await;
+        let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+        let lives: Vec<_> = part
+            .iter()
+            .enumerate()
+            .map(|(index, (scenario, fault))| {
+                let (world, places, fault, scenario) =
+                    (Rc::clone(&world), Arc::clone(&places), fault.clone(), *scenario);
+                tokio::task::spawn_local(async move {
+                    let _place = places.acquire_owned().await.expect("a place");
+                    live(world, scenario, index + 1, fault).await
+                })
+            })
+            .collect();
+        for (cell, life) in part.iter().zip(lives) {
+            let shown = life.await.map_err(|error| match error.try_into_panic() {
+                Ok(panic) => match panic.downcast::<String>() {
+                    Ok(text) => *text,
+                    Err(other) => (*other.downcast::<&str>().expect("a text")).to_owned(),
+                },
+                Err(error) => error.to_string(),
+            });
+            all.push((cell.clone(), shown));
+        }
+    }
+    all
+}
+
+/// The points of an append at which CI kills: all five where the record orders something outside, else two in turn.
+fn chosen(kind: &str, index: usize) -> Vec<Point> {
+    const ORDERS: [&str; 6] = ["fired", "approved", "attempt intended", "attempt ended", "veto open", "firing ended"];
+    if ORDERS.contains(&kind) {
+        return Point::ALL.to_vec();
+    }
+    [index, index + 2].map(|index| Point::ALL[index % Point::ALL.len()]).to_vec()
+}
+
+/// Kills at records: at every point of every append, or at the chosen ones.
+fn at_records(all: bool) -> Vec<Cell> {
+    let kinds = ALL.iter().flat_map(|scenario| scenario.kinds.iter().map(move |kind| (*scenario, *kind)));
+    let cells = kinds.enumerate().flat_map(|(index, (scenario, kind))| {
+        let points = if all { Point::ALL.to_vec() } else { chosen(kind, index) };
+        let there = points.into_iter().filter(move |point| *point != Point::Next || kind != scenario.ends_with);
+        there.map(move |point| (scenario, Fault::kill(at(point, kind))))
+    });
+    cells.collect()
+}
+
+fn at(point: Point, kind: &'static str) -> Place {
+    Place::Record(point, kind)
+}
+
+async fn shown_by(cells: Vec<Cell>) -> Vec<(Cell, Shown)> {
+    let lived = LocalSet::new().run_until(live_through(cells)).await;
+    let (right, wrong): (Vec<_>, Vec<_>) = lived.into_iter().partition(|(_, shown)| shown.is_ok());
+    let wrong: Vec<_> = wrong
+        .into_iter()
+        .map(|((scenario, fault), why)| {
+            format!("{}, {:?} {}: {}", scenario.name, fault.act, fault.place, why.err().unwrap_or_default())
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), wrong.len() + right.len(), wrong.join("\n\n"));
+    right.into_iter().filter_map(|(cell, shown)| Some((cell, shown.ok()?))).collect()
+}
+
+/// Whether everything is asked for, which takes half an hour, and not only what CI has time for.
+fn asked_for_all() -> bool {
+    std::env::var("KILL_MATRIX").is_ok_and(|which| which == "all")
+}
+
+#[tokio::test]
+async fn a_daemon_killed_at_any_record_goes_on_and_does_nothing_twice() {
+    let mut states = BTreeSet::new();
+    for ((scenario, fault), shown) in shown_by(at_records(asked_for_all())).await {
+        let Place::Record(point, kind) = fault.place else { unreachable!("all are records") };
+        let place = format!("{}, {}", scenario.name, fault.place);
+        let Some(killed_at) = shown.killed_at else { panic!("{place}: the daemon was not killed") };
+        let survived = killed_at.iter().any(|body| body.contains(text_of(kind)));
+        assert_eq!(survived, point != Point::Torn, "{place}: {killed_at:#?}");
+        println!(
+            "{place}: killed while {}{}",
+            shown.state,
+            if shown.human_helped { "; a human had to approve" } else { "" }
+        );
+        states.insert(shown.state);
+    }
+    let all = ["firing", "no watch", "paged", "rolling_back", "verifying", "watching"];
+    assert_eq!(states.iter().collect::<Vec<_>>(), all.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_daemon_killed_at_any_call_on_its_journal_goes_on_and_does_nothing_twice() {
+    let nothing = |scenario: &&'static Scenario| {
+        (*scenario, Fault { act: Act::Nothing, place: Place::Call(u32::MAX), until: None })
+    };
+    let whole = shown_by(ALL.iter().map(nothing).collect()).await;
+    // Without being asked for all: those of the creation, and a few of the rest.
+    let wanted = |call: u32| asked_for_all() || call % 41 == 3;
+    let calls = whole.iter().flat_map(|((scenario, _), shown)| (1..=shown.calls).map(move |call| (*scenario, call)));
+    let cells: Vec<Cell> = calls
+        .filter(|(_, call)| wanted(*call))
+        .map(|(scenario, call)| (scenario, Fault::kill(Place::Call(call))))
+        .collect();
+    let count = cells.len();
+    let killed = shown_by(cells).await.iter().filter(|(_, shown)| shown.killed_at.is_some()).count();
+    println!("{killed} of {count} were killed; the others had made fewer calls when all was over");
+    assert!(killed * 10 >= count * 9, "only {killed} of {count} were killed");
+}
+
+/// Faults that happen once, at each record that orders something.
+fn faults_that_pass() -> Vec<Cell> {
+    let once = |act, point, kind| Fault { act, place: at(point, kind), until: None };
+    let both = |kind| [once(Act::Fail, Point::Written, kind), once(Act::Full, Point::Torn, kind)];
+    let kinds = ALL.iter().flat_map(|scenario| scenario.kinds.iter().map(move |kind| (*scenario, *kind)));
+    let all = kinds.flat_map(|(scenario, kind)| both(kind).map(|fault| (scenario, fault)));
+    all.enumerate().filter(|(index, _)| asked_for_all() || index % 4 < 1).map(|(_, cell)| cell).collect()
+}
+
+#[tokio::test]
+async fn a_write_or_sync_that_fails_once_loses_nothing_and_does_nothing_twice() {
+    for ((scenario, fault), shown) in shown_by(faults_that_pass()).await {
+        assert!(shown.failed >= 1, "{}, {:?} {}: the fault was not met", scenario.name, fault.act, fault.place);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_faulty_stops_what_is_new_pages_and_is_gone_on_from() {
+    let until = tempfile::tempdir().unwrap();
+    let mut cells = Vec::new();
+    for (scenario, kind) in
+        [(&ROLLBACK, "fired"), (&ROLLBACK, "attempt ended"), (&REMOTE, "attempt started"), (&APPROVED, "approved")]
+    {
+        for (act, point) in [(Act::Fail, Point::Written), (Act::Full, Point::Torn)] {
+            let until = until.path().join(cells.len().to_string());
+            cells.push((scenario, Fault { act, place: at(point, kind), until: Some(until) }));
+        }
+    }
+    for ((scenario, fault), shown) in shown_by(cells).await {
+        assert!(shown.failed >= 1, "{}, {:?} {}: the fault was not met", scenario.name, fault.act, fault.place);
+    }
+}
+
+#[tokio::test]
+async fn syncs_that_take_seconds_hold_up_neither_the_answers_nor_the_clock() {
+    let never = Path::new("/nonexistent");
+    let slow = |kind| Fault { act: Act::Slow, place: at(Point::Written, kind), until: Some(never.to_owned()) };
+    let cells = vec![(&ROLLBACK, slow("deployed")), (&APPROVED, slow("deployed")), (&LATE, slow("veto open"))];
+    for ((scenario, _), shown) in shown_by(cells).await {
+        assert!(shown.answered_in_a_sync, "{}: nothing was answered while a sync was held up", scenario.name);
+    }
+}

@@ -27,7 +27,10 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// The folder or its lock file can't be used.
-    #[error("could not {act} {file}: it must be a folder that the user of rollbackd owns", file = file.display())]
+    #[error(
+        "could not {act} {file}: {source}; the state folder must be a folder that the user of rollbackd owns, on a disk that can be written to",
+        file = file.display()
+    )]
     Unusable {
         /// What was tried.
         act: &'static str,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::world::{Daemon, Receipt, SERVICE, WINDOW, World, trigger_of};
+use crate::world::{Daemon, Receipt, SERVICE, WINDOW, World, trigger_of, wait_until};
 
 #[tokio::test]
 async fn a_second_daemon_on_the_same_folder_ends_and_says_who_holds_it() {
@@ -31,6 +31,35 @@ async fn a_second_daemon_on_the_same_folder_ends_and_says_who_holds_it() {
     world.deploy("v2", "v1").await;
     assert_eq!(world.receipt(1).await.get("outcome"), "recovered");
     assert_eq!(world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn of_two_daemons_started_at_once_one_runs_and_a_kill_frees_its_place() {
+    let mut world = World::start().await;
+    let mut daemons = ["one", "other"].map(|name| {
+        std::fs::create_dir(world.place(name)).unwrap();
+        // Another port each, the same state folder.
+        Daemon::new(&world.place(name), &world.plan(), &[])
+    });
+    for _ in 0..5 {
+        daemons.iter_mut().for_each(Daemon::launch);
+        let loser = wait_until("one of the two has ended", async || {
+            daemons.iter_mut().position(|daemon| daemon.ended().is_some()).ok_or_else(|| "both run".to_owned())
+        })
+        .await;
+        let said = daemons[loser].log();
+        assert!(said.contains("uses it; stop that one first"), "{said}");
+        let winner = &mut daemons[1 - loser];
+        wait_until("the other one is ready", async || match winner.status_of("/readyz").await? {
+            200 => Ok(()),
+            other => Err(other.to_string()),
+        })
+        .await;
+        winner.kill().await;
+    }
+    let [_, other] = daemons;
+    world.daemon.insert(other).start().await;
+    assert!(world.daemon().stop().await.success());
 }
 
 /// A world whose daemon has rolled `v2` back and was stopped, and its journal.

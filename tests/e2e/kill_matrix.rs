@@ -3,9 +3,11 @@
 //! Never counts a cell whose daemon was not killed where it had to be.
 
 mod cell;
+mod damage;
 mod preload;
 mod records;
 mod scenario;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,15 +23,19 @@ use self::scenario::{ALL, APPROVED, LATE, REMOTE, ROLLBACK, Scenario};
 use crate::world::{Shape, WINDOW, World};
 
 /// So many daemons live at the same time: they wait for data most of their lives.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 6;
+
+/// One matrix at a time: a machine on which everything is late has blind watches, and shows nothing else.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// So many services one world has, each for one cell.
-const PER_WORLD: usize = 60;
+const PER_WORLD: usize = 30;
 
 type Cell = (&'static Scenario, Fault);
 
 /// Lives through all cells, and gives what each has shown or how it failed.
 async fn live_through(cells: Vec<Cell>) -> Vec<(Cell, Result<Shown, String>)> {
+    let _turn = TURN.lock().await;
     let mut all = Vec::new();
     for part in cells.chunks(PER_WORLD) {
         let several = u16::try_from(part.len()).expect("few cells");
@@ -62,13 +68,14 @@ async fn live_through(cells: Vec<Cell>) -> Vec<(Cell, Result<Shown, String>)> {
     all
 }
 
-/// The points of an append at which CI kills: all five where the record orders something outside, else two in turn.
+/// The points of an append at which CI kills: all five where the record orders something outside, else one in turn.
 fn chosen(kind: &str, index: usize) -> Vec<Point> {
-    const ORDERS: [&str; 6] = ["fired", "approved", "attempt intended", "attempt ended", "veto open", "firing ended"];
+    const ORDERS: [&str; 3] = ["fired", "approved", "attempt intended"];
     if ORDERS.contains(&kind) {
         return Point::ALL.to_vec();
     }
-    [index, index + 2].map(|index| Point::ALL[index % Point::ALL.len()]).to_vec()
+    // The last one does not exist at the end of a life.
+    vec![Point::ALL[index % (Point::ALL.len() - 1)]]
 }
 
 /// Kills at records: at every point of every append, or at the chosen ones.
@@ -76,8 +83,8 @@ fn at_records(all: bool) -> Vec<Cell> {
     let kinds = ALL.iter().flat_map(|scenario| scenario.kinds.iter().map(move |kind| (*scenario, *kind)));
     let cells = kinds.enumerate().flat_map(|(index, (scenario, kind))| {
         let points = if all { Point::ALL.to_vec() } else { chosen(kind, index) };
-        let there = points.into_iter().filter(move |point| *point != Point::Next || kind != scenario.ends_with);
-        there.map(move |point| (scenario, Fault::kill(at(point, kind))))
+        let there = move |point: &Point| *point != Point::Next || kind != scenario.ends_with;
+        points.into_iter().filter(there).map(move |point| (scenario, Fault::kill(at(point, kind))))
     });
     cells.collect()
 }
@@ -131,7 +138,7 @@ async fn a_daemon_killed_at_any_call_on_its_journal_goes_on_and_does_nothing_twi
     };
     let whole = shown_by(ALL.iter().map(nothing).collect()).await;
     // Without being asked for all: those of the creation, and a few of the rest.
-    let wanted = |call: u32| asked_for_all() || call % 41 == 3;
+    let wanted = |call: u32| asked_for_all() || call % 97 == 7;
     let calls = whole.iter().flat_map(|((scenario, _), shown)| (1..=shown.calls).map(move |call| (*scenario, call)));
     let cells: Vec<Cell> = calls
         .filter(|(_, call)| wanted(*call))
@@ -143,13 +150,13 @@ async fn a_daemon_killed_at_any_call_on_its_journal_goes_on_and_does_nothing_twi
     assert!(killed * 10 >= count * 9, "only {killed} of {count} were killed");
 }
 
-/// Faults that happen once, at each record that orders something.
+/// Faults that happen once, at each record; every fifth of them in CI.
 fn faults_that_pass() -> Vec<Cell> {
     let once = |act, point, kind| Fault { act, place: at(point, kind), until: None };
     let both = |kind| [once(Act::Fail, Point::Written, kind), once(Act::Full, Point::Torn, kind)];
     let kinds = ALL.iter().flat_map(|scenario| scenario.kinds.iter().map(move |kind| (*scenario, *kind)));
     let all = kinds.flat_map(|(scenario, kind)| both(kind).map(|fault| (scenario, fault)));
-    all.enumerate().filter(|(index, _)| asked_for_all() || index % 4 < 1).map(|(_, cell)| cell).collect()
+    all.enumerate().filter(|(index, _)| asked_for_all() || index % 5 == 0).map(|(_, cell)| cell).collect()
 }
 
 #[tokio::test]

@@ -30,6 +30,19 @@ pub(super) enum Point {
 impl Point {
     pub(super) const ALL: [Self; 5] = [Self::Torn, Self::Written, Self::Synced, Self::Acknowledged, Self::Next];
 
+    /// When that is, and what lies in the journal then.
+    pub(super) const fn story(self) -> [&'static str; 2] {
+        match self {
+            Self::Torn => ["while the append is half written", "all records before it"],
+            Self::Written => ["before its sync", "the record too; the start syncs it before it goes on from it"],
+            Self::Synced => ["after its sync, before it counts as acknowledged", "the record too"],
+            Self::Acknowledged => ["before anything is done about it", "the record too"],
+            Self::Next => {
+                ["before the next append, what it asked for under way or done", "the record too, without the outcome"]
+            }
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Torn => "torn",

@@ -2,6 +2,7 @@
 //!
 //! Never opens the daemon's own files with a database: that would recover them before the daemon can.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rollbackd_core::apply::apply;
@@ -11,57 +12,92 @@ use rollbackd_core::record::Record;
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
 
-/// Every kind of record, by the text that only such a record holds.
-pub(super) const KINDS: [(&str, &str); 38] = [
-    ("deployed", r#""record":"deployed""#),
-    ("announced", r#""record":"announced""#),
-    ("revision seen", r#""record":"revision_seen""#),
-    ("watch opened", r#"{"watch":{"record":"opened""#),
-    ("target found", r#""record":"target_found""#),
-    ("baseline kept", r#""record":"baseline_kept""#),
-    ("turned unseen", r#""turn":{"turn":"unseen""#),
-    ("turned clear", r#""turn":{"turn":"clear""#),
-    ("turned to breach", r#""turn":{"turn":"breaching""#),
-    ("turned to low traffic", r#""turn":{"turn":"low_traffic""#),
-    ("turned blind", r#""turn":{"turn":"blind""#),
-    ("settled", r#""record":"settled""#),
-    ("shadowed", r#""record":"shadowed""#),
-    ("watch ended", r#"{"watch":{"record":"ended""#),
-    ("fired", r#"{"fired":{"#),
-    ("joined", r#""record":"joined""#),
-    ("human asked", r#""record":"paged""#),
-    ("veto open", r#""record":"vetoable""#),
-    ("attempt intended", r#""record":"attempt_intended""#),
-    ("attempt started", r#""record":"attempt_started""#),
-    ("attempt in doubt", r#""record":"attempt_in_doubt""#),
-    ("attempt ended", r#""record":"attempt_ended""#),
-    ("path passed over", r#""record":"passed_over""#),
-    ("would run", r#""record":"would_run""#),
-    ("verifying", r#""record":"verifying""#),
-    ("proved", r#""record":"proved""#),
-    ("approved", r#""record":"approved""#),
-    ("dismissed", r#""record":"dismissed""#),
-    ("acknowledged", r#""record":"acknowledged""#),
-    ("budget spent", r#""record":"budget_spent""#),
-    ("noted", r#""record":"noted""#),
-    ("firing ended", r#""what":{"record":"ended""#),
-    ("receipt published", r#""record":"published""#),
-    ("page opened", r#"{"page":{"record":"opened""#),
-    ("page delivered", r#"{"page":{"record":"delivered""#),
-    ("page over", r#"{"page":{"record":"resolved""#),
-    ("frozen", r#"{"frozen":{"#),
-    ("thawed", r#""thawed""#),
+/// A kind of record.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// The text that only such a record holds.
+    text: &'static str,
+    /// What a start goes on with that finds such a record last.
+    pub(super) goes_on: &'static str,
+}
+
+const fn kind(name: &'static str, text: &'static str, goes_on: &'static str) -> Kind {
+    Kind { name, text, goes_on }
+}
+
+/// Every kind of record.
+pub(super) const KINDS: [Kind; 38] = [
+    kind(
+        "deployed",
+        r#""record":"deployed""#,
+        "the deploy is watched; told again by the pipeline, it is the same deploy",
+    ),
+    kind("announced", r#""record":"announced""#, "the version that came back opens no watch"),
+    kind("revision seen", r#""record":"revision_seen""#, "known for the next path that needs it"),
+    kind("watch opened", r#"{"watch":{"record":"opened""#, "the watch goes on to the end it had"),
+    kind("target found", r#""record":"target_found""#, "the target stays the one that was found"),
+    kind("baseline kept", r#""record":"baseline_kept""#, "the limit stays the one that was read"),
+    kind("turned unseen", r#""turn":{"turn":"unseen""#, "looks go on"),
+    kind("turned clear", r#""turn":{"turn":"clear""#, "looks go on"),
+    kind("turned to breach", r#""turn":{"turn":"breaching""#, "the breach goes on from where it began by the data"),
+    kind("turned to low traffic", r#""turn":{"turn":"low_traffic""#, "looks go on"),
+    kind("turned blind", r#""turn":{"turn":"blind""#, "looks go on"),
+    kind("settled", r#""record":"settled""#, "the watch ends when all its triggers have settled"),
+    kind("shadowed", r#""record":"shadowed""#, "told once"),
+    kind("watch ended", r#"{"watch":{"record":"ended""#, "nothing is watched"),
+    kind("fired", r#"{"fired":{"#, "the clock goes on from the instant by the data; the same firing, the same receipt"),
+    kind("joined", r#""record":"joined""#, "the same firing"),
+    kind("human asked", r#""record":"paged""#, "the page is sent, the answer awaited until the same instant"),
+    kind(
+        "veto open",
+        r#""record":"vetoable""#,
+        "the path starts when the veto's time is over, not later and not earlier",
+    ),
+    kind(
+        "attempt intended",
+        r#""record":"attempt_intended""#,
+        "the attempt is looked up; only one that provably never began is run again",
+    ),
+    kind("attempt started", r#""record":"attempt_started""#, "the attempt is followed by what it can be found by"),
+    kind("attempt in doubt", r#""record":"attempt_in_doubt""#, "the version that serves is awaited"),
+    kind("attempt ended", r#""record":"attempt_ended""#, "the next path, or the proof"),
+    kind("path passed over", r#""record":"passed_over""#, "the next path"),
+    kind("would run", r#""record":"would_run""#, "nothing runs"),
+    kind("verifying", r#""record":"verifying""#, "the proof is awaited until the same instant"),
+    kind("proved", r#""record":"proved""#, "what was proved stays proved"),
+    kind("approved", r#""record":"approved""#, "the attempt that was intended with it is looked up"),
+    kind("dismissed", r#""record":"dismissed""#, "nothing runs, the receipt is written"),
+    kind("acknowledged", r#""record":"acknowledged""#, "known"),
+    kind("budget spent", r#""record":"budget_spent""#, "paged once"),
+    kind("noted", r#""record":"noted""#, "told in the receipt"),
+    kind("firing ended", r#""what":{"record":"ended""#, "its receipt is written, under the same number"),
+    kind("receipt published", r#""record":"published""#, "nothing is left to do"),
+    kind("page opened", r#"{"page":{"record":"opened""#, "sent until it is taken, under the same key"),
+    kind("page delivered", r#"{"page":{"record":"delivered""#, "not sent again"),
+    kind("page over", r#"{"page":{"record":"resolved""#, "the word that it is over is sent until it is taken"),
+    kind("frozen", r#"{"frozen":{"#, "held until the same instant"),
+    kind("thawed", r#""thawed""#, "not held"),
 ];
 
 /// The kind of a record.
 pub(super) fn kind_of(body: &str) -> &'static str {
-    let kind = KINDS.iter().find(|(_, text)| body.contains(text));
-    kind.unwrap_or_else(|| panic!("a record of a kind that the matrix does not know: {body}")).0
+    let kind = KINDS.iter().find(|kind| body.contains(kind.text));
+    kind.unwrap_or_else(|| panic!("a record of a kind that the matrix does not know: {body}")).name
 }
 
 /// The text by which the first record of this kind is found.
 pub(super) fn text_of(kind: &str) -> &'static str {
-    KINDS.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("no kind {kind:?}")).1
+    KINDS.iter().find(|each| each.name == kind).unwrap_or_else(|| panic!("no kind {kind:?}")).text
+}
+
+/// The files of a journal, by their names.
+pub(super) type Files = BTreeMap<&'static str, Vec<u8>>;
+
+/// The files of the journal in this folder.
+pub(super) fn files_in(state: &Path) -> Files {
+    let names = ["journal.db", "journal.db-wal", "journal.acknowledged"].into_iter();
+    names.filter_map(|name| Some((name, std::fs::read(state.join(name)).ok()?))).collect()
 }
 
 /// The records that a start would find, in order: when they were decided, and their bodies.

@@ -33,13 +33,17 @@ fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The page that says what was explored.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/model.md");
+
+/// The head of its table.
+const TABLE: &str = "| plan | states | transitions | depth | quiet | waiting |\n|---|---|---|---|---|---|\n";
+
 #[test]
 fn every_reachable_state_keeps_the_invariants_and_can_end() {
     let large = setting("ROLLBACKD_MODEL").is_some_and(|bounds| bounds == "large");
     let only = setting("ROLLBACKD_MODEL_PLAN");
-    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/model.md");
-    let table = std::fs::read_to_string(table).expect("docs/model.md");
-    let mut broken = Vec::new();
+    let (mut rows, mut broken) = (String::new(), Vec::new());
     let aloud = setting("ROLLBACKD_MODEL_ALOUD").is_some();
     for mut plan in plans(large).into_iter().filter(|plan| only.as_ref().is_none_or(|only| only == plan.name)) {
         plan.aloud = aloud;
@@ -50,10 +54,8 @@ fn every_reachable_state_keeps_the_invariants_and_can_end() {
                     plan.name, found.states, found.transitions, found.depth, found.quiet, found.waiting
                 );
                 eprintln!("{row} {:.1} s", found.took.as_secs_f64());
-                let counted = table.contains(&format!("| {} |", plan.name));
-                if !large && counted && !table.contains(&row) {
-                    broken.push(format!("{}: docs/model.md has another row than {row}", plan.name));
-                }
+                rows.push_str(&row);
+                rows.push('\n');
             }
             Err(trace) => {
                 eprintln!("| {} | BROKEN |\n{trace}", plan.name);
@@ -62,6 +64,22 @@ fn every_reachable_state_keeps_the_invariants_and_can_end() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+    if !large && only.is_none() {
+        is_written_down(&rows);
+    }
+}
+
+/// `UPDATE=1` writes the table anew.
+fn is_written_down(rows: &str) {
+    let page = std::fs::read_to_string(PAGE).expect("docs/model.md");
+    let (before, rest) = page.split_once(TABLE).expect("the table of docs/model.md");
+    let (_, after) = rest.split_once("\n\n").expect("a paragraph after the table");
+    let expected = format!("{before}{TABLE}{rows}\n{after}");
+    if setting("UPDATE").is_some() {
+        std::fs::write(PAGE, &expected).expect("docs/model.md can be written");
+    } else {
+        assert!(page == expected, "docs/model.md has other rows: UPDATE=1 writes these\n{rows}");
+    }
 }
 
 /// Goes the way that these choices name in a plan: what a trace of the explorer prints can be pasted as it is.

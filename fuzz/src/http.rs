@@ -63,7 +63,8 @@ pub(super) fn http(bytes: &[u8]) {
             let asked = Asking::of(&request, needs_tokens);
             let before = shared.state().clone();
             let Ok(response) = router.clone().oneshot(request).await;
-            check(&asked, response, &before, &shared.state().clone()).await;
+            let after = shared.state().clone();
+            check(&asked, response, &before, &after).await;
         }
     });
 }

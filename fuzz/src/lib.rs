@@ -20,8 +20,11 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+/// What takes any bytes.
+type Target = fn(&[u8]);
+
 /// Every target and its name, which is also that of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("attempt", paths::attempt),
     ("config", config::config),
     ("github", paths::github),

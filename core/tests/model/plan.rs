@@ -228,7 +228,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut deploys = plan(
         "deploys",
         &[smoke()],
-        Bounds { deploys: 2, announcements: 1, reports: 1 + more, asks: more, crashes: more, ..one },
+        Bounds { deploys: 2, announcements: 1, reports: 1 + more, asks: more, crashes: 1, ..one },
     );
     deploys.versions = vec!["v2", "v3"];
     if large {
@@ -252,7 +252,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut corruption = plan(
         "rollback: never",
         &[never, smoke()],
-        Bounds { reports: 1 + more, approvals: more, asks: more, crashes: more, ..one },
+        Bounds { reports: 1 + more, approvals: more, asks: more, crashes: 1, ..one },
     );
     corruption.acknowledges = true;
     corruption.dismisses = true;
@@ -264,7 +264,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut veto = plan(
         "veto",
         &[with_veto],
-        Bounds { reports: 1, approvals: 1, freezes: 1, announcements: more, crashes: more, ..one },
+        Bounds { reports: 1, approvals: 1, freezes: 1, announcements: more, crashes: 1, ..one },
     );
     veto.dismisses = true;
     veto.races = large;
@@ -272,7 +272,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(veto);
 
     let mut migration =
-        plan("migration", &[metric(1, false), smoke()], Bounds { reports: 1, approvals: 1, crashes: more, ..one });
+        plan("migration", &[metric(1, false), smoke()], Bounds { reports: 1, approvals: 1, crashes: 1, ..one });
     migration.migration = Migration::Breaking;
     migration.dismisses = large;
     migration.readings = vec![Reading::Breach, Reading::Clear];
@@ -282,7 +282,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut rehearsed = plan(
         "dry run",
         &[metric(1, false), smoke()],
-        Bounds { deploys: 1, reports: 1, announcements: more, crashes: more, asks: more, ..one },
+        Bounds { deploys: 1, reports: 1, announcements: more, crashes: 1, asks: more, ..one },
     );
     rehearsed.config.mode = Mode::DryRun;
     rehearsed.versions = vec!["v2", "v1"];
@@ -298,7 +298,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(pagers);
 
     let mut unproven =
-        plan("nothing proven", &[smoke()], Bounds { deploys: 2, reports: 1 + more, crashes: more, ..one });
+        plan("nothing proven", &[smoke()], Bounds { deploys: 2, reports: 1 + more, crashes: 1, ..one });
     unproven.unproven = true;
     unproven.versions = vec!["v1", "v2", "v3"];
     unproven.runs = vec![Run::Succeeds, Run::Fails];
@@ -307,14 +307,14 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut limit = plan(
         "automatic limit",
         &[smoke(), report("red", None, Action::Rollback)],
-        Bounds { deploys: 2, reports: 2, crashes: more, ..one },
+        Bounds { deploys: 2, reports: 2, crashes: 1, ..one },
     );
     own(&mut limit).for_each(|own| own.automatic_limit.rollbacks = 1);
     limit.versions = vec!["v2", "v3"];
     limit.runs = vec![Run::Succeeds, Run::Fails];
     all.push(limit);
 
-    let mut fleet = plan("two services, fleet guard", &[metric(1, false)], Bounds { deploys: 2, crashes: more, ..one });
+    let mut fleet = plan("two services, fleet guard", &[metric(1, false)], Bounds { deploys: 2, crashes: 1, ..one });
     fleet.config.services.insert(service("b"), plan_of("b", vec![metric(1, false)]));
     fleet.config.fleet_guard = Some(FleetGuard { services: 2, within: slots(3) });
     fleet.readings = vec![Reading::Breach, Reading::Clear];
@@ -325,7 +325,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     }
     all.push(fleet);
 
-    let mut pair = plan("two services", &[smoke()], Bounds { deploys: 2, reports: 2, crashes: more, ..one });
+    let mut pair = plan("two services", &[smoke()], Bounds { deploys: 2, reports: 2, crashes: 1, ..one });
     pair.config.services.insert(service("b"), plan_of("b", vec![smoke()]));
     pair.runs = vec![Run::Succeeds];
     if large {

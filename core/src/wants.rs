@@ -94,14 +94,16 @@ fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
         .with_some(Variable::DeployCommit, commit.map(|commit| commit.as_str()))
 }
 
-/// The look at a trigger, and at its baseline until that was read: what was not compared yet has to be seen as such.
+/// The look at a trigger, and at its baseline until that is known: what was not compared yet has to be seen as such, and
+/// an answer that came back empty once may be filled in later.
 fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Vec<Want> {
     let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
     let Some(known) = watch.triggers.get(&trigger.name) else { return Vec::new() };
     let values = watch_values(plan, own, watch);
     let (deploy, name) = (watch.deploy.clone(), trigger.name.clone());
     let mut wants = Vec::new();
-    if let (Some(window), None) = (metric.baseline_window(), known.baseline) {
+    let is_known = known.baseline.is_some_and(|baseline| baseline.value.is_some());
+    if let Some(window) = metric.baseline_window().filter(|_| !is_known) {
         let to = watch.healthy_before.floor(metric.step);
         let from = (watch.healthy_before - window).floor(metric.step) + metric.step;
         let (deploy, trigger, values) = (deploy.clone(), name.clone(), values.clone());

@@ -19,12 +19,17 @@ pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: 
     Rule { hold: trigger.hold, step: metric.step, window: metric.window, interval, deploy_at: watch.at }
 }
 
-/// The expression before the deploy was read: it is kept, and never asked again.
+/// The expression before the deploy was read. A value is kept, and never asked for again; that there is none is kept
+/// until there is one: the data may come back later (design, R7).
 pub(crate) fn baseline_read(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, answers: &Answers) {
     let Some((watch, known, _, metric)) = watched(draft, deploy, name) else { return };
     let usable = answers.all().all(|answer| matches!(answer, Answer::Series(_)));
-    if watch.triggers.contains_key(name) && known.baseline.is_none() && usable {
-        let baseline = trigger::baseline(&metric, answers);
+    if !usable {
+        return;
+    }
+    let baseline = trigger::baseline(&metric, answers);
+    let is_news = known.baseline.is_none_or(|known| known.value.is_none() && baseline.value.is_some());
+    if watch.triggers.contains_key(name) && is_news {
         draft.watch_record(WatchRecord::BaselineKept { trigger: name.clone(), baseline });
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Outside {
     pub(crate) queries_are_partial: bool,
     /// Samples come this much later than they were taken.
     pub(crate) samples_come_after: Duration,
+    /// Queries come back well, and without any series, while this is set.
+    pub(crate) queries_are_empty: bool,
     /// What the smoke URL says.
     pub(crate) smoke_answers: bool,
     /// What each path does.
@@ -84,6 +86,7 @@ impl Outside {
             queries_fail: false,
             queries_are_partial: false,
             samples_come_after: Duration::ZERO,
+            queries_are_empty: false,
             smoke_answers: true,
             runs: BTreeMap::new(),
             pagers_take: true,
@@ -141,6 +144,9 @@ impl Outside {
         }
         if self.queries_are_partial {
             return window.all(metric, || Answer::Partial("a store did not answer".to_owned()));
+        }
+        if self.queries_are_empty {
+            return window.all(metric, || Answer::Series(Vec::new()));
         }
         let come = |at: Timestamp| at + self.samples_come_after <= to;
         answers(metric, window, |at| if come(at) { self.sample(trigger, at) } else { Sample::Missing })

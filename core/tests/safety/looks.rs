@@ -220,6 +220,19 @@ fn r7_a_trigger_whose_baseline_is_read_late_is_still_judged_by_what_was_before_t
 }
 
 #[test]
+fn r7_a_baseline_that_came_back_empty_is_asked_for_again() {
+    let mut world = World::proven();
+    world.sicken("v2", "p99-latency", 0.9);
+    world.shop().queries_are_empty = true;
+    world.deploy("v2");
+    world.run("2m");
+    assert_eq!(world.paged_for(), [PageReason::Blind]);
+    world.shop().queries_are_empty = false;
+    world.run("10m");
+    assert_eq!(world.started().len(), 1, "the data of the hour before were there all along");
+}
+
+#[test]
 fn r7_too_little_traffic_pages_nobody_and_ends_unproven() {
     let mut world = World::proven();
     world.show("error-rate", Sample::Low);

@@ -33,4 +33,5 @@ mod surroundings;
 #[cfg(test)]
 mod triggers;
 #[cfg(test)]
+#[expect(dead_code, unused_imports, reason = "the fault matrix uses more of the world")]
 mod world;

@@ -14,6 +14,7 @@ mod prometheus;
 mod proxy;
 mod receipt;
 mod secrets;
+mod relay;
 mod service;
 mod wait;
 
@@ -24,7 +25,9 @@ use serde_json::{Value, json};
 
 pub(crate) use self::alertmanager::Alertmanager;
 pub(crate) use self::daemon::{Answer, Daemon};
-pub(crate) use self::evidence::{assert_not_observed_before_the_data, assert_observed_by_the_data, instant};
+pub(crate) use self::evidence::{
+    Held, assert_held, assert_not_observed_before_the_data, assert_observed_by_the_data, instant,
+};
 pub(crate) use self::github::{GitHub, Script};
 pub(crate) use self::pager::{Pager, Received};
 pub(crate) use self::plan::{Plan, triggers};
@@ -32,6 +35,7 @@ pub(crate) use self::prometheus::Prometheus;
 pub(crate) use self::proxy::{Fault, Proxy};
 pub(crate) use self::receipt::Receipt;
 pub(crate) use self::secrets::Secrets;
+pub(crate) use self::relay::Relay;
 pub(crate) use self::service::Production;
 pub(crate) use self::wait::{PATIENCE, wait_until, wait_until_within};
 
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub(crate) daemon: Option<Daemon>,
     pub(crate) alertmanager: Option<Alertmanager>,
     pub(crate) prometheus: Prometheus,
+    /// Between the two, in a world whose shape has one.
+    pub(crate) relay: Option<Relay>,
     pub(crate) production: Production,
     pub(crate) pager: Pager,
     pub(crate) github: GitHub,
@@ -60,11 +66,13 @@ pub(crate) struct Shape {
     pub(crate) scrape_interval: Duration,
     /// `svc-1` to `svc-N` instead of `capstone-api`.
     pub(crate) several: Option<u16>,
+    /// Prometheus scrapes by a relay, which can be cut.
+    pub(crate) relayed: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { scrape_interval: Duration::from_millis(500), several: None }
+        Self { scrape_interval: Duration::from_millis(500), several: None, relayed: false }
     }
 }
 
@@ -78,10 +86,12 @@ impl World {
     pub(crate) async fn shaped(shape: Shape) -> Self {
         let dir = tempfile::tempdir().expect("a folder for the world");
         let production = Production::start(dir.path(), shape.several).await;
-        let prometheus = Prometheus::start(dir.path(), production.port(), shape.scrape_interval).await;
+        let relay = if shape.relayed { Some(Relay::start(production.port()).await) } else { None };
+        let target = relay.as_ref().map_or_else(|| production.port(), Relay::port);
+        let prometheus = Prometheus::start(dir.path(), target, shape.scrape_interval).await;
         let pager = Pager::start().await;
         let github = GitHub::start(production.url()).await;
-        Self { daemon: None, alertmanager: None, prometheus, production, pager, github, dir }
+        Self { daemon: None, alertmanager: None, prometheus, relay, production, pager, github, dir }
     }
 
     /// Waits until Prometheus has this much of the past: what comes before a deploy decides what is armed for it.
@@ -181,6 +191,12 @@ impl World {
     /// What the daemon knows of a service.
     pub(crate) async fn view(&self, service: &str) -> Value {
         self.api().get(&format!("/v1/services/{service}")).await.json_of(200)
+    }
+
+    /// What the daemon knows of every firing.
+    pub(crate) async fn firings(&self) -> Vec<Value> {
+        let firings = self.api().get("/v1/firings").await.json_of(200);
+        firings.as_array().cloned().expect("a list of firings")
     }
 
     /// Waits until what the daemon knows of the only service is like this.

@@ -23,32 +23,60 @@ pub(crate) fn instant(receipt: &Receipt, key: &str) -> Timestamp {
     Timestamp::try_from(text.to_owned()).unwrap_or_else(|error| panic!("{key} {text:?}: {error}"))
 }
 
-/// When `error-rate` had held for its `for`, by the data of today: the first instant at which it may be observed.
-async fn first_observable(prometheus: &Prometheus, receipt: &Receipt) -> Timestamp {
-    let (deployed_at, observed_at) = (instant(receipt, "deployed_at"), instant(receipt, "observed_at"));
-    let service = receipt.get("service");
-    let rate = |code: &str| format!("sum(rate(http_requests_total{{service=\"{service}\"{code}}}[4s]))");
-    let ratio = format!("{} / {}", rate(",code=~\"5..\""), rate(""));
-    let first = deployed_at.floor(STEP) + STEP;
-    let ratios = prometheus.range(&ratio, first, observed_at, STEP).await;
-    let breaches: Vec<Timestamp> = ratios.into_iter().filter(|(_, ratio)| *ratio > 0.05).map(|(at, _)| at).collect();
-    let slots = u32::try_from(HOLD.as_millis() / STEP.as_millis()).expect("few slots");
-    let held = |from: &&Timestamp| (0..=slots).all(|slot| breaches.contains(&(**from + STEP * slot)));
-    let since = breaches.iter().find(held);
-    *since.unwrap_or_else(|| panic!("by the data nothing held for {HOLD:?} up to {observed_at}: {breaches:?}")) + HOLD
+/// What has to have held, and for how long, before something may be observed.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Its value, at each instant.
+    pub(crate) query: String,
+    /// A breach where the value is above this.
+    pub(crate) above: f64,
+    /// The trigger's `for`.
+    pub(crate) hold: Duration,
+    /// From slot to slot: the plan's `evaluation_interval`.
+    pub(crate) step: Duration,
 }
 
-/// The receipt's clock starts no earlier than the data say.
-pub(crate) async fn assert_not_observed_before_the_data(prometheus: &Prometheus, receipt: &Receipt) -> Duration {
+impl Held {
+    /// The error rate of a service, over its limit for this long.
+    pub(crate) fn error_rate(service: &str, hold: Duration) -> Self {
+        let rate = |code: &str| format!("sum(rate(http_requests_total{{service=\"{service}\"{code}}}[4s]))");
+        Self { query: format!("{} / {}", rate(",code=~\"5..\""), rate("")), above: 0.05, hold, step: STEP }
+    }
+}
+
+/// When it had held for its `for`, by the data of today: the first instant at which it may be observed.
+async fn first_observable(prometheus: &Prometheus, receipt: &Receipt, held: &Held) -> Timestamp {
+    let (deployed_at, observed_at) = (instant(receipt, "deployed_at"), instant(receipt, "observed_at"));
+    let first = deployed_at.floor(held.step) + held.step;
+    let values = prometheus.range(&held.query, first, observed_at, held.step).await;
+    let breaches: Vec<Timestamp> =
+        values.into_iter().filter(|(_, value)| *value > held.above).map(|(at, _)| at).collect();
+    let slots = u32::try_from(held.hold.as_millis() / held.step.as_millis()).expect("few slots");
+    let for_long = |from: &&Timestamp| (0..=slots).all(|slot| breaches.contains(&(**from + held.step * slot)));
+    let since = breaches.iter().find(for_long);
+    *since.unwrap_or_else(|| panic!("by the data {held:?} did not hold up to {observed_at}: {breaches:?}")) + held.hold
+}
+
+async fn late_by(prometheus: &Prometheus, receipt: &Receipt, held: &Held) -> Duration {
     let (breach_at, observed_at) = (instant(receipt, "breach_at"), instant(receipt, "observed_at"));
-    let first = first_observable(prometheus, receipt).await;
+    let first = first_observable(prometheus, receipt, held).await;
     assert!(observed_at >= first, "observed at {observed_at}, by the data not before {first}");
-    assert_eq!(milliseconds(observed_at.since(breach_at)), milliseconds(HOLD), "{:?}", receipt.front);
+    assert_eq!(milliseconds(observed_at.since(breach_at)), milliseconds(held.hold), "{:?}", receipt.front);
     observed_at.since(first)
 }
 
-/// The receipt's clock starts when the data say, neither earlier nor later.
-pub(crate) async fn assert_observed_by_the_data(prometheus: &Prometheus, receipt: &Receipt) {
-    let late = assert_not_observed_before_the_data(prometheus, receipt).await;
+/// The receipt's clock starts when the data say that this held, neither earlier nor later.
+pub(crate) async fn assert_held(prometheus: &Prometheus, receipt: &Receipt, held: &Held) {
+    let late = late_by(prometheus, receipt, held).await;
     assert!(late <= LATE, "observed {late:?} after the data said so: {:?}", receipt.front);
+}
+
+/// The clock of a receipt of `error-rate` starts no earlier than the data say.
+pub(crate) async fn assert_not_observed_before_the_data(prometheus: &Prometheus, receipt: &Receipt) {
+    late_by(prometheus, receipt, &Held::error_rate(receipt.get("service"), HOLD)).await;
+}
+
+/// The clock of a receipt of `error-rate` starts when the data say, neither earlier nor later.
+pub(crate) async fn assert_observed_by_the_data(prometheus: &Prometheus, receipt: &Receipt) {
+    assert_held(prometheus, receipt, &Held::error_rate(receipt.get("service"), HOLD)).await;
 }

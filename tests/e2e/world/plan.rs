@@ -123,6 +123,13 @@ impl Plan {
         plan
     }
 
+    /// Sets a key of one of several services.
+    pub(crate) fn of(&mut self, name: &str, key: &str, value: Value) {
+        let services = self.config["services"].as_array_mut().expect("services");
+        let service = services.iter_mut().find(|service| service["name"] == name).expect("a service of the plan");
+        service[key] = value;
+    }
+
     /// Where the daemon will listen.
     pub(crate) fn listen(&self) -> &str {
         self.config["listen"].as_str().expect("an address")

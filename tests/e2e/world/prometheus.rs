@@ -127,6 +127,12 @@ impl Prometheus {
         self.process.ended().await;
     }
 
+    /// Stops it (SIGTERM) as for an update: from then on connections are refused.
+    pub(crate) async fn stop(&mut self) {
+        self.process.signal(Signal::TERM);
+        self.process.ended().await;
+    }
+
     /// Starts it again with the same data and port, and waits until it is ready.
     pub(crate) async fn start_again(&mut self) {
         self.process = launch(&self.dir, self.port);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,29 +12,44 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::ports::free_port;
 use super::wait::wait_until;
 
+/// Longer than any test's `timeout` for Prometheus.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// More series than the daemon reads of one answer.
 const TOO_MANY_SERIES: usize = 10_001;
+
+/// As Prometheus says that a query took longer than it allows.
+const GAVE_UP: &str =
+    r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
 
 /// What is wrong with the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The connection is taken and nothing comes.
     Hangs,
+    /// The right answer, later than anybody waits for it.
+    Slow,
     /// HTTP 500 with a page for people.
     InternalError,
     /// HTTP 502 with a page for people, as from a load balancer.
     BadGateway,
+    /// HTTP 503 with the JSON of a Prometheus that gave a query up.
+    Unavailable,
     /// HTTP 429.
     TooManyRequests,
     /// The first half of the JSON, as if it were all.
     Truncated,
     /// The right data, and a warning.
     Warns,
+    /// The right data, and the word that it is not all: `isPartial`.
+    Partial,
     /// Every value is NaN.
     NotANumber,
     /// No series at all.
@@ -43,13 +59,16 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Hangs,
+        Self::Slow,
         Self::InternalError,
         Self::BadGateway,
+        Self::Unavailable,
         Self::TooManyRequests,
         Self::Truncated,
         Self::Warns,
+        Self::Partial,
         Self::NotANumber,
         Self::Empty,
         Self::TooManySeries,
@@ -119,8 +138,23 @@ impl Proxy {
         let _ = (&mut self.server).await;
     }
 
+    /// Takes connections from now on, reads what comes and resets them.
+    pub(crate) async fn reset(&mut self) {
+        self.refuse().await;
+        let listener = listen(self.port).await;
+        self.server = tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.expect("a connection");
+                tokio::spawn(reset(connection));
+            }
+        });
+    }
+
     /// Takes connections again.
     pub(crate) async fn accept(&mut self) {
+        if !self.server.is_finished() {
+            self.refuse().await;
+        }
         self.server = serve(self.shared.clone(), self.port).await;
     }
 }
@@ -131,8 +165,18 @@ impl Drop for Proxy {
     }
 }
 
+async fn listen(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).await.expect("the port of the proxy")
+}
+
+/// Ends a connection with RST instead of FIN, once something was asked.
+async fn reset(mut connection: TcpStream) {
+    let _ = connection.read(&mut [0; 1024]).await;
+    connection.set_zero_linger().expect("a socket");
+}
+
 async fn serve(shared: Shared, port: u16) -> JoinHandle<()> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port of the proxy");
+    let listener = listen(port).await;
     let routes = Router::new().fallback(forward).with_state(shared);
     tokio::spawn(async move { axum::serve(listener, routes).await.expect("a server") })
 }
@@ -149,11 +193,17 @@ async fn forward(
         Some(Fault::Hangs) => std::future::pending().await,
         Some(Fault::InternalError) => page_for_people(StatusCode::INTERNAL_SERVER_ERROR),
         Some(Fault::BadGateway) => page_for_people(StatusCode::BAD_GATEWAY),
+        Some(Fault::Unavailable) => json_answer(StatusCode::SERVICE_UNAVAILABLE, GAVE_UP.as_bytes()),
         Some(Fault::TooManyRequests) => (StatusCode::TOO_MANY_REQUESTS, "slow down\n").into_response(),
-        data => match shared.ask(method, &uri, &headers, body).await {
-            Ok((status, answer)) => json_answer(status, &changed(data, &answer)),
-            Err(_) => page_for_people(StatusCode::BAD_GATEWAY),
-        },
+        data => {
+            if data == Some(Fault::Slow) {
+                tokio::time::sleep(SLOW).await;
+            }
+            match shared.ask(method, &uri, &headers, body).await {
+                Ok((status, answer)) => json_answer(status, &changed(data, &answer)),
+                Err(_) => page_for_people(StatusCode::BAD_GATEWAY),
+            }
+        }
     };
     // A connection that is kept open would go on being answered while new ones are refused.
     ([(header::CONNECTION, "close")], answer)
@@ -203,12 +253,19 @@ fn changed(fault: Option<Fault>, answer: &[u8]) -> Vec<u8> {
     match fault {
         Some(Fault::Truncated) => answer[..answer.len() / 2].to_vec(),
         Some(Fault::Warns) => with(|answer| answer["warnings"] = json!(["partial"])),
+        Some(Fault::Partial) => with(|answer| answer["isPartial"] = json!(true)),
         Some(Fault::NotANumber) => with(|answer| each_series(answer, not_a_number)),
         Some(Fault::Empty) => with(|answer| answer["data"]["result"] = json!([])),
         Some(Fault::TooManySeries) => with(too_many),
-        Some(Fault::Hangs | Fault::InternalError | Fault::BadGateway | Fault::TooManyRequests) | None => {
-            answer.to_vec()
-        }
+        Some(
+            Fault::Hangs
+            | Fault::Slow
+            | Fault::InternalError
+            | Fault::BadGateway
+            | Fault::Unavailable
+            | Fault::TooManyRequests,
+        )
+        | None => answer.to_vec(),
     }
 }
 

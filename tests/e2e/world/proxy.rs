@@ -20,14 +20,13 @@ use super::ports::free_port;
 use super::wait::wait_until;
 
 /// Longer than any test's `timeout` for Prometheus.
-const SLOW: Duration = Duration::from_secs(3);
+const SLOW: Duration = Duration::from_secs(5);
 
 /// More series than the daemon reads of one answer.
 const TOO_MANY_SERIES: usize = 10_001;
 
 /// As Prometheus says that a query took longer than it allows.
-const GAVE_UP: &str =
-    r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
+const GAVE_UP: &str = r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
 
 /// What is wrong with the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

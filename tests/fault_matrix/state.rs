@@ -22,6 +22,9 @@ const HOLD: Duration = Duration::from_secs(4);
 /// As many queries at once as a look at all services needs: slow answers are not to make each other wait.
 const CONCURRENCY: usize = 60;
 
+/// The `for` of what is deployed as the fault begins: a short fault is over before it is.
+const FRESH_HOLD: Duration = Duration::from_secs(12);
+
 /// What errors are: four times the limit.
 const BAD: f64 = 0.2;
 
@@ -136,7 +139,9 @@ impl State {
         let service = self.service();
         let held = match self {
             Self::Relieved | Self::Breaching | Self::Tight => Held::error_rate(&service, LONG_HOLD),
-            Self::FreshSlow => Held { query: latency(&service), above: limit, ..Held::error_rate(&service, HOLD) },
+            Self::FreshSlow => {
+                Held { query: latency(&service), above: limit, ..Held::error_rate(&service, FRESH_HOLD) }
+            }
             Self::Clear
             | Self::Ending
             | Self::Fresh
@@ -173,7 +178,7 @@ impl State {
         if matches!(self, Self::Fresh | Self::FreshSlow) {
             own.push(json!({
                 "name": "latency", "expr": latency("{{ service }}"), "above": "2x baseline",
-                "baseline": {"window": "8s"}, "for": seconds(HOLD), "budget": "2m",
+                "baseline": {"window": "8s"}, "for": seconds(FRESH_HOLD), "budget": "2m",
             }));
         }
         plan.of(&service, "triggers", json!(own));

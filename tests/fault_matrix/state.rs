@@ -201,7 +201,8 @@ fn gate(world: &World) -> PathBuf {
 
 /// The usual pipeline, which waits until it is released.
 fn held_pipeline(world: &World) -> Value {
-    let wait = "while [ ! -e \"$0\" ]; do sleep 0.1; done; exec \"$@\"";
+    // It ends with the world, too: a command outlives the daemon that started it.
+    let wait = "while [ ! -e \"$0\" ]; do [ -d \"${0%/*}\" ] || exit 1; sleep 0.1; done; exec \"$@\"";
     let pipeline = capstone_api();
     json!({"name": "pipeline", "timeout": "2m", "command": [
         "sh", "-c", wait, gate(world), pipeline, "deploy", "--to", world.production.url(),

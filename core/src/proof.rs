@@ -149,7 +149,8 @@ pub(crate) fn check(draft: &mut Draft<'_>, id: &FiringId) {
     if !firing.is_rolling() && (proof.serving_at.is_none() || draft.own().rolling().is_some()) {
         return;
     }
-    let mut latest = since;
+    // A clock that was set back meanwhile must not make it older than what it is the end of.
+    let mut latest = since.max(firing.observed_at);
     let seen = [(needs.serving, proof.serving_at), (needs.smoke, proof.smoke_at)];
     let clear = needs.clear.iter().map(|trigger| (true, proof.clear_at.get(trigger).copied()));
     for (needed, at) in seen.into_iter().chain(clear) {

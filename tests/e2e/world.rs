@@ -13,8 +13,8 @@ mod process;
 mod prometheus;
 mod proxy;
 mod receipt;
-mod secrets;
 mod relay;
+mod secrets;
 mod service;
 mod wait;
 
@@ -34,8 +34,8 @@ pub(crate) use self::plan::{Plan, triggers};
 pub(crate) use self::prometheus::Prometheus;
 pub(crate) use self::proxy::{Fault, Proxy};
 pub(crate) use self::receipt::Receipt;
-pub(crate) use self::secrets::Secrets;
 pub(crate) use self::relay::Relay;
+pub(crate) use self::secrets::Secrets;
 pub(crate) use self::service::Production;
 pub(crate) use self::wait::{PATIENCE, wait_until, wait_until_within};
 

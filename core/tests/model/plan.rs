@@ -272,7 +272,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(veto);
 
     let mut migration =
-        plan("migration", &[metric(1, false), smoke()], Bounds { reports: 1, approvals: 1, crashes: 1, ..one });
+        plan("migration", &[metric(1, false), smoke()], Bounds { reports: 1, approvals: 1, crashes: more, ..one });
     migration.migration = Migration::Breaking;
     migration.dismisses = large;
     migration.readings = vec![Reading::Breach, Reading::Clear];
@@ -297,8 +297,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     pagers.dismisses = large;
     all.push(pagers);
 
-    let mut unproven =
-        plan("nothing proven", &[smoke()], Bounds { deploys: 2, reports: 1 + more, crashes: 1, ..one });
+    let mut unproven = plan("nothing proven", &[smoke()], Bounds { deploys: 2, reports: 1 + more, crashes: 1, ..one });
     unproven.unproven = true;
     unproven.versions = vec!["v1", "v2", "v3"];
     unproven.runs = vec![Run::Succeeds, Run::Fails];
@@ -307,14 +306,14 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     let mut limit = plan(
         "automatic limit",
         &[smoke(), report("red", None, Action::Rollback)],
-        Bounds { deploys: 2, reports: 2, crashes: 1, ..one },
+        Bounds { deploys: 2, reports: 2, crashes: more, ..one },
     );
     own(&mut limit).for_each(|own| own.automatic_limit.rollbacks = 1);
     limit.versions = vec!["v2", "v3"];
     limit.runs = vec![Run::Succeeds, Run::Fails];
     all.push(limit);
 
-    let mut fleet = plan("two services, fleet guard", &[metric(1, false)], Bounds { deploys: 2, crashes: 1, ..one });
+    let mut fleet = plan("two services, fleet guard", &[metric(1, false)], Bounds { deploys: 2, crashes: more, ..one });
     fleet.config.services.insert(service("b"), plan_of("b", vec![metric(1, false)]));
     fleet.config.fleet_guard = Some(FleetGuard { services: 2, within: slots(3) });
     fleet.readings = vec![Reading::Breach, Reading::Clear];

@@ -47,6 +47,24 @@ fn r9_each_proof_counts_from_when_it_was_first_seen() {
 }
 
 #[test]
+fn r9_where_the_clock_is_set_back_meanwhile_nothing_recovers_before_it_was_observed() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    let firing = world.observe("smoke-test");
+    let attempt = world.started()[0].attempt.clone();
+    world.now = world.now - duration("10s");
+    world.end_attempt(&attempt, Outcome::Succeeded { receipt: None, output: String::new() });
+    let at = world.now + duration("1s");
+    world.now = at;
+    let serving = Some(Serving { version: version("v1"), revision: None, since: at });
+    world.tell(Happening::ServingRead { serving, at });
+    world.tell(Happening::SmokeAnswered { at, healthy: true });
+    let firing = world.firing(&firing);
+    assert_eq!(firing.recovered_at, Some(firing.observed_at));
+}
+
+#[test]
 fn r9_a_path_that_lies_is_no_recovery() {
     let mut world = World::proven();
     world.shop().runs.insert(path("pipeline"), Run::Lies(duration("10s")));

@@ -88,7 +88,7 @@ pub(super) async fn live(world: Rc<World>, scenario: &'static Scenario, number: 
         world.production.versions(&life.service, json!({"v2": {"error_ratio": 0.2}})).await;
     }
     life.daemon.launch_with(&fault.environment(&life.notes()));
-    life.to_its_end().await;
+    life.live_to_the_end().await;
     life.stop().await;
     life.judge().await
 }
@@ -161,7 +161,7 @@ impl Life<'_> {
     }
 
     /// Does what humans do, and starts the daemon again where it was killed, until all is over.
-    async fn to_its_end(&mut self) {
+    async fn live_to_the_end(&mut self) {
         let mut left = self.scenario.acts.iter().copied().collect::<std::collections::VecDeque<_>>();
         let what = format!("{} ends on {}", self.scenario.name, self.service);
         wait_until_within(LONGEST_LIFE, &what, async || {
@@ -181,9 +181,8 @@ impl Life<'_> {
             }
             match left.front().copied() {
                 Some(act) if act.is_due(&seen) => {
-                    if self.perform(act, &seen).await {
-                        left.pop_front();
-                    }
+                    let done = self.perform(act, &seen).await;
+                    left.drain(..usize::from(done));
                 }
                 None if self.is_over(&seen) => {
                     assert_eq!(seen.view["last"].as_str().unwrap_or_default(), self.scenario.last, "{}", seen.view);
@@ -246,7 +245,15 @@ impl Life<'_> {
             Act::Announce if !self.told.contains_key("v1") => {
                 self.told.insert("v1", now.clone());
             }
-            _ => {}
+            Act::Deploy
+            | Act::Report(_)
+            | Act::ReportMore(_)
+            | Act::Acknowledge
+            | Act::Approve
+            | Act::Dismiss
+            | Act::Freeze
+            | Act::Thaw
+            | Act::Announce => {}
         }
         let version = if act == Act::Announce { "v1" } else { "v2" };
         let at = self.told.get(version).cloned().unwrap_or(now);

@@ -285,6 +285,8 @@ fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RunPart;
+    use crate::template::Template;
 
     #[test]
     fn nine_of_ten_runs_finish_within_what_is_expected() {
@@ -292,5 +294,24 @@ mod tests {
         assert_eq!(seconds(&[]), None);
         assert_eq!(seconds(&[7]), Some(Duration::from_secs(7)));
         assert_eq!(seconds(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 100]), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn what_runs_is_shown_so_that_each_argument_can_be_told_apart() {
+        let part = |name: &str| RunPart { name: name.to_owned(), value: Template::parse("").unwrap() };
+        let path = |kind: &'static str, names: &[&str]| PathRule {
+            name: PathName::new("path").unwrap(),
+            timeout: Duration::from_secs(1),
+            repeatable: false,
+            kind,
+            run: names.iter().map(|name| part(name)).collect(),
+            leaves_behind: None,
+        };
+        let run = ["gcloud", "", "to v1", "it's", "\"v1\"", "--to=v1"].map(str::to_owned);
+        let command = path("command", &[""; 6]);
+        assert_eq!(shown(&command, &run), r#"command: gcloud "" "to v1" "it's" "\"v1\"" --to=v1"#);
+        let inputs = path("github_actions", &["ref", "inputs.note"]);
+        let run = ["main", "by hand"].map(str::to_owned);
+        assert_eq!(shown(&inputs, &run), r#"github_actions: ref=main inputs.note="by hand""#);
     }
 }

@@ -115,9 +115,7 @@ impl Template {
         let mut pieces = Vec::new();
         let mut rest = source;
         while let Some(start) = rest.find("{{") {
-            if start > 0 {
-                pieces.push(Piece::Text(rest[..start].to_owned()));
-            }
+            pieces.push(Piece::Text(rest[..start].to_owned()));
             let inside = &rest[start + 2..];
             let Some(end) = inside.find("}}") else {
                 return Err(BadTemplate { message: "{{ is not closed by }}".to_owned() });
@@ -125,9 +123,7 @@ impl Template {
             pieces.push(Piece::Value(variable(inside[..end].trim())?));
             rest = &inside[end + 2..];
         }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
-        }
+        pieces.push(Piece::Text(rest.to_owned()));
         Ok(Self { source: source.to_owned(), pieces })
     }
 

@@ -197,7 +197,7 @@ fn ratio(answers: &Answers, at: Timestamp) -> Result<f64, Look> {
         }
     }
     // What is left of `bad` belongs to no `total`: the two don't speak of the same things.
-    if bad.values().any(|value| *value > 0.0) && (traffic || !series(answers.total.as_ref()).is_empty()) {
+    if bad.values().any(|value| *value > 0.0) && !series(answers.total.as_ref()).is_empty() {
         return Err(Look::Error);
     }
     if !traffic {
@@ -228,15 +228,9 @@ fn compare(condition: Condition, value: f64, limit: f64) -> Look {
 pub fn baseline(metric: &Metric, answers: &Answers) -> Baseline {
     /// Fewer looks with a value than one in this many, and the baseline is not known.
     const LEAST_SHARE: usize = 4;
-    /// Stands for the limit, which is given beside it.
-    const INFINITE: Limit = Limit::Fixed { value: f64::INFINITY, shown_as_percentage: false };
-    // Compared with infinity every value is clear, which leaves the values themselves: of several series the one that
-    // the trigger will compare as well.
-    let (condition, infinity) = match metric.condition {
-        Condition::Above(_) | Condition::Any => (Condition::Above(INFINITE), f64::INFINITY),
-        Condition::Below(_) => (Condition::Below(INFINITE), f64::NEG_INFINITY),
-    };
-    let points = looks(&Metric { condition, ..metric.clone() }, Some(infinity), answers);
+    // Whatever the values are compared with, a breach and a clear look both have theirs: of several series that of the
+    // one that the trigger will compare as well.
+    let points = looks(metric, Some(0.0), answers);
     let mut values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
     values.sort_by(f64::total_cmp);
     let enough = !values.is_empty() && values.len() * LEAST_SHARE >= points.len();

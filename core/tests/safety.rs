@@ -13,8 +13,14 @@ mod attempts;
 mod budget;
 #[path = "safety/holds.rs"]
 mod holds;
+#[path = "safety/instants.rs"]
+mod instants;
 #[path = "safety/looks.rs"]
 mod looks;
+#[path = "safety/outages.rs"]
+mod outages;
+#[path = "safety/pages.rs"]
+mod pages;
 #[path = "safety/proofs.rs"]
 mod proofs;
 #[path = "safety/targets.rs"]

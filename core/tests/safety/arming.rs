@@ -156,3 +156,18 @@ fn r5_the_slot_before_the_deploy_that_is_known_late_disarms_all_the_same() {
     world.run("10m");
     assert!(world.started().is_empty(), "{:?}", world.fired("error-rate"));
 }
+
+#[test]
+fn r5_what_showed_nothing_before_the_deploy_may_fire() {
+    let mut world = World::proven();
+    world.sicken("v2", "error-rate", 0.2);
+    world.show("error-rate", Sample::Missing);
+    world.run("1m");
+    world.deploy("v2");
+    world.run("3m");
+    assert!(
+        world.fired("error-rate").is_some(),
+        "nothing says that it was breaching: {:?}",
+        arming(&world, "error-rate")
+    );
+}

@@ -1,12 +1,12 @@
 //! R1 and R2: how many rollbacks there may be, and what may follow an attempt.
 
-use rollbackd_core::config::AutomaticLimit;
+use rollbackd_core::config::{Action, AutomaticLimit};
 use rollbackd_core::event::{Effect, Happening};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::page::PageReason;
 
 use crate::common::outside::Run;
-use crate::common::plan::{reference, shop, shop_path, shop_trigger};
+use crate::common::plan::{reference, report_trigger, shop, shop_path, shop_trigger};
 use crate::common::world::{World, is_conflict, report};
 use crate::common::{duration, path, version};
 
@@ -54,6 +54,21 @@ fn r1_a_report_that_is_repeated_joins_once() {
 }
 
 #[test]
+fn r1_another_report_that_is_repeated_joins_once() {
+    let mut config = reference();
+    shop(&mut config).triggers.push(report_trigger("canary-test", Some("3m"), Action::Rollback));
+    let mut world = World::proven_with(config);
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    world.observe("smoke-test");
+    for _ in 0..5 {
+        world.observe("canary-test");
+    }
+    assert_eq!(world.fired("smoke-test").unwrap().joined.len(), 1);
+    assert_eq!(world.own().firings.len(), 1);
+}
+
+#[test]
 fn r1_a_human_can_start_no_second_rollback_while_one_runs_or_is_verified() {
     let mut world = rolling();
     let ask = Happening::RollbackAsked { path: None, to: None };
@@ -79,6 +94,8 @@ fn r1_a_page_that_is_proven_by_hand_does_not_end_the_rollback_that_runs() {
     let firing = world.fired("smoke-test").unwrap();
     assert!(firing.running().is_some(), "the attempt is still running: {:?}", firing.stage);
     assert!(firing.is_open(), "its firing was ended under it: {:?}", firing.stage);
+    let page = world.fired("login-broken").unwrap();
+    assert!(matches!(page.stage, Stage::Paged { .. }), "the rollback brings production back: {:?}", page.stage);
     assert!(is_conflict(&world.tell(Happening::RollbackAsked { path: None, to: None })), "one at a time");
 }
 
@@ -232,6 +249,18 @@ fn r2_a_restart_follows_an_attempt_by_what_it_can_be_found_by() {
     world.restart();
     let (_, last) = world.effects.last().unwrap();
     assert!(matches!(last, Effect::FollowAttempt { handle: Some(handle), .. } if handle == "run 4711"), "{last:?}");
+}
+
+#[test]
+fn r2_each_attempt_has_a_number_of_its_own_from_one_on() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Fails(duration("5s")));
+    world.deploy("v2");
+    world.run("20s");
+    let firing = world.observe("smoke-test");
+    world.run("1m");
+    let ids: Vec<String> = world.started().iter().map(|order| order.attempt.to_string()).collect();
+    assert_eq!(ids, [format!("{firing}-a1"), format!("{firing}-a2")]);
 }
 
 #[test]

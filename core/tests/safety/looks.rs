@@ -266,6 +266,18 @@ fn r7_a_watch_that_ends_blind_has_not_passed() {
 }
 
 #[test]
+fn r7_a_gap_that_stays_does_not_keep_a_healthy_version_from_passing_in_time() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("10m");
+    world.show("error-rate", Sample::Missing);
+    world.run("20s");
+    world.show("error-rate", GOOD);
+    world.run_to(instant("2026-11-23T11:10:07Z"));
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed));
+}
+
+#[test]
 fn r7_a_breach_that_is_open_at_the_end_keeps_the_watch_open_until_it_fires() {
     let mut world = World::proven();
     world.deploy("v2");

@@ -48,6 +48,17 @@ fn r3_where_the_event_names_none_it_is_what_served_just_before() {
     assert_eq!(world.target(), None);
     world.run("15s");
     assert_eq!((world.target().as_deref(), source(&world)), (Some("v0"), Some(TargetSource::Seen)));
+    world.observe("smoke-test");
+    assert_eq!(world.started()[0].run, ["deploy", "v0"]);
+}
+
+#[test]
+fn r3_where_the_event_names_one_that_can_be_none_nothing_else_is_taken() {
+    let mut world = World::new(reference());
+    world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T09:00:00Z"));
+    world.deploy_of(&service(SHOP), naming("v1", "v1"));
+    world.run("1m");
+    assert_eq!(world.target(), None);
 }
 
 #[test]
@@ -374,6 +385,14 @@ fn r13_the_deploy_that_supersedes_by_returning_to_the_target_needs_another_one()
     world.run("1m");
     world.deploy_of(&service(SHOP), naming("v1", "v2"));
     assert_eq!(world.target(), None, "v2 was never proven, and v1 is no way back from v1");
+}
+
+#[test]
+fn r13_two_deploys_of_one_instant_are_two() {
+    let mut world = World::proven();
+    assert_ne!(world.deploy("v2"), world.deploy("v3"));
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Superseded));
+    assert_eq!(world.watch_end("v3"), None);
 }
 
 #[test]

@@ -1,0 +1,11 @@
+//! What the core tells the shell besides decisions: what is to be looked at, and what is shown of the state.
+
+#[expect(dead_code, reason = "each test crate uses another part of it")]
+mod common;
+
+#[path = "seams/bounds.rs"]
+mod bounds;
+#[path = "seams/shown.rs"]
+mod shown;
+#[path = "seams/wanted.rs"]
+mod wanted;

@@ -1,0 +1,95 @@
+//! What grows stays bounded, and what is counted is counted once: the ledger, the sequence, the names that are near.
+
+use rollbackd_core::deploy::{Deploy, Entry, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
+use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
+use rollbackd_core::template::{Template, Variable};
+use rollbackd_core::time::{Timestamp, promql_duration};
+
+use crate::common::plan::{SHOP, fleet};
+use crate::common::version;
+use crate::common::world::{World, report};
+use crate::common::{duration, service};
+
+fn entry(number: usize, end: WatchEnd) -> Entry {
+    let at = Timestamp::from_milliseconds(1000);
+    let deploy = Deploy {
+        id: DeployId::new(format!("d-{number}")).expect("an id"),
+        version: version(&format!("v{number}")),
+        previous: None,
+        commit: None,
+        migration: Migration::None,
+        run_url: None,
+        at,
+        reported_at: at,
+        key: None,
+    };
+    Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None }
+}
+
+#[test]
+fn a_ledger_forgets_its_oldest_deploys_but_never_the_only_one_that_passed() {
+    let mut ledger = Ledger::default();
+    ledger.add(entry(0, WatchEnd::Passed));
+    for number in 1..LONGEST_LEDGER {
+        ledger.add(entry(number, WatchEnd::Unproven));
+    }
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER, "it is full, and nothing is forgotten");
+    for number in LONGEST_LEDGER..LONGEST_LEDGER + 3 {
+        ledger.add(entry(number, WatchEnd::Unproven));
+    }
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
+    let oldest: Vec<&str> = ledger.entries[..2].iter().map(|entry| entry.deploy.version.as_str()).collect();
+    assert_eq!(oldest, ["v0", "v4"]);
+    ledger.add(entry(1000, WatchEnd::Passed));
+    ledger.add(entry(1001, WatchEnd::Unproven));
+    assert!(!ledger.knows(&version("v0")), "another one has passed since");
+    assert_eq!(ledger.latest_passed(&version("v9999")), Some(&version("v1000")));
+}
+
+#[test]
+fn every_record_counts_one_in_the_sequence_of_its_service() {
+    let names = [SHOP, "other"];
+    let mut world = World::proven_with(fleet(&names));
+    world.deploy_of(&service("other"), report("v2"));
+    world.deploy("v2");
+    world.observe("smoke-test");
+    world.run("10m");
+    for name in names {
+        let records = world.journal.iter().filter(|entry| entry.service == service(name)).count();
+        assert_eq!(world.state.services[name].sequence, records as u64, "{name}");
+    }
+}
+
+#[test]
+fn an_id_is_short_and_plain() {
+    for good in ["shop-f-20261123T100000Z-1", "0a1b2c", "A.b_c-d", &"a".repeat(128)] {
+        assert!(FiringId::new(good).is_ok() && Commit::new(good).is_ok() && PageId::new(good).is_ok(), "{good}");
+    }
+    for bad in ["", "-a", ".a", "a/b", "a b", "a;b", "$(id)", "a\n", "{{x}}", "<b>", "a:b", &"a".repeat(129)] {
+        assert!(FiringId::new(bad).is_err() && Commit::new(bad).is_err() && PageId::new(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_name_that_is_hardly_alike_is_not_near() {
+    // Two letters of five, both in their place: a likeness of 0.6.
+    assert!(nearest("xyzab", ["uvwab"]).is_empty());
+    assert_eq!(nearest("xyzabc", ["uvzabc"]), ["uvzabc"]);
+}
+
+#[test]
+fn a_template_names_its_own_variables_alone_and_is_shown_as_it_was_written() {
+    let written = "--to={{ target.version }} {{service}}";
+    let template = Template::parse(written).expect("a template");
+    let named: Vec<Variable> = Variable::ALL.into_iter().filter(|each| template.names(*each)).collect();
+    assert_eq!(named, [Variable::Service, Variable::TargetVersion]);
+    assert_eq!(template.to_string(), written);
+}
+
+#[test]
+fn prometheus_is_given_seconds_and_whole_units() {
+    assert!((Timestamp::from_milliseconds(1_234_567).seconds() - 1234.567).abs() < f64::EPSILON);
+    assert_eq!(promql_duration(duration("1m30s")), "90s");
+    assert_eq!(promql_duration(duration("1500ms")), "1500ms");
+    assert_eq!(promql_duration(duration("0s")), "1ms", "a range of nothing is no range");
+}

@@ -269,3 +269,19 @@ fn r12_a_dry_run_that_takes_over_a_live_rollback_starts_no_further_path_and_page
         assert!(world.own().open_firings().next().is_none(), "each firing ended");
     }
 }
+
+#[test]
+fn r12_a_dry_run_does_not_send_what_a_live_run_still_owes() {
+    let mut world = World::proven();
+    world.shop().pagers_take = false;
+    world.deploy("v2");
+    world.observe("login-broken");
+    assert_eq!(world.paged_for(), [PageReason::Manual]);
+    world.effects.clear();
+    world.config.mode = Mode::DryRun;
+    world.restart();
+    assert_eq!(touches_the_outside(&world), Vec::<&Effect>::new());
+    world.config.mode = Mode::Live;
+    world.restart();
+    assert_eq!(touches_the_outside(&world).len(), 1, "the next live run owes it still");
+}

@@ -1,6 +1,6 @@
 //! R7: the six answers that a look can have, and how a watch ends by them.
 
-use rollbackd_core::config::{Action, Condition, Metric, Observed, Query};
+use rollbackd_core::config::{Action, AtLeast, Condition, Metric, Observed, Query};
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::Happening;
 use rollbackd_core::firing::FiringEnd;
@@ -237,6 +237,19 @@ fn r7_too_little_traffic_pages_nobody_and_ends_unproven() {
     let mut world = World::proven();
     world.show("error-rate", Sample::Low);
     world.shop().sick.insert((crate::common::version("v2"), trigger("error-rate")), Sample::Low);
+    world.deploy("v2");
+    world.run("31m");
+    assert_eq!(world.paged_for(), []);
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Unproven));
+}
+
+#[test]
+fn r7_too_little_traffic_wins_over_the_nan_that_it_causes() {
+    let mut config = reference();
+    let Observed::Metric(p99) = &mut shop_trigger(&mut config, "p99-latency").observed else { panic!("a metric") };
+    p99.at_least = Some(AtLeast { expr: template("traffic"), value: 20.0 });
+    let mut world = World::proven_with(config);
+    world.shop().sick.insert((crate::common::version("v2"), trigger("p99-latency")), Sample::Low);
     world.deploy("v2");
     world.run("31m");
     assert_eq!(world.paged_for(), []);

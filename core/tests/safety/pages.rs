@@ -58,6 +58,19 @@ fn r8_each_page_for_one_reason_has_its_own_key_while_the_ones_before_are_owed() 
 }
 
 #[test]
+fn r8_a_remote_that_says_twice_that_it_waits_pages_once() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.deploy("v2");
+    world.observe("smoke-test");
+    let attempt = world.started()[0].attempt.clone();
+    for _ in 0..2 {
+        world.tell(Happening::AttemptWaits { attempt: attempt.clone(), why: "protected environment".to_owned() });
+    }
+    assert_eq!(open(&world), [PageReason::RemoteWaits]);
+}
+
+#[test]
 fn r8_the_pages_about_a_watch_are_over_when_it_ends() {
     for superseded in [false, true] {
         let mut world = World::proven();

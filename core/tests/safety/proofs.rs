@@ -142,6 +142,24 @@ fn r9_proof_that_is_gone_again_does_not_count() {
 }
 
 #[test]
+fn r9_a_smoke_url_that_no_longer_answers_proves_nothing() {
+    let mut world = World::proven();
+    world.sicken("v1", "error-rate", 0.2);
+    world.sicken("v2", "error-rate", 0.2);
+    world.deploy("v2");
+    world.run("5m");
+    assert!(world.fired("error-rate").unwrap().proof.smoke_at.is_some(), "v1 serves, and still breaches");
+    world.shop().smoke_answers = false;
+    world.run("1m");
+    world.show("error-rate", Sample::Value(0.0));
+    world.run("1m");
+    assert_eq!(world.ended("error-rate"), None, "{:?}", world.fired("error-rate").unwrap().proof);
+    world.shop().smoke_answers = true;
+    world.run("30s");
+    assert_eq!(world.ended("error-rate"), Some(FiringEnd::Recovered));
+}
+
+#[test]
 fn r8_nothing_is_added_to_a_firing_that_has_ended() {
     let mut world = World::proven();
     world.deploy("v2");

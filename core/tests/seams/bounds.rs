@@ -87,6 +87,19 @@ fn a_template_names_its_own_variables_alone_and_is_shown_as_it_was_written() {
 }
 
 #[test]
+fn an_instant_lies_between_the_years_1970_and_9999() {
+    for (milliseconds, shown) in [
+        (i64::MIN, "1970-01-01T00:00:00.000Z"),
+        (-1, "1970-01-01T00:00:00.000Z"),
+        (1, "1970-01-01T00:00:00.001Z"),
+        (253_402_300_799_998, "9999-12-31T23:59:59.998Z"),
+        (i64::MAX, "9999-12-31T23:59:59.999Z"),
+    ] {
+        assert_eq!(Timestamp::from_milliseconds(milliseconds).to_string(), shown);
+    }
+}
+
+#[test]
 fn prometheus_is_given_seconds_and_whole_units() {
     assert!((Timestamp::from_milliseconds(1_234_567).seconds() - 1234.567).abs() < f64::EPSILON);
     assert_eq!(promql_duration(duration("1m30s")), "90s");

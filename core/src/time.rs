@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(into = "String", try_from = "String")]
 pub struct Timestamp(i64);
 
-/// The last instant that is shown with four digits of a year; anything later is clamped to it.
-const LATEST_MILLISECONDS: i64 = 253_402_300_799_999;
+/// The last instant that can be written in any time zone and read again, 9999-12-30T22:00Z; anything later is clamped to
+/// it, so that no record holds an instant that the next start can't read.
+const LATEST_MILLISECONDS: i64 = 253_402_207_200_000;
 
 /// A text that is no RFC 3339 instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +22,7 @@ const LATEST_MILLISECONDS: i64 = 253_402_300_799_999;
 pub struct NotATimestamp(String);
 
 impl Timestamp {
-    /// The instant this many milliseconds after the Unix epoch, clamped to the years 1970 to 9999.
+    /// The instant this many milliseconds after the Unix epoch, clamped to what lies between 1970 and the end of 9999.
     #[must_use]
     pub const fn from_milliseconds(milliseconds: i64) -> Self {
         if milliseconds < 0 {

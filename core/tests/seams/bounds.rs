@@ -1,6 +1,9 @@
 //! What grows stays bounded, and what is counted is counted once: the ledger, the sequence, the names that are near.
 
+use std::time::Duration;
+
 use rollbackd_core::deploy::{Deploy, Entry, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
+use rollbackd_core::event::Happening;
 use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
 use rollbackd_core::template::{Template, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
@@ -47,6 +50,15 @@ fn a_ledger_forgets_its_oldest_deploys_but_never_the_only_one_that_passed() {
 }
 
 #[test]
+fn that_a_version_was_rolled_back_is_written_where_it_was_and_only_there() {
+    let healthy = entry(1, WatchEnd::Passed);
+    let left = Entry { rolled_back: true, automatically: true, ..entry(2, WatchEnd::RolledBack) };
+    let written = |entry: &Entry| serde_json::to_string(entry).expect("an entry that can be written");
+    assert!(!written(&healthy).contains("rolled_back"), "{}", written(&healthy));
+    assert_eq!(serde_json::from_str::<Entry>(&written(&left)).expect("an entry that can be read"), left);
+}
+
+#[test]
 fn every_record_counts_one_in_the_sequence_of_its_service() {
     let names = [SHOP, "other"];
     let mut world = World::proven_with(fleet(&names));
@@ -87,16 +99,27 @@ fn a_template_names_its_own_variables_alone_and_is_shown_as_it_was_written() {
 }
 
 #[test]
-fn an_instant_lies_between_the_years_1970_and_9999() {
+fn an_instant_lies_where_it_can_be_written_and_read_again() {
     for (milliseconds, shown) in [
         (i64::MIN, "1970-01-01T00:00:00.000Z"),
         (-1, "1970-01-01T00:00:00.000Z"),
         (1, "1970-01-01T00:00:00.001Z"),
-        (253_402_300_799_998, "9999-12-31T23:59:59.998Z"),
-        (i64::MAX, "9999-12-31T23:59:59.999Z"),
+        (253_402_207_199_999, "9999-12-30T21:59:59.999Z"),
+        (253_402_207_200_001, "9999-12-30T22:00:00.000Z"),
+        (i64::MAX, "9999-12-30T22:00:00.000Z"),
     ] {
-        assert_eq!(Timestamp::from_milliseconds(milliseconds).to_string(), shown);
+        let instant = Timestamp::from_milliseconds(milliseconds);
+        assert_eq!(instant.to_string(), shown);
+        assert_eq!(shown.parse(), Ok(instant));
     }
+}
+
+#[test]
+fn a_freeze_for_ever_is_there_after_a_restart() {
+    let mut world = World::proven();
+    world.tell(Happening::Frozen { duration: Duration::MAX, why: "closed".to_owned() });
+    world.restart();
+    assert!(world.own().frozen(world.now).is_some());
 }
 
 #[test]

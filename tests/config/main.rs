@@ -2,6 +2,7 @@
 //! reported at its place, all at once.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers unwrap is the test's own claim")]
 
+mod bounds;
 mod meaning;
 mod mistakes;
 mod properties;

@@ -304,6 +304,7 @@ mod tests {
         assert_eq!(code_span("v1"), "`v1`");
         assert_eq!(code_span("a`b``c"), "```a`b``c```");
         assert_eq!(code_span("`"), "`` ` ``");
+        assert_eq!((code_span("`a"), code_span("a`")), ("`` `a ``".to_owned(), "`` a` ``".to_owned()));
         assert_eq!(fenced("x\n```\ny"), "````text\nx\n```\ny\n````\n");
     }
 
@@ -313,7 +314,18 @@ mod tests {
         assert_eq!(prose("https://x www.y.z"), "https\\://x www\\.y.z");
         assert_eq!(prose("# a"), "\\# a");
         assert_eq!(prose("12. a"), "12\\. a");
+        assert_eq!(prose("12) a"), "12\\) a");
         assert_eq!(prose("error_rate is 1.5 - _so_"), "error_rate is 1.5 - \\_so\\_");
+    }
+
+    #[test]
+    fn what_is_hidden_is_a_blank_in_xml() {
+        assert_eq!(xml("a\u{202e}b\u{0}<c>"), "a b &lt;c&gt;");
+    }
+
+    #[test]
+    fn words_keep_the_blanks_at_their_ends() {
+        assert_eq!(["", "  ", " a b ", "a"].map(line_with_ends), ["", " ", " a b ", "a"]);
     }
 
     #[test]

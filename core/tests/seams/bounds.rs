@@ -5,6 +5,7 @@ use std::time::Duration;
 use rollbackd_core::deploy::{Deploy, Entry, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
 use rollbackd_core::event::Happening;
 use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
+use rollbackd_core::state::State;
 use rollbackd_core::template::{Template, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 
@@ -56,6 +57,18 @@ fn that_a_version_was_rolled_back_is_written_where_it_was_and_only_there() {
     let written = |entry: &Entry| serde_json::to_string(entry).expect("an entry that can be written");
     assert!(!written(&healthy).contains("rolled_back"), "{}", written(&healthy));
     assert_eq!(serde_json::from_str::<Entry>(&written(&left)).expect("an entry that can be read"), left);
+}
+
+#[test]
+fn the_state_is_read_as_it_was_written() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.observe("smoke-test");
+    world.run("5m");
+    let took = &world.own().durations["pipeline"];
+    assert_eq!(took.iter().map(|took| took.0).collect::<Vec<_>>(), [duration("1m")]);
+    let written = serde_json::to_string(&world.state).expect("a state that can be written");
+    assert_eq!(serde_json::from_str::<State>(&written).expect("a state that can be read"), world.state);
 }
 
 #[test]

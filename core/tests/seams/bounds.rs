@@ -9,10 +9,10 @@ use rollbackd_core::state::State;
 use rollbackd_core::template::{Template, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 
+use crate::common::outside::Run;
 use crate::common::plan::{SHOP, fleet};
-use crate::common::version;
 use crate::common::world::{World, report};
-use crate::common::{duration, service};
+use crate::common::{duration, instant, path, service, version};
 
 fn entry(number: usize, end: WatchEnd) -> Entry {
     let at = Timestamp::from_milliseconds(1000);
@@ -69,6 +69,36 @@ fn the_state_is_read_as_it_was_written() {
     assert_eq!(took.iter().map(|took| took.0).collect::<Vec<_>>(), [duration("1m")]);
     let written = serde_json::to_string(&world.state).expect("a state that can be written");
     assert_eq!(serde_json::from_str::<State>(&written).expect("a state that can be read"), world.state);
+}
+
+#[test]
+fn the_last_twenty_firings_are_remembered_and_the_first_two_hundred_steps_of_each() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    for _ in 0..25 {
+        let firing = world.observe("login-broken");
+        world.tell(Happening::Dismissed { firing, why: "it works".to_owned() });
+    }
+    assert_eq!(world.own().firings.len(), 20);
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    let firing = world.observe("smoke-test");
+    let attempt = world.started()[0].attempt.clone();
+    for _ in 0..250 {
+        world.tell(Happening::AttemptWaits { attempt: attempt.clone(), why: "a person".to_owned() });
+    }
+    assert_eq!(world.firing(&firing).story.len(), 200);
+}
+
+#[test]
+fn a_watch_whose_last_looks_do_not_come_ends_three_intervals_late() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("29m");
+    world.shop().queries_fail = true;
+    world.run_to(instant("2026-11-23T11:10:51Z"));
+    assert_eq!(world.watch_end("v2"), None);
+    world.run_to(instant("2026-11-23T11:10:52Z"));
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Blind));
 }
 
 #[test]

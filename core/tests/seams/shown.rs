@@ -145,8 +145,10 @@ fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
     for (look, word) in words {
         let verdict = Verdict {
             latest: Some(Point { at: world.now, look }),
+            said: None,
             arming: Arming::Armed,
             breaching_since: None,
+            said_breaching_since: None,
             clear_at: None,
             fired: None,
             did_not_help: false,

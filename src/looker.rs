@@ -199,18 +199,23 @@ impl Looker {
         let interval = edges.settings().core.evaluation_interval;
         let metric = self.metric_of(&key);
         let step = metric.as_ref().map_or(interval, |(_, metric)| metric.step);
+        let offset = edges.settings().prometheus.query_offset;
+        let next = next_slot(now - offset, step) + offset;
         let Some(job) = self.jobs.get_mut(&key) else { return };
+        if matches!(key.1, Subject::Trigger(_)) {
+            let due = slots_due(job.due_at, next, step);
+            self.metrics.evaluations_due(due);
+            // The points of those that are missed are not lost: the look that follows asks for them too.
+            self.metrics.evaluations_missed(if job.under_way { due } else { due - 1 });
+        }
         if job.under_way {
-            // Its points are not lost: the look that follows asks for them too.
-            job.due_at = next_slot(now, step);
-            self.metrics.evaluations_missed(1);
+            job.due_at = next;
             return;
         }
         job.under_way = true;
-        let offset = edges.settings().prometheus.query_offset;
         match (want, metric) {
             (Want::Trigger { deploy, trigger, from, deploy_at, values }, Some((rule, metric))) => {
-                job.due_at = next_slot(now - offset, step) + offset;
+                job.due_at = next;
                 let answered_until = self.answered_until(&key.0, &trigger);
                 let to = (now - offset).floor(step).max(from);
                 let since_deploy = rollbackd_core::wants::names_since_deploy(&metric).then_some(deploy_at);
@@ -284,6 +289,12 @@ fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
     now.floor(step) + step
 }
 
+/// How many looks fell due from `due_at` until before the next slot: one, and more where the loop came late.
+fn slots_due(due_at: Timestamp, next: Timestamp, step: Duration) -> u64 {
+    let slots = next.since(due_at).as_millis().div_ceil(step.as_millis().max(1));
+    u64::try_from(slots).unwrap_or(u64::MAX).max(1)
+}
+
 fn subject(want: &Want) -> Subject {
     match want {
         Want::Trigger { trigger, .. } => Subject::Trigger(trigger.clone()),
@@ -349,6 +360,16 @@ mod tests {
         looker.jobs.insert(key(), Job { due_at: now, under_way: false });
         looker.look(now, &done);
         assert!(looker.jobs.is_empty());
+    }
+
+    #[test]
+    fn a_loop_that_comes_late_counts_each_slot_that_it_passed() {
+        let (at, step) = (Timestamp::from_milliseconds, Duration::from_secs(1));
+        assert_eq!(slots_due(at(5_000), at(6_000), step), 1, "in time");
+        assert_eq!(slots_due(at(5_000), at(8_000), step), 3, "at 7.2 s: 5, 6 and 7 were due");
+        assert_eq!(slots_due(at(4_300), at(5_000), step), 1, "the first look of a watch, between two slots");
+        assert_eq!(slots_due(at(4_300), at(7_000), step), 3, "the same, too late: and those of 5 and 6");
+        assert_eq!(slots_due(at(9_000), at(8_000), step), 1, "the clock was set back");
     }
 
     #[tokio::test]

@@ -96,8 +96,10 @@ struct RollbackMetrics {
 }
 
 struct EvaluationMetrics {
+    due: Counter,
     evaluations: Family<AnswerLabels, Counter>,
     missed: Counter,
+    unused: Counter,
     last_at: Seconds,
     query_duration: Histogram,
     queries: Family<ResultLabels, Counter>,
@@ -208,11 +210,23 @@ impl RollbackMetrics {
 impl EvaluationMetrics {
     fn register(registry: &mut Registry) -> Self {
         Self {
+            due: registered(
+                registry,
+                "evaluations_due",
+                "Looks at a trigger that fell due: each was made, was missed, was not used, or is under way",
+                Counter::default(),
+            ),
             evaluations: registered(registry, "evaluations", "Looks at a trigger, by answer", Family::default()),
             missed: registered(
                 registry,
                 "evaluations_missed",
-                "Looks that were not made in time and were filled in later or not at all",
+                "Looks at a trigger that were not made in time: the next one asks for their points too",
+                Counter::default(),
+            ),
+            unused: registered(
+                registry,
+                "evaluations_unused",
+                "Looks at a trigger whose answer came when the watch was over, or before there was anything to judge",
                 Counter::default(),
             ),
             last_at: registered_seconds(
@@ -373,7 +387,17 @@ impl Metrics {
         self.evaluation.last_at.set(at.seconds());
     }
 
-    /// Looks were not made in time.
+    /// Looks at a trigger fell due, whether or not they could be made.
+    pub fn evaluations_due(&self, count: u64) {
+        self.evaluation.due.inc_by(count);
+    }
+
+    /// A trigger was looked at and there was nothing to judge: the watch was over, or no slot has passed yet.
+    pub fn evaluation_unused(&self) {
+        self.evaluation.unused.inc();
+    }
+
+    /// Looks at a trigger were not made in time.
     pub fn evaluations_missed(&self, count: u64) {
         self.evaluation.missed.inc_by(count);
     }
@@ -502,7 +526,9 @@ mod tests {
         metrics.receipts_unpublished(1);
         metrics.recovered(&service, Duration::from_secs(90));
         metrics.evaluated(Look::LowTraffic, at);
+        metrics.evaluations_due(4);
         metrics.evaluations_missed(2);
+        metrics.evaluation_unused();
         metrics.query_answered(&Answer::Partial(String::new()), Duration::from_millis(7));
         metrics.page_delivered(&pager);
         metrics.page_failed(&pager, "timeout");
@@ -531,7 +557,9 @@ mod tests {
             "rollbackd_receipts_unpublished 1",
             "rollbackd_recovery_duration_seconds_sum{service=\"shop\"} 90.0",
             "rollbackd_evaluations_total{answer=\"low_traffic\"} 1",
+            "rollbackd_evaluations_due_total 4",
             "rollbackd_evaluations_missed_total 2",
+            "rollbackd_evaluations_unused_total 1",
             "rollbackd_last_evaluation_timestamp_seconds 1.5",
             "rollbackd_prometheus_query_duration_seconds_count 1",
             "rollbackd_prometheus_queries_total{result=\"partial\"} 1",

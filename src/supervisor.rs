@@ -269,10 +269,12 @@ impl Supervisor {
     }
 
     fn note_verdict(&self, event: &Event, decision: &Decision) {
-        if let (Happening::Looked { trigger, .. }, Some(verdict)) = (&event.what, decision.verdict) {
-            if let Some(latest) = verdict.latest {
-                self.metrics.evaluated(latest.look, latest.at);
-            }
+        let Happening::Looked { trigger, .. } = &event.what else { return };
+        match decision.verdict.and_then(|verdict| verdict.latest) {
+            Some(latest) => self.metrics.evaluated(latest.look, latest.at),
+            None => self.metrics.evaluation_unused(),
+        }
+        if let Some(verdict) = decision.verdict {
             self.shared.board_mut().insert((event.service.clone(), trigger.clone()), verdict);
         }
     }

@@ -6,7 +6,7 @@ use rollbackd_core::config::Config;
 use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{PagerName, ServiceName};
 use rollbackd_core::record::{FiringRecord, Record};
-use rollbackd_core::state::State;
+use rollbackd_core::state::{State, TriggerWatch, Turn};
 
 use crate::metrics::Metrics;
 
@@ -17,6 +17,13 @@ pub fn gauge(metrics: &Metrics, state: &State, config: &Config) {
     metrics.firings_open(services.clone().map(|own| own.open_firings().count()).sum());
     let unpublished = |firing: &&Firing| matches!(firing.stage, Stage::Ended { published: false, .. });
     metrics.receipts_unpublished(services.clone().map(|own| own.firings.iter().filter(unpublished).count()).sum());
+    let is_blind = |trigger: &&TriggerWatch| matches!(trigger.turn, Turn::Blind);
+    let watches = services.clone().filter_map(|own| own.watch.as_ref());
+    metrics.triggers_blind(watches.map(|watch| watch.triggers.values().filter(is_blind).count()).sum());
+    let open = || state.services.iter().flat_map(|(name, own)| own.open_firings().map(move |firing| (name, firing)));
+    metrics.budgets_end(open().filter_map(|(name, firing)| Some((name, &firing.trigger, firing.budget_ends_at()?))));
+    let running = open().filter_map(|(name, firing)| Some((name, firing.running()?)));
+    metrics.attempts_time_out(running.map(|(name, attempt)| (name, &attempt.path, attempt.ends_at)));
     // A pager whose last page is over has none that it did not take.
     let mut undelivered: BTreeMap<&PagerName, usize> =
         config.services.values().flat_map(|service| &service.page).map(|pager| (pager, 0)).collect();

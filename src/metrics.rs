@@ -2,8 +2,10 @@
 //!
 //! Never takes a label from outside the config or a closed set: what a client sends can't make new series.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,7 +37,7 @@ type HistogramFamily<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 
 macro_rules! label_sets {
     ($($name:ident { $($label:ident: $kind:ty),+ })+) => {$(
-        #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+        #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
         struct $name { $($label: $kind),+ }
     )+};
 }
@@ -51,6 +53,9 @@ label_sets! {
     PathLabels { service: String, path: String }
     AttemptLabels { service: String, path: String, outcome: &'static str }
     PagerLabels { pager: String }
+    TaskLabels { task: &'static str }
+    ReceiverLabels { receiver: String }
+    ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
@@ -63,6 +68,7 @@ pub struct Metrics {
     rollback: RollbackMetrics,
     evaluation: EvaluationMetrics,
     paging: PagingMetrics,
+    own: OwnMetrics,
     http_requests: Family<RequestLabels, Counter>,
 }
 
@@ -86,8 +92,11 @@ struct JournalMetrics {
 
 struct RollbackMetrics {
     watches_open: Gauge,
+    triggers_blind: Gauge,
     firings: Family<FiringLabels, Counter>,
     firings_open: Gauge,
+    budget_ends: Deadlines<FiringLabels>,
+    attempt_ends: Deadlines<PathLabels>,
     attempts: Family<AttemptLabels, Counter>,
     attempt_duration: HistogramFamily<PathLabels>,
     receipts: Family<OutcomeLabels, Counter>,
@@ -109,6 +118,25 @@ struct EvaluationMetrics {
 struct PagingMetrics {
     deliveries: Family<DeliveryLabels, Counter>,
     undelivered: Family<PagerLabels, Gauge>,
+}
+
+/// What the daemon says of itself: whether its loops turn, and what became of its heartbeats.
+struct OwnMetrics {
+    supervisor_turns: Counter,
+    looker_turns: Counter,
+    heartbeats_sent: Family<ReceiverLabels, Counter>,
+    heartbeats_failed: Family<ReceiverLabels, Counter>,
+    heartbeats_withheld: Family<ReasonLabels, Counter>,
+    heartbeat_last_success_at: Family<ReceiverLabels, Seconds>,
+}
+
+/// A loop that has to turn for as long as the daemon works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turning {
+    /// Decides, and writes the journal.
+    Supervisor,
+    /// Asks Prometheus.
+    Looker,
 }
 
 /// A query to Prometheus that is under way; counted until it is dropped.
@@ -135,6 +163,30 @@ fn registered_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, he
 
 fn rollback_histogram() -> Histogram {
     Histogram::new(ROLLBACK_BUCKETS)
+}
+
+/// Instants that are there only while something is under way.
+struct Deadlines<Labels> {
+    family: Family<Labels, Seconds>,
+    shown: Mutex<BTreeSet<Labels>>,
+}
+
+impl<Labels: Clone + Ord + std::hash::Hash + Eq> Deadlines<Labels> {
+    fn of(family: Family<Labels, Seconds>) -> Self {
+        Self { family, shown: Mutex::default() }
+    }
+
+    /// Shows these and no others. What stays is never gone in between: a scrape would take it for over.
+    fn show(&self, all: BTreeMap<Labels, Timestamp>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|labels| !all.contains_key(*labels)) {
+            self.family.remove(gone);
+        }
+        for (labels, at) in &all {
+            self.family.get_or_create(labels).set(at.seconds());
+        }
+        *shown = all.into_keys().collect();
+    }
 }
 
 impl ConfigMetrics {
@@ -181,8 +233,26 @@ impl RollbackMetrics {
     fn register(registry: &mut Registry) -> Self {
         Self {
             watches_open: registered(registry, "watches_open", "Watches that are open now", Gauge::default()),
+            triggers_blind: registered(
+                registry,
+                "triggers_blind",
+                "Triggers of open watches that have had no usable answer for three intervals",
+                Gauge::default(),
+            ),
             firings: registered(registry, "firings", "Firings that began", Family::default()),
             firings_open: registered(registry, "firings_open", "Firings that are still to end", Gauge::default()),
+            budget_ends: Deadlines::of(registered_seconds(
+                registry,
+                "firing_budget_end_timestamp",
+                "When the budget of an open firing is spent, in seconds since the epoch; no series where none is open",
+                Family::default(),
+            )),
+            attempt_ends: Deadlines::of(registered_seconds(
+                registry,
+                "attempt_timeout_timestamp",
+                "When the timeout of a running path is over, in seconds since the epoch; no series where none runs",
+                Family::default(),
+            )),
             attempts: registered(registry, "attempts", "Runs of a path that ended, by outcome", Family::default()),
             attempt_duration: registered_seconds(
                 registry,
@@ -276,6 +346,44 @@ impl PagingMetrics {
     }
 }
 
+impl OwnMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let turns_help = "Turns of the loops that have to go on, by task: each turns every second or more often";
+        let turns: Family<TaskLabels, Counter> = registered(registry, "loop_turns", turns_help, Family::default());
+        // One after the other: what `get_or_create` gives is a lock, held for as long as it is there.
+        let supervisor_turns = turns.get_or_create(&TaskLabels { task: "supervisor" }).clone();
+        let looker_turns = turns.get_or_create(&TaskLabels { task: "looker" }).clone();
+        Self {
+            supervisor_turns,
+            looker_turns,
+            heartbeats_sent: registered(
+                registry,
+                "heartbeats_sent",
+                "Heartbeats that were taken, by receiver: a pager's name, or ping",
+                Family::default(),
+            ),
+            heartbeats_failed: registered(
+                registry,
+                "heartbeats_failed",
+                "Heartbeats that were not taken, by receiver",
+                Family::default(),
+            ),
+            heartbeats_withheld: registered(
+                registry,
+                "heartbeats_withheld",
+                "Heartbeats that were not sent because the daemon could not do its work, by reason",
+                Family::default(),
+            ),
+            heartbeat_last_success_at: registered_seconds(
+                registry,
+                "heartbeat_last_success_timestamp",
+                "When this receiver last took a heartbeat, in seconds since the epoch",
+                Family::default(),
+            ),
+        }
+    }
+}
+
 impl Metrics {
     /// All metrics, at zero, of this version of the daemon.
     #[must_use]
@@ -292,6 +400,7 @@ impl Metrics {
             rollback: RollbackMetrics::register(list),
             evaluation: EvaluationMetrics::register(list),
             paging: PagingMetrics::register(list),
+            own: OwnMetrics::register(list),
             http_requests: registered(list, "http_requests", http_help, Family::default()),
             registry,
         }
@@ -355,6 +464,25 @@ impl Metrics {
     /// How many firings are open.
     pub fn firings_open(&self, count: usize) {
         set_count(&self.rollback.firings_open, count);
+    }
+
+    /// How many triggers of open watches are blind.
+    pub fn triggers_blind(&self, count: usize) {
+        set_count(&self.rollback.triggers_blind, count);
+    }
+
+    /// When the budgets of the open firings are spent. Of several of one trigger, the earliest counts.
+    pub fn budgets_end<'a>(&self, all: impl Iterator<Item = (&'a ServiceName, &'a TriggerName, Timestamp)>) {
+        self.rollback.budget_ends.show(earliest(all.map(|(service, trigger, at)| {
+            (FiringLabels { service: service.to_string(), trigger: trigger.to_string() }, at)
+        })));
+    }
+
+    /// When the timeouts of the running paths are over.
+    pub fn attempts_time_out<'a>(&self, all: impl Iterator<Item = (&'a ServiceName, &'a PathName, Timestamp)>) {
+        self.rollback.attempt_ends.show(earliest(
+            all.map(|(service, path, at)| (PathLabels { service: service.to_string(), path: path.to_string() }, at)),
+        ));
     }
 
     /// A run of a path ended.
@@ -439,11 +567,62 @@ impl Metrics {
         set_count(&self.paging.undelivered.get_or_create(&PagerLabels { pager: pager.to_string() }), count);
     }
 
+    /// A loop turned.
+    pub fn turned(&self, of: Turning) {
+        self.turns_of(of).inc();
+    }
+
+    /// How often a loop has turned.
+    #[must_use]
+    pub fn turns(&self, of: Turning) -> u64 {
+        self.turns_of(of).get()
+    }
+
+    const fn turns_of(&self, of: Turning) -> &Counter {
+        match of {
+            Turning::Supervisor => &self.own.supervisor_turns,
+            Turning::Looker => &self.own.looker_turns,
+        }
+    }
+
+    /// How many queries Prometheus has answered in full, and how many it has not.
+    #[must_use]
+    pub fn queries_so_far(&self) -> (u64, u64) {
+        let count = |result| self.evaluation.queries.get_or_create(&ResultLabels { result }).get();
+        (count("ok"), count("partial") + count("failed"))
+    }
+
+    /// A receiver (a pager's name, or `ping`) took a heartbeat.
+    pub fn heartbeat_sent(&self, receiver: &str, at: Timestamp) {
+        let labels = ReceiverLabels { receiver: receiver.to_owned() };
+        self.own.heartbeats_sent.get_or_create(&labels).inc();
+        self.own.heartbeat_last_success_at.get_or_create(&labels).set(at.seconds());
+    }
+
+    /// A receiver did not take a heartbeat.
+    pub fn heartbeat_failed(&self, receiver: &str) {
+        self.own.heartbeats_failed.get_or_create(&ReceiverLabels { receiver: receiver.to_owned() }).inc();
+    }
+
+    /// No heartbeat was sent. `reason` is a word of a closed set.
+    pub fn heartbeat_withheld(&self, reason: &'static str) {
+        self.own.heartbeats_withheld.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// A request was answered. `route` is the pattern, never the path that was asked for.
     pub fn http_answered(&self, route: &str, method: &str, code: u16) {
         let labels = RequestLabels { route: route.to_owned(), method: known_method(method), code };
         self.http_requests.get_or_create(&labels).inc();
     }
+}
+
+fn earliest<Labels: Ord>(all: impl Iterator<Item = (Labels, Timestamp)>) -> BTreeMap<Labels, Timestamp> {
+    let mut earliest = BTreeMap::new();
+    for (labels, at) in all {
+        let known = earliest.entry(labels).or_insert(at);
+        *known = at.min(*known);
+    }
+    earliest
 }
 
 fn set_count(gauge: &Gauge, count: usize) {
@@ -519,6 +698,10 @@ mod tests {
         metrics.event(&Happening::Woke);
         metrics.records_appended(3, Duration::from_millis(2));
         metrics.watches_open(1);
+        metrics.triggers_blind(2);
+        let trigger = TriggerName::new("error-rate").unwrap();
+        metrics.budgets_end([(&service, &trigger, at + Duration::from_secs(1)), (&service, &trigger, at)].into_iter());
+        metrics.attempts_time_out([(&service, &path, at)].into_iter());
         metrics.firing_began(&service, &TriggerName::new("error-rate").unwrap());
         metrics.firings_open(1);
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
@@ -533,6 +716,10 @@ mod tests {
         metrics.page_delivered(&pager);
         metrics.page_failed(&pager, "timeout");
         metrics.pages_undelivered(&pager, 1);
+        metrics.turned(Turning::Supervisor);
+        metrics.heartbeat_sent("oncall", at);
+        metrics.heartbeat_failed("ping");
+        metrics.heartbeat_withheld("journal");
         metrics.http_answered("/v1/services/{name}", "GET", 404);
         metrics
     }
@@ -549,6 +736,9 @@ mod tests {
             "rollbackd_journal_append_duration_seconds_count 1",
             "rollbackd_journal_writable 1",
             "rollbackd_watches_open 1",
+            "rollbackd_triggers_blind 2",
+            "rollbackd_firing_budget_end_timestamp_seconds{service=\"shop\",trigger=\"error-rate\"} 1.5",
+            "rollbackd_attempt_timeout_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 1.5",
             "rollbackd_firings_total{service=\"shop\",trigger=\"error-rate\"} 1",
             "rollbackd_firings_open 1",
             "rollbackd_attempts_total{service=\"shop\",path=\"pipeline\",outcome=\"timed_out\"} 1",
@@ -567,11 +757,31 @@ mod tests {
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"delivered\"} 1",
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"timeout\"} 1",
             "rollbackd_pages_undelivered{pager=\"oncall\"} 1",
+            "rollbackd_loop_turns_total{task=\"supervisor\"} 1",
+            "rollbackd_loop_turns_total{task=\"looker\"} 0",
+            "rollbackd_heartbeats_sent_total{receiver=\"oncall\"} 1",
+            "rollbackd_heartbeats_failed_total{receiver=\"ping\"} 1",
+            "rollbackd_heartbeats_withheld_total{reason=\"journal\"} 1",
+            "rollbackd_heartbeat_last_success_timestamp_seconds{receiver=\"oncall\"} 1.5",
             "rollbackd_http_requests_total{route=\"/v1/services/{name}\",method=\"GET\",code=\"404\"} 1",
         ] {
             assert!(text.lines().any(|each| each == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_metric_that_an_alert_asks_for_is_one_of_these() {
+        let rules = include_str!("../config/prometheus/rollbackd.rules.yml");
+        let text = busy().text();
+        let is_of_a_name = |each: char| each.is_ascii_alphanumeric() || each == '_';
+        let words = rules.split(|each| !is_of_a_name(each)).filter(|word| word.starts_with("rollbackd_"));
+        let asked: BTreeSet<&str> = words.collect();
+        assert!(asked.len() > 10, "{asked:?}");
+        for name in asked {
+            let shown = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            assert!(text.lines().any(shown), "an alert asks for {name}, which is not in\n{text}");
+        }
     }
 
     #[test]
@@ -595,6 +805,15 @@ mod tests {
             text.contains("rollbackd_config_last_reload_success_timestamp_seconds 1.5"),
             "the good one is in force"
         );
+    }
+
+    #[test]
+    fn a_deadline_shows_only_while_something_is_under_way() {
+        let metrics = busy();
+        metrics.budgets_end(std::iter::empty());
+        metrics.attempts_time_out(std::iter::empty());
+        let text = metrics.text();
+        assert!(!text.contains("_timestamp_seconds{service"), "{text}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::counting;
 use crate::door::{Asked, NotDone, Shared};
 use crate::journal::{self, Store};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Turning};
 use crate::perform::Performer;
 use crate::telling;
 
@@ -155,6 +155,7 @@ impl Supervisor {
             if let Err(error) = turn {
                 return Ended::Journal(error);
             }
+            self.metrics.turned(Turning::Supervisor);
             alive();
         }
     }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::door::Door;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Turning};
 use crate::outside::{InForce, Outside};
 
 use ask::QuerySet;
@@ -41,11 +41,16 @@ enum Subject {
 }
 
 /// When a subject is due, and whether an earlier look at it is still under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Job {
     due_at: Timestamp,
     under_way: bool,
+    /// What it last asked, where it may share that with others.
+    asks: Option<Arc<Shares>>,
 }
+
+/// Looks with the same queries and the same slots share one answer.
+type Shares = (QuerySet, Duration);
 
 type Key = (ServiceName, Subject);
 
@@ -115,6 +120,7 @@ impl Looker {
                 Some(keys) = finished.recv() => self.finish(&keys),
                 () = tokio::time::sleep(sleep) => self.look(clock::now(), &done),
             }
+            self.metrics.turned(Turning::Looker);
         }
     }
 
@@ -130,7 +136,7 @@ impl Looker {
         self.jobs.retain(|key, job| &key.0 != service || job.under_way || wanted.contains(key));
         let now = clock::now();
         for key in wanted {
-            self.jobs.entry(key).or_insert(Job { due_at: now, under_way: false });
+            self.jobs.entry(key).or_insert(Job { due_at: now, under_way: false, asks: None });
         }
     }
 
@@ -155,7 +161,9 @@ impl Looker {
         let due: BTreeSet<Key> =
             self.jobs.iter().filter(|(_, job)| job.due_at <= now).map(|(key, _)| key.clone()).collect();
         let services: BTreeSet<ServiceName> = due.iter().map(|(service, _)| service.clone()).collect();
-        let mut groups: BTreeMap<(QuerySet, Duration), Vec<Look>> = BTreeMap::new();
+        let asked: BTreeSet<Arc<Shares>> =
+            self.jobs.values().filter(|job| job.under_way).filter_map(|job| job.asks.clone()).collect();
+        let mut groups: BTreeMap<Shares, Vec<Look>> = BTreeMap::new();
         for service in services {
             for want in self.wants(&service) {
                 let key = (service.clone(), subject(&want));
@@ -166,15 +174,38 @@ impl Looker {
         }
         // A reload may have ended what was wanted; a look that nobody starts would stay due for ever.
         self.jobs.retain(|key, job| job.under_way || job.due_at > now || !due.contains(key));
-        for ((queries, step), looks) in groups {
+        for (shares, looks) in groups {
+            let shares = Arc::new(shares);
+            if asked.contains(&shares) {
+                self.put_off(&looks);
+                continue;
+            }
+            for look in &looks {
+                if let Some(job) = self.jobs.get_mut(&look.key()) {
+                    job.asks = Some(Arc::clone(&shares));
+                }
+            }
             let (door, edges, metrics) = (self.door.clone(), Arc::clone(&edges), Arc::clone(&self.metrics));
             let concurrency = Arc::clone(&self.concurrency);
             let under_way = UnderWay { keys: looks.iter().map(Look::key).collect(), done: done.clone() };
             tokio::spawn(async move {
                 let _under_way = under_way;
                 let _permit = concurrency.acquire().await;
-                ask::group(&door, edges.as_ref(), &metrics, &queries, step, looks).await;
+                ask::group(&door, edges.as_ref(), &metrics, &shares.0, shares.1, looks).await;
             });
+        }
+    }
+
+    /// The same is being asked already, for others: the next time all go together again. Where each asked for itself,
+    /// a slow Prometheus would be asked once for each service instead of once for all, and would never catch up.
+    fn put_off(&mut self, looks: &[Look]) {
+        for look in looks {
+            if let Some(job) = self.jobs.get_mut(&look.key()) {
+                job.under_way = false;
+            }
+            if !look.baseline {
+                self.metrics.evaluations_missed(1);
+            }
         }
     }
 
@@ -193,7 +224,7 @@ impl Looker {
         key: Key,
         want: Want,
         now: Timestamp,
-        groups: &mut BTreeMap<(QuerySet, Duration), Vec<Look>>,
+        groups: &mut BTreeMap<Shares, Vec<Look>>,
         done: &mpsc::UnboundedSender<Vec<Key>>,
     ) {
         let interval = edges.settings().core.evaluation_interval;
@@ -202,12 +233,7 @@ impl Looker {
         let offset = edges.settings().prometheus.query_offset;
         let next = next_slot(now - offset, step) + offset;
         let Some(job) = self.jobs.get_mut(&key) else { return };
-        if matches!(key.1, Subject::Trigger(_)) {
-            let due = slots_due(job.due_at, next, step);
-            self.metrics.evaluations_due(due);
-            // The points of those that are missed are not lost: the look that follows asks for them too.
-            self.metrics.evaluations_missed(if job.under_way { due } else { due - 1 });
-        }
+        count_due(&self.metrics, &key.1, job, slots_due(job.due_at, next, step));
         if job.under_way {
             job.due_at = next;
             return;
@@ -280,13 +306,21 @@ impl Looker {
     }
 }
 
-fn group(groups: &mut BTreeMap<(QuerySet, Duration), Vec<Look>>, metric: &Metric, look: Look) {
+fn group(groups: &mut BTreeMap<Shares, Vec<Look>>, metric: &Metric, look: Look) {
     let queries = QuerySet::of(metric, &look.service, &look.values, look.since_deploy);
     groups.entry((queries, metric.step)).or_default().push(look);
 }
 
 fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
     now.floor(step) + step
+}
+
+/// The points of looks that are missed are not lost: the look that follows asks for them too.
+fn count_due(metrics: &Metrics, of: &Subject, job: &Job, due: u64) {
+    if matches!(of, Subject::Trigger(_)) {
+        metrics.evaluations_due(due);
+        metrics.evaluations_missed(if job.under_way { due } else { due - 1 });
+    }
 }
 
 /// How many looks fell due from `due_at` until before the next slot: one, and more where the loop came late.
@@ -357,7 +391,7 @@ mod tests {
         let mut looker = looker(dir.path());
         let (done, _finished) = mpsc::unbounded_channel();
         let now = clock::now();
-        looker.jobs.insert(key(), Job { due_at: now, under_way: false });
+        looker.jobs.insert(key(), Job { due_at: now, under_way: false, asks: None });
         looker.look(now, &done);
         assert!(looker.jobs.is_empty());
     }
@@ -377,7 +411,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut looker = looker(dir.path());
         let (hour, now) = (Duration::from_secs(3600), clock::now());
-        looker.jobs.insert(key(), Job { due_at: now + Duration::from_secs(1), under_way: false });
+        looker.jobs.insert(key(), Job { due_at: now + Duration::from_secs(1), under_way: false, asks: None });
         looker.notice_clock(now);
         looker.notice_clock(now - hour);
         assert_eq!(looker.jobs[&key()].due_at, now - hour);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Shape, WINDOW, World, triggers};
+use crate::world::{Shape, WINDOW, World, triggers, wait_until};
 
 /// Three services that share one trigger; `bad` of them get a bad `v2`, and the daemon runs with this guard.
 async fn fleet(bad: &[&str], guard: serde_json::Value) -> World {
@@ -42,6 +42,36 @@ async fn a_shared_trigger_rolls_back_the_service_that_is_bad_and_no_other() {
     for service in ["svc-1", "svc-3"] {
         let view = world.view(service).await;
         assert_eq!((&view["running"], &view["watch"]["state"]), (&json!("v2"), &json!("watching")), "{view}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_prometheus_is_still_asked_once_for_all_services() {
+    let mut world = fleet(&[], json!({"services": 3, "within": "10s"})).await;
+    world.prometheus.hold();
+    // One after the other, so that each would be looked at by itself.
+    for service in ["svc-1", "svc-2", "svc-3"] {
+        world.deploy_as(service, json!({"version": "v2", "previous_version": "v1"})).await;
+    }
+    let mut most = 0;
+    wait_until("many looks could not be made", async || {
+        let metrics = world.daemon().get("/metrics").await.body;
+        let metrics = metrics.as_str().unwrap_or_default();
+        let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        most = most.max(value("rollbackd_prometheus_queries_in_flight").unwrap_or(0));
+        let missed = value("rollbackd_evaluations_missed_total").unwrap_or(0);
+        if missed >= 30 { Ok(()) } else { Err(format!("{missed} were missed")) }
+    })
+    .await;
+    assert_eq!(most, 2, "the trigger has two queries, `bad` and `total`");
+
+    world.prometheus.go_on();
+    for service in ["svc-1", "svc-2", "svc-3"] {
+        world
+            .view_of_until(service, "it is looked at again", |view| {
+                crate::world::trigger_of(view, "error-rate")["state"] == "clear"
+            })
+            .await;
     }
 }
 

@@ -16,6 +16,7 @@ mod story;
 #[path = "soak/world.rs"]
 mod world;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -109,14 +110,14 @@ async fn soak(arguments: &Arguments) -> Result<bool, String> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
     let programs = [absolute(&arguments.rollbackd)?, absolute(&arguments.capstone_api)?];
     let mut world = World::start(&absolute(&arguments.output)?, &programs, &plan).await?;
-    println!(
+    say(&format!(
         "soak: {} services each {:?}, watches of {:?}, for {:?}; everything goes to {}",
         plan.services,
         plan.interval,
         plan.watch,
         plan.whole,
         arguments.output.display()
-    );
+    ));
     let story = story::begin(&world, &plan);
     let samples = measured(&mut world, &plan).await;
     story.stop();
@@ -133,9 +134,14 @@ async fn soak(arguments: &Arguments) -> Result<bool, String> {
     let watches = account::watches(&world.log())?;
     let judged = judge::all(&plan, &samples, &watches);
     let table = judge::table(&samples, &told, &judged);
-    println!("{table}");
+    say(&table);
     write("report.txt", table)?;
     Ok(judged.iter().all(judge::Judgement::passed))
+}
+
+fn say(text: &str) {
+    // Whoever reads has gone: the files are there all the same.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Samples until the time is over. Ends early where the daemon does.

@@ -19,6 +19,7 @@ use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
 use rollbackd_core::name::{PagerName, PathName, ServiceName};
 
 pub use self::render::render_problems;
+use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
@@ -45,10 +46,20 @@ pub struct Settings {
     pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
     /// The adapter of each pager.
     pub pagers: BTreeMap<PagerName, Pager>,
+    /// Who is told that the daemon works.
+    pub heartbeat: Option<Heartbeat>,
     /// The rehearsals by service.
     pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
     /// Where people reach the API, for the links in pages.
     pub external_url: Option<String>,
+}
+
+impl Settings {
+    /// What tells this daemon from others: where people reach it, or where it listens.
+    #[must_use]
+    pub fn instance(&self) -> String {
+        self.external_url.clone().unwrap_or_else(|| self.listen.to_string())
+    }
 }
 
 /// Where and how the metrics are asked for.

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::{self, Settings};
 use crate::door::Shared;
 use crate::edges::Edges;
+use crate::heartbeat::Heart;
 use crate::journal::{Journal, OffThread};
 use crate::machine::{self, Machine, Tasks, keeps_what_is_open};
 use crate::metrics::Metrics;
@@ -77,8 +78,10 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let services = settings.core.services.len();
     let edges = InForce::new(Edges::open(settings)?);
     let machine = Machine::start(&edges, Box::new(OffThread::new(journal)), state, &metrics, watchdog());
-    let Machine { door, stop, mut tasks } = machine;
+    let Machine { door, stop, tasks } = machine;
     let (shared, serving) = (Arc::clone(&door.shared), CancellationToken::new());
+    let heart = Heart::new(Arc::clone(&shared), edges.clone(), Arc::clone(&metrics));
+    let mut tasks = Running { machine: tasks, heart: tokio::spawn(heart.run(stop.clone())) };
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let drained = serving.clone();
     let router = http::router(door, http::Access::new(tokens), Arc::clone(&metrics));
@@ -95,7 +98,7 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let _ = server.await;
     stop.cancel();
     let ended = match ended {
-        Ok(()) => flushed(tasks.supervisor).await,
+        Ok(()) => flushed(tasks.machine.supervisor).await,
         Err(why) => Err(why),
     };
     if let Err(why) = &ended {
@@ -103,6 +106,12 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     }
     drop(claimed);
     ended
+}
+
+/// What has to go on for as long as the daemon runs.
+struct Running {
+    machine: Tasks,
+    heart: JoinHandle<()>,
 }
 
 /// Waits until the supervisor has finished what it was at.
@@ -129,15 +138,16 @@ async fn until_ended(
     shared: &Arc<Shared>,
     metrics: &Metrics,
     mut signals: Signals,
-    tasks: &mut Tasks,
+    tasks: &mut Running,
 ) -> Result<(), String> {
     loop {
         tokio::select! {
-            ended = &mut tasks.supervisor => {
+            ended = &mut tasks.machine.supervisor => {
                 return why_ended(ended).and_then(|()| Err("the supervisor ended by itself".to_owned()));
             }
-            ended = &mut tasks.looker => return Err(format!("the looker ended by itself: {}", cause(ended))),
-            ended = &mut tasks.writer => return Err(format!("the receipt writer ended by itself: {}", cause(ended))),
+            ended = &mut tasks.machine.looker => return Err(format!("the looker ended by itself: {}", cause(ended))),
+            ended = &mut tasks.heart => return Err(format!("the heartbeat ended by itself: {}", cause(ended))),
+            ended = &mut tasks.machine.writer => return Err(format!("the receipt writer ended by itself: {}", cause(ended))),
             signal = signals.next() => match signal {
                 Some(SIGHUP) => reload(arguments, edges, shared, metrics),
                 Some(SIGINT | SIGTERM) | None => {

@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::heartbeat::{Ping, PingClient};
 use crate::http_client::{self, HttpSettings};
 use crate::outside::{Outside, Pending};
-use crate::pagers::{Failure, PagerClient};
+use crate::pagers::{Alive, Failure, PagerClient};
 use crate::paths::{self, Place, Progress, RollbackPath};
 use crate::prometheus::Prometheus;
 use crate::receipts::Receipts;
@@ -42,6 +43,8 @@ pub struct Edges {
     pub prometheus: Prometheus,
     /// Where pages go.
     pub pagers: BTreeMap<PagerName, PagerClient>,
+    /// The outgoing ping of the heartbeat.
+    pub ping: Option<PingClient>,
     /// What asks smoke URLs.
     pub smoke: reqwest::Client,
     /// Where the state of running commands lies.
@@ -62,10 +65,12 @@ impl Edges {
         for (name, pager) in &settings.pagers {
             pagers.insert(name.clone(), pager.open().map_err(|error| format!("pager {name}: {error}"))?);
         }
+        let ping = settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.ping.as_ref());
+        let ping = ping.map(Ping::open).transpose().map_err(|error| format!("heartbeat: {error}"))?;
         let smoke = HttpSettings::with_timeout(SMOKE_TIMEOUT);
         let smoke = http_client::build(&smoke).map_err(|error| format!("smoke: {error}"))?;
         let place = Place { attempts_dir: settings.state_dir.join("attempts"), program: PathBuf::from(OWN_PROGRAM) };
-        Ok(Self { settings, prometheus, pagers, smoke, place })
+        Ok(Self { settings, prometheus, pagers, ping, smoke, place })
     }
 }
 
@@ -124,6 +129,24 @@ impl Outside for Edges {
                 None => Err(Failure::Permanent { why: "the config has no such pager".to_owned() }),
             }
         })
+    }
+
+    fn say_alive<'a>(
+        &'a self,
+        pager: &'a PagerName,
+        alive: &'a Alive,
+        now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match self.pagers.get(pager) {
+                Some(client) => client.say_alive(alive, now, self.settings.external_url.as_deref()).await,
+                None => Err(Failure::Permanent { why: "the config has no such pager".to_owned() }),
+            }
+        })
+    }
+
+    fn ping(&self) -> Option<Pending<'_, Result<(), String>>> {
+        self.ping.as_ref().map(|ping| -> Pending<'_, Result<(), String>> { Box::pin(ping.send()) })
     }
 
     fn resend_every(&self, pager: &PagerName) -> Option<Duration> {

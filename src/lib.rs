@@ -1,9 +1,10 @@
 //! The shell of `rollbackd`: thin edges around a pure core, and the one loop that drives it.
 //!
-//! The map: [`daemon`] runs the program, [`machine`] puts what is above the edges together; [`supervisor`] is the only loop (wait, decide, append and sync, apply,
-//! perform); [`looker`] asks what the core wants to know; [`perform`] turns an effect into a call of one adapter.
+//! The map: [`daemon`] runs the program, [`machine`] puts what is above the edges together; [`supervisor`] is the only
+//! loop (wait, decide, append and sync, apply, perform); [`looker`] asks what the core wants to know; [`perform`] turns an effect into a call of one adapter.
 //! [`outside`] and [`journal::Store`] are the seams to the edges; a simulated world can take their place.
-//! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. People and
+//! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. [`heartbeat`]
+//! says that all of it works. People and
 //! pipelines come in by [`http`] and [`cli`].
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod door;
 pub mod edges;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod heartbeat;
 pub mod http;
 pub mod http_client;
 pub mod journal;

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::pagers::Failure;
+use crate::pagers::{Alive, Failure};
 use crate::paths::Progress;
 
 /// Something that the outside world takes its time for.
@@ -68,6 +68,17 @@ pub trait Outside: Send + Sync {
 
     /// Tries once to deliver a page, or the word that it is over.
     fn page<'a>(&'a self, pager: &'a PagerName, page: &'a Page, now: Timestamp) -> Pending<'a, Result<(), Failure>>;
+
+    /// Tells a pager that the daemon works.
+    fn say_alive<'a>(
+        &'a self,
+        pager: &'a PagerName,
+        alive: &'a Alive,
+        now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>>;
+
+    /// Sends the outgoing ping of the heartbeat; `None` where the config has none.
+    fn ping(&self) -> Option<Pending<'_, Result<(), String>>>;
 
     /// How often an open page must be sent again so that it stays open there; `None` where once is enough.
     fn resend_every(&self, pager: &PagerName) -> Option<Duration>;

@@ -89,6 +89,17 @@ pub struct PagerClient {
     http: reqwest::Client,
 }
 
+/// That the daemon works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// How long the word holds without another one.
+    pub lives_for: Duration,
+    /// Which daemon.
+    pub instance: String,
+}
+
 /// Why a page was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -118,6 +129,17 @@ impl PagerClient {
         match &self.pager {
             Pager::Webhook(webhook) => webhook.send(&self.http, page, now, external_url).await,
             Pager::Alertmanager(alertmanager) => alertmanager.send(&self.http, page, now, external_url).await,
+        }
+    }
+
+    /// Tries once to say that the daemon works.
+    ///
+    /// # Errors
+    /// It was not taken, or this pager's pages don't end by themselves, so that silence would say nothing.
+    pub async fn say_alive(&self, alive: &Alive, now: Timestamp, external_url: Option<&str>) -> Result<(), Failure> {
+        match &self.pager {
+            Pager::Webhook(_) => Err(Failure::Permanent { why: "a webhook takes no heartbeat".to_owned() }),
+            Pager::Alertmanager(alertmanager) => alertmanager.say_alive(&self.http, alive, now, external_url).await,
         }
     }
 

@@ -197,6 +197,7 @@ fn every_key_of_the_config_is_described() {
     let sources = [
         ("docs/configuration.md", files("core/src/config", "rs")),
         ("docs/configuration.md", vec!["src/config/decode.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
+        ("docs/configuration.md", vec!["src/heartbeat/settings.rs".to_owned()]),
         ("docs/paths/command.md", vec!["src/paths/command.rs".to_owned()]),
         ("docs/paths/github-actions.md", vec!["src/paths/github_actions.rs".to_owned()]),
         ("docs/pagers/webhook.md", vec!["src/pagers/webhook.rs".to_owned()]),

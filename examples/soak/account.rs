@@ -59,10 +59,7 @@ pub(crate) fn expected(plan: &Plan, watches: &[Watch]) -> Expected {
     watches.iter().fold(Expected::default(), |sum, watch| {
         let slots = u64::try_from(slot(watch.ended).saturating_sub(slot(watch.opened))).unwrap_or(u64::MAX);
         let triggers = triggers(&watch.service);
-        Expected {
-            least: sum.least + triggers * slots.saturating_sub(1),
-            most: sum.most + triggers * (slots + 2),
-        }
+        Expected { least: sum.least + triggers * slots.saturating_sub(1), most: sum.most + triggers * (slots + 2) }
     })
 }
 
@@ -83,13 +80,22 @@ mod tests {
 
     fn plan() -> Plan {
         let second = Duration::from_secs(1);
-        Plan { services: 20, interval: second, whole: second, watch: second, deploy_every: second, sample_every: second }
+        Plan {
+            services: 20,
+            interval: second,
+            whole: second,
+            watch: second,
+            deploy_every: second,
+            sample_every: second,
+        }
     }
 
     #[test]
     fn what_was_to_be_looked_at_follows_from_the_log() {
         let line = |at: &str, message: &str, service: &str| {
-            format!("{{\"timestamp\":\"2026-11-24T12:00:{at}Z\",\"message\":\"{message}\",\"service\":\"{service}\"}}\n")
+            format!(
+                "{{\"timestamp\":\"2026-11-24T12:00:{at}Z\",\"message\":\"{message}\",\"service\":\"{service}\"}}\n"
+            )
         };
         let log = line("00.200", "watch opened", "svc-1")
             + "no JSON\n"

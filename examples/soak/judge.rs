@@ -63,7 +63,9 @@ pub(crate) fn all(plan: &Plan, samples: &[Sample], watches: &[Watch]) -> Vec<Jud
 /// Of what fell due, nothing is unaccounted for.
 fn accounted(samples: &[Sample]) -> Judgement {
     let what = "no evaluation is unaccounted for";
-    let Some(last) = samples.last() else { return Judgement { what, passed: Some(false), by: "no samples".to_owned() } };
+    let Some(last) = samples.last() else {
+        return Judgement { what, passed: Some(false), by: "no samples".to_owned() };
+    };
     let unaccounted = last.due - last.made - last.missed - last.unused;
     let by = format!(
         "{} due = {} made + {} missed + {} unused, {unaccounted} left",
@@ -134,7 +136,17 @@ const fn as_number(count: u64) -> f64 {
 pub(crate) fn table(samples: &[Sample], told: &Told, judged: &[Judgement]) -> String {
     let mut text = format!(
         "{:>7} {:>9} {:>5} {:>7} {:>11} {:>9} {:>9} {:>8} {:>8} {:>8} {:>7}\n",
-        "minute", "rss MiB", "fds", "threads", "journal MiB", "records", "due", "missed", "firings", "receipts", "cpu s"
+        "minute",
+        "rss MiB",
+        "fds",
+        "threads",
+        "journal MiB",
+        "records",
+        "due",
+        "missed",
+        "firings",
+        "receipts",
+        "cpu s"
     );
     let every = (samples.len() / 20).max(1);
     let shown =

@@ -39,7 +39,11 @@ pub(crate) struct World {
 
 impl World {
     /// Starts everything and waits until the daemon is ready.
-    pub(crate) async fn start(dir: &Path, [rollbackd, capstone_api]: &[PathBuf; 2], plan: &Plan) -> Result<Self, String> {
+    pub(crate) async fn start(
+        dir: &Path,
+        [rollbackd, capstone_api]: &[PathBuf; 2],
+        plan: &Plan,
+    ) -> Result<Self, String> {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30));
         let client = client.build().map_err(|error| error.to_string())?;
         let pages_taken = Arc::new(AtomicU64::new(0));

@@ -13,6 +13,7 @@ use rollbackd_core::config::{Config, Observed};
 use rollbackd_core::name::PagerName;
 
 use super::{PrometheusSettings, Scope, Settings, Token};
+use crate::heartbeat::Heartbeat;
 use crate::http_client::HttpSettings;
 use crate::pagers::{self, Pager};
 use crate::{paths, promql};
@@ -37,6 +38,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     let receipts_dir = folder(&mut fields, "receipts_dir", "library/raw/rollback-rehearsals", problems);
     let external_url = fields.optional("external_url").and_then(|node| node::web_address(node, problems));
     let pagers = fields.optional("pagers").map_or(BTreeMap::new(), |node| pagers(node, problems));
+    let heartbeat = fields.optional("heartbeat").and_then(|node| Heartbeat::decode(node, &pagers, problems));
     let mut adapters = BTreeMap::new();
     let names = pagers.keys().cloned().collect();
     let edges = Edges {
@@ -66,6 +68,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         tokens: tokens.unwrap_or_default(),
         paths: adapters,
         pagers,
+        heartbeat,
         rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),
     })

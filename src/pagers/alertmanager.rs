@@ -11,7 +11,7 @@ use rollbackd_core::page::Page;
 use rollbackd_core::time::Timestamp;
 use serde::Serialize;
 
-use super::{DEFAULT_TIMEOUT, Failure, firing_url, post};
+use super::{Alive, DEFAULT_TIMEOUT, Failure, firing_url, post};
 use crate::http_client::{Endpoint, HttpSettings};
 
 /// An open alert lives this long without being sent again: Alertmanager's own default for `resolve_timeout`.
@@ -71,9 +71,23 @@ impl Alertmanager {
         now: Timestamp,
         external_url: Option<&str>,
     ) -> Result<(), Failure> {
-        let alert = alert(page, now, external_url);
+        self.post(client, &alert(page, now, external_url), now).await
+    }
+
+    /// The same with the alert that says that the daemon works.
+    pub(super) async fn say_alive(
+        &self,
+        client: &reqwest::Client,
+        alive: &Alive,
+        now: Timestamp,
+        external_url: Option<&str>,
+    ) -> Result<(), Failure> {
+        self.post(client, &heartbeat(alive, now, external_url), now).await
+    }
+
+    async fn post(&self, client: &reqwest::Client, alert: &Alert, now: Timestamp) -> Result<(), Failure> {
         let posts = self.members.iter().map(|member| async {
-            let request = client.post(member.under(&["api", "v2", "alerts"])).json(&[&alert]);
+            let request = client.post(member.under(&["api", "v2", "alerts"])).json(&[alert]);
             post(&self.http, request, &member.to_string(), now).await
         });
         join_all(posts).await.into_iter().reduce(better).unwrap_or(Ok(()))
@@ -131,6 +145,26 @@ fn alert(page: &Page, now: Timestamp, external_url: Option<&str>) -> Alert {
         starts_at: page.opened_at,
         ends_at,
         generator_url: firing_url(external_url, page, ""),
+    }
+}
+
+/// Always firing while the daemon works: whoever is to be woken watches for its end.
+fn heartbeat(alive: &Alive, now: Timestamp, external_url: Option<&str>) -> Alert {
+    let labels = [
+        ("alertname", Some("RollbackdAlive".to_owned())),
+        ("instance", Some(alive.instance.clone())),
+        ("severity", Some("none".to_owned())),
+    ];
+    let summary = format!("rollbackd at {} works", alive.instance);
+    let description = "This alert always fires. Where it ends, rollbackd does not run, or can't do its work, or can't \
+                       say so: no deploy is watched.";
+    let annotations = [("summary", Some(summary)), ("description", Some(description.to_owned()))];
+    Alert {
+        labels: present(labels),
+        annotations: present(annotations),
+        starts_at: alive.since.min(now),
+        ends_at: now + alive.lives_for,
+        generator_url: external_url.map(str::to_owned),
     }
 }
 

@@ -55,6 +55,27 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ("pagers:", "listen: localhost:80\npagers:", &["3:9: error: expected an IP address and a port"]),
     ("pagers:", "state_dir: ''\npagers:", &["3:12: error: expected the name of a folder"]),
     ("pagers:", "external_url: ftp://x\npagers:", &["3:15: error: expected an address such as"]),
+    (
+        "pagers:",
+        "heartbeat: {every: 1m}\npagers:",
+        &["3:12: error: expected `heartbeat` to have `pagers`, a `ping`, or both"],
+    ),
+    (
+        "pagers:",
+        "heartbeat: {every: 2h, ping: {url: 'http://h/'}}\npagers:",
+        &["3:20: error: expected 1s to 1h, not 2h"],
+    ),
+    (
+        "pagers:",
+        "heartbeat: {pagers: [oncal]}\npagers:",
+        &["3:22: error: there is no pager \"oncal\"; did you mean oncall?"],
+    ),
+    ("pagers:", "heartbeat: {pagers: [oncall]}\npagers:", &["3:22: error: pager oncall is a webhook"]),
+    (
+        "pagers:",
+        "heartbeat: {ping: {url: 'http://h/', url_file: f}}\npagers:",
+        &["3:19: error: expected `ping` to have a `url` or a `url_file`"],
+    ),
     ("pagers:", "tokens: []\npagers:", &["3:9: error: expected at least one token"]),
     (
         "pagers:",

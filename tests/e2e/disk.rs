@@ -22,7 +22,7 @@ fn fill(disk: &Path) -> PathBuf {
 }
 
 /// Takes all that is left, and what the journal gives back when it finds the disk full, until it can write nothing.
-async fn exhaust(world: &mut World) -> PathBuf {
+pub(crate) async fn exhaust(world: &mut World) -> PathBuf {
     let disk = world.daemon().own_disk();
     let mut refused = 0;
     wait_until("nothing can be written", async || {
@@ -36,7 +36,7 @@ async fn exhaust(world: &mut World) -> PathBuf {
     disk.join("filler")
 }
 
-async fn readyz_is(world: &mut World, status: u16) {
+pub(crate) async fn readyz_is(world: &mut World, status: u16) {
     wait_until(&format!("/readyz is {status}"), async || match world.daemon().status_of("/readyz").await? {
         found if found == status => Ok(()),
         found => Err(format!("it is {found}")),

@@ -15,6 +15,8 @@ mod faults;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
+mod heartbeat;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod journal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rollbackd::config::Settings;
 use rollbackd::outside::{Outside, Pending};
-use rollbackd::pagers::Failure;
+use rollbackd::pagers::{Alive, Failure};
 use rollbackd::paths::Progress;
 use rollbackd_core::config::{Mode, Service};
 use rollbackd_core::event::{Event, Happening, Order};
@@ -207,6 +207,19 @@ impl Outside for Simulated {
             self.shared.meet().await;
             Ok(())
         })
+    }
+
+    fn say_alive<'a>(
+        &'a self,
+        _pager: &'a PagerName,
+        _alive: &'a Alive,
+        _now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ping(&self) -> Option<Pending<'_, Result<(), String>>> {
+        None
     }
 
     fn resend_every(&self, pager: &PagerName) -> Option<Duration> {

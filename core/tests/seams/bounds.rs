@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollbackd_core::deploy::{Deploy, Entry, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
+use rollbackd_core::deploy::{Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
 use rollbackd_core::event::Happening;
 use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
 use rollbackd_core::state::State;
@@ -31,7 +31,7 @@ fn entry(number: usize, end: WatchEnd) -> Entry {
 }
 
 #[test]
-fn a_ledger_forgets_its_oldest_deploys_but_never_the_only_one_that_passed() {
+fn a_ledger_forgets_its_oldest_deploys_but_never_the_latest_that_passed() {
     let mut ledger = Ledger::default();
     ledger.add(entry(0, WatchEnd::Passed));
     for number in 1..LONGEST_LEDGER {
@@ -44,10 +44,14 @@ fn a_ledger_forgets_its_oldest_deploys_but_never_the_only_one_that_passed() {
     assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
     let oldest: Vec<&str> = ledger.entries[..2].iter().map(|entry| entry.deploy.version.as_str()).collect();
     assert_eq!(oldest, ["v0", "v4"]);
-    ledger.add(entry(1000, WatchEnd::Passed));
-    ledger.add(entry(1001, WatchEnd::Unproven));
-    assert!(!ledger.knows(&version("v0")), "another one has passed since");
-    assert_eq!(ledger.latest_passed(&version("v9999")), Some(&version("v1000")));
+    for number in 1000..1000 + KEPT_TO_RETURN_TO - 1 {
+        ledger.add(entry(number, WatchEnd::Passed));
+        assert!(ledger.knows(&version("v0")), "it is one of the latest that passed");
+    }
+    ledger.add(entry(2000, WatchEnd::Passed));
+    ledger.add(entry(2001, WatchEnd::Unproven));
+    assert!(!ledger.knows(&version("v0")), "enough others have passed since");
+    assert_eq!(ledger.latest_passed(&version("v9999")), Some(&version("v2000")));
 }
 
 #[test]

@@ -138,6 +138,11 @@ impl Daemon {
         self.end(Signal::KILL).await
     }
 
+    /// Sends it a signal that does not end it.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         self.process.take().expect("the daemon runs").ended().await

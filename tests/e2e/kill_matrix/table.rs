@@ -16,7 +16,7 @@ that it writes, and started again. Whatever the record and the moment: no attemp
 receipt, numbered without gaps, its clock is the one that was recorded, every page is taken under one key, no record \
 that was there is lost or changed, and `journal verify` and `receipts verify` find nothing.\n
 This page is written by the test: `UPDATE=1 cargo test --test e2e kill_matrix::table`. \
-`cargo test --test e2e kill_matrix` runs a fixed selection with every kind and every state; `KILL_MATRIX=all` runs every \
+`cargo test --test e2e kill_matrix` runs a fixed selection that passes through every state; `KILL_MATRIX=all` runs every \
 kind at every moment, and a kill before every single call on the journal's files.\n";
 
 const FAULTS: &str = "\n## A faulty disk\n

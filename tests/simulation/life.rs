@@ -78,7 +78,7 @@ pub(crate) fn live_on(plan: &Plan, tells: bool, plans: &mut dyn FnMut(&World) ->
     shared.lock().rules.tells = tells;
     let mut rng = fastrand::Rng::with_seed(1);
     rollbackd::chance::replace(move || rng.f64());
-    time::set_ahead(0);
+    time::begin_world();
     let (mut elapsed, mut lives) = (0, 0);
     loop {
         lives += 1;
@@ -231,7 +231,8 @@ fn goes_on(shared: &Shared, plans: &mut dyn FnMut(&World) -> Option<Plan>) -> bo
 fn look_around(shared: &Shared) {
     let mut world = shared.lock();
     let troubled = world.troubles().next().is_some() || time::ahead() != 0;
-    if !troubled && time::elapsed() > world.plan.all_well_at + 60_000 {
+    let at_work = time::lived() > PATIENCE;
+    if !troubled && at_work && time::elapsed() > world.plan.all_well_at + 60_000 {
         world.rules.now(time::now(), PATIENCE);
     }
 }

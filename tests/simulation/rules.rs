@@ -434,7 +434,7 @@ impl Rules {
             self.nothing_was_missed(truth, service, &watch, end);
         }
         if end == WatchEnd::Passed {
-            self.was_seen_healthy(truth, service, &watch);
+            self.was_seen_healthy(truth, service, &watch, at);
             let passed = self.passed.entry(service.clone()).or_default();
             passed.retain(|version| version != &watch.version);
             passed.push(watch.version);
@@ -450,7 +450,7 @@ impl Rules {
         }
         let names: Vec<TriggerName> = watch.triggers.keys().cloned().collect();
         for name in names {
-            let Some(limit) = truth.fixed_limit(service, &name) else { continue };
+            let Some(limit) = truth.fixed_limit(service, &name).filter(|_| !truth.looks_idle(&name)) else { continue };
             if let Some(at) = truth.first(service, &name, Some(limit), watch.at, watch.until) {
                 self.must("R7", false, || {
                     format!("the watch of {} ends {end:?}, and {name} held at {at}", watch.version)
@@ -460,12 +460,12 @@ impl Rules {
     }
 
     /// R7: only clear counts as health, and a watch that ends blind has not passed.
-    fn was_seen_healthy(&mut self, truth: &Truth<'_>, service: &ServiceName, watch: &Watch) {
+    fn was_seen_healthy(&mut self, truth: &Truth<'_>, service: &ServiceName, watch: &Watch, ended_at: Timestamp) {
         for trigger in &Arc::clone(&self.config).services[service].triggers {
             if trigger.action == Action::Shadow || !watch.triggers.contains_key(&trigger.name) {
                 continue;
             }
-            let (clear, at_end) = truth.clear(service, &trigger.name, watch.at, watch.until);
+            let (clear, at_end) = truth.clear(service, &trigger.name, watch.at, (watch.until, ended_at));
             self.must("R7", clear, || format!("{} passed, and {} was never clear", watch.version, trigger.name));
             self.must("R7", at_end, || format!("{} passed, and {} ended blind", watch.version, trigger.name));
         }

@@ -2,6 +2,7 @@
 //! the daemon's that may be wrong.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use rollbackd_core::time::Timestamp;
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ thread_local! {
     static EPOCH: Cell<(i64, Option<Instant>)> = const { Cell::new((BEGIN, None)) };
     /// How far the daemon's clock is ahead.
     static AHEAD: Cell<i64> = const { Cell::new(0) };
+    /// How far it ever was in this world.
+    static MOST_AHEAD: Cell<i64> = const { Cell::new(0) };
 }
 
 /// This thread's clock is the simulated one from now on.
@@ -26,9 +29,21 @@ pub(crate) fn begin(elapsed: u64) {
     EPOCH.set((BEGIN + elapsed.cast_signed(), Some(Instant::now())));
 }
 
+/// A world begins: the daemon's clock is right.
+pub(crate) fn begin_world() {
+    AHEAD.set(0);
+    MOST_AHEAD.set(0);
+}
+
+/// How far the daemon's clock ever was ahead in this world.
+pub(crate) fn most_ahead() -> i64 {
+    MOST_AHEAD.get()
+}
+
 /// Sets the daemon's clock, so many milliseconds ahead of the true one.
 pub(crate) fn set_ahead(milliseconds: i64) {
     AHEAD.set(milliseconds);
+    MOST_AHEAD.set(MOST_AHEAD.get().max(milliseconds));
 }
 
 /// How far the daemon's clock is ahead.
@@ -41,6 +56,11 @@ pub(crate) fn now() -> Timestamp {
     let (begin, instant) = EPOCH.get();
     let elapsed = instant.map_or(0, |instant| instant.elapsed().as_millis());
     Timestamp::from_milliseconds(begin + i64::try_from(elapsed).unwrap_or(0))
+}
+
+/// How long this life of the daemon has lasted.
+pub(crate) fn lived() -> Duration {
+    EPOCH.get().1.map_or(Duration::ZERO, |instant| instant.elapsed())
 }
 
 /// Milliseconds since the world began.

@@ -55,6 +55,8 @@ impl Truth<'_> {
         let signal = self.production.signal(self.plan, number_of(service), metric, true_time(self.plan, slot));
         let (limit, value) = match (limit, signal) {
             (_, Signal::Low) => return Said::Low,
+            // The design: a `total` that is absent is no traffic.
+            (_, Signal::Missing) if metric == 0 => return Said::Low,
             (Some(limit), Signal::Value(value)) => (limit, value),
             (None, Signal::Value(_)) | (_, Signal::Nan | Signal::Missing) => return Said::Nothing,
         };
@@ -130,6 +132,12 @@ impl Truth<'_> {
         None
     }
 
+    /// Whether slots that Prometheus has not come to yet look like slots without traffic: where the daemon's clock is ahead
+    /// of Prometheus', a `total` is absent there, and by the design that is no traffic.
+    pub(crate) fn looks_idle(&self, name: &TriggerName) -> bool {
+        name.as_str() == "error-rate" && time::most_ahead() > self.plan.prometheus_ahead
+    }
+
     /// Whether all samples of this time came when they were taken.
     pub(crate) fn is_whole(&self, from: Timestamp, until: Timestamp) -> bool {
         let (from, until) = (from - std::time::Duration::from_secs(2), until);
@@ -144,18 +152,22 @@ impl Truth<'_> {
         service: &ServiceName,
         name: &TriggerName,
         deploy_at: Timestamp,
-        until: Timestamp,
+        (until, ended_at): (Timestamp, Timestamp),
     ) -> (bool, bool) {
         let Some((_, metric)) = self.metric(service, name) else { return (true, true) };
         // A baseline that was read after the bad version began to serve excuses it: then any value may be clear.
         let limit = self.fixed_limit(service, name).or(Some(f64::INFINITY));
         let step = metric.step;
         let slots = std::iter::successors(Some(deploy_at.floor(step) + step), |slot| Some(*slot + step));
-        // The last looks of a watch are awaited for three intervals after its end.
+        // The last looks of a watch are awaited for three intervals after its end, and longer where the daemon was
+        // down then or its disk was full.
         let awaited = self.config.evaluation_interval * 4;
-        let slots: Vec<Timestamp> = slots.take_while(|slot| *slot <= until + awaited).collect();
+        let last = ended_at.max(until + awaited);
+        let slots: Vec<Timestamp> = slots.take_while(|slot| *slot <= last).collect();
         let said = |slot: &Timestamp| self.said(service, name, limit, *slot);
-        let last = slots.iter().filter(|slot| **slot + awaited >= until).any(|slot| said(slot) != Said::Nothing);
+        let absent_at_the_end = self.looks_idle(name) || !self.is_whole(deploy_at, until + awaited);
+        let last = absent_at_the_end
+            || slots.iter().filter(|slot| **slot + awaited >= until).any(|slot| said(slot) != Said::Nothing);
         (slots.iter().any(|slot| said(slot) == Said::Clear), last)
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Never leaves a process behind: each is ended by its id, however the soak ends.
 
+#![forbid(unsafe_code)]
+
 #[path = "soak/account.rs"]
 mod account;
 #[path = "soak/judge.rs"]

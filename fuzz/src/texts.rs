@@ -65,7 +65,7 @@ pub(super) fn times(bytes: &[u8]) {
         assert_eq!(serde_json::from_str::<Timestamp>(&json).ok(), Some(at));
     }
     let Ok(duration) = parse_duration(text) else { return };
-    let of_the_config = |each: char| each.is_ascii_digit() || each.is_ascii_whitespace() || ".msechinwd".contains(each);
+    let of_the_config = |each: char| each.is_ascii_digit() || each.is_whitespace() || ".msechinwd".contains(each);
     assert!(text.chars().all(of_the_config), "{text:?} is no duration of the config's");
     let shown = show_duration(duration);
     assert_eq!(parse_duration(&shown), Ok(duration), "{text:?} is shown as {shown:?}");

@@ -1,9 +1,24 @@
 //! Interesting states, and how often they were reached: a run that never got there has shown nothing about them.
 
-/// Something that has to happen sometimes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Seen {
+/// The states by their names, each written once.
+macro_rules! sometimes {
+    ($($name:ident,)+) => {
+        /// Something that has to happen sometimes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(crate) enum Seen {
+            $($name,)+
+        }
+
+        /// As many as there are.
+        pub(crate) const COUNT: usize = [$(Seen::$name,)+].len();
+
+        /// All of them, in order.
+        pub(crate) const ALL: [Seen; COUNT] = [$(Seen::$name,)+];
+    };
+}
+
+sometimes! {
     FiredByMetric,
     FiredByReport,
     RollbackByHuman,
@@ -63,74 +78,6 @@ pub(crate) enum Seen {
     Stopped,
     NotHeard,
 }
-
-/// As many as there are.
-pub(crate) const COUNT: usize = Seen::NotHeard as usize + 1;
-
-/// All of them, in order.
-pub(crate) const ALL: [Seen; COUNT] = {
-    use Seen::*;
-    [
-        FiredByMetric,
-        FiredByReport,
-        RollbackByHuman,
-        SecondPath,
-        Joined,
-        Recovered,
-        NotRecovered,
-        EndedPaged,
-        Dismissed,
-        Approved,
-        ApprovedTooLate,
-        VetoRunning,
-        VetoRan,
-        TimedOut,
-        LateSuccess,
-        UnknownOutcome,
-        InDoubt,
-        RemoteWaits,
-        BudgetSpent,
-        OwnDeployAnnounced,
-        AnnouncementIgnored,
-        WatchPassed,
-        WatchUnproven,
-        WatchBlind,
-        WatchRolledBack,
-        WatchSuperseded,
-        WatchPaged,
-        WatchDismissed,
-        BlindPaged,
-        Disarmed,
-        ArmedAgain,
-        DidNotHelp,
-        FiredFromLateData,
-        HeldByFleet,
-        HeldByFreeze,
-        HeldByMigration,
-        HeldByLimit,
-        HeldWithoutTarget,
-        DryRunWouldRun,
-        KilledIdle,
-        KilledWhileFiring,
-        KilledWhileRolling,
-        KilledWhileVerifying,
-        KilledWithReceiptUnwritten,
-        KilledWithPageUndelivered,
-        AttemptFoundAgain,
-        AttemptNeverBegun,
-        StartedAfterNeverBegun,
-        DiskFull,
-        JournalPaged,
-        PageNotTaken,
-        PageRefused,
-        ReceiptNotWritten,
-        Compacted,
-        Reloaded,
-        ClockSetBack,
-        Stopped,
-        NotHeard,
-    ]
-};
 
 /// How often each was seen.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use crate::deploys::{current, target_now};
 use crate::draft::Draft;
 use crate::event::{Refusal, Reply};
 use crate::firing::{Firing, FiringEnd, Origin, Stage};
+use crate::guard;
 use crate::name::{FiringId, PathName, TriggerName, Version, nearest};
 use crate::page;
 use crate::record::FiringRecord;
@@ -84,6 +85,9 @@ pub(crate) fn approved(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
     }
     if firing.target.is_none() {
         return conflict("there is no version to return to: name one with `rollback SERVICE --to VERSION`");
+    }
+    if let Some(hold) = guard::target_left(draft, &firing) {
+        return conflict(format!("{hold}: name another with `rollback SERVICE --to VERSION`"));
     }
     if draft.own().rolling().is_some() {
         return conflict("another rollback of this service is running");

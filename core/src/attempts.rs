@@ -46,7 +46,8 @@ pub(crate) fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
         return ask(draft, id, PageReason::NoPathLeft, "a newer deploy arrived, so no further path is tried");
     }
     let automatic = !firing.approved;
-    if let Some(hold) = guard::frozen(draft).filter(|_| automatic) {
+    let frozen = guard::frozen(draft).filter(|_| automatic);
+    if let Some(hold) = frozen.or_else(|| guard::target_left(draft, &firing)) {
         return ask(draft, id, PageReason::Held, &hold.to_string());
     }
     if draft.is_dry_run() {
@@ -272,7 +273,8 @@ fn outcome_unknown(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt, wh
 fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
     let Some(now) = draft.firing(&firing.id) else { return };
     let frozen = guard::frozen(draft).is_some() && !now.approved;
-    if draft.is_dry_run() || newer_deploy(draft, &now) || frozen {
+    let held = frozen || guard::target_left(draft, &now).is_some();
+    if draft.is_dry_run() || newer_deploy(draft, &now) || held {
         return start_next(draft, &firing.id);
     }
     let prepared = draft.service.path(&attempt.path).map(|path| prepare(draft, &now, path));

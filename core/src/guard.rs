@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::deploy::Migration;
 use crate::draft::Draft;
 use crate::firing::{Firing, Origin};
-use crate::name::ServiceName;
+use crate::name::{ServiceName, Version};
 use crate::state::{ServiceState, Turn};
 use crate::time::{Timestamp, show_duration};
 use crate::trigger::Arming;
@@ -57,6 +57,12 @@ pub enum Hold {
     /// R3.
     #[error("there is no version to return to: none has passed its watch, and the deploy names none that may be one")]
     NoTarget,
+    /// R3: what was true of the target when the trigger fired is so no longer.
+    #[error("{version}, the version to return to, was rolled back itself since it fired")]
+    TargetLeft {
+        /// The target.
+        version: Version,
+    },
     /// Triggers are live during a watch alone.
     #[error("no deploy of this service is under watch")]
     NoWatch,
@@ -100,6 +106,13 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
 pub(crate) fn frozen(draft: &Draft<'_>) -> Option<Hold> {
     let freeze = draft.own().frozen(draft.now)?;
     Some(Hold::Frozen { until: freeze.until, why: freeze.why.clone() })
+}
+
+/// That the firing's target was left by another rollback since it fired. It holds each path, also one that a human
+/// approves: what they approved is no version to return to any more (design, R3 and R4).
+pub(crate) fn target_left(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
+    let version = &firing.target.as_ref()?.version;
+    draft.own().ledger.was_rolled_back(version).then(|| Hold::TargetLeft { version: version.clone() })
 }
 
 fn limit(draft: &Draft<'_>) -> Option<Hold> {

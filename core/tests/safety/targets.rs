@@ -137,6 +137,52 @@ fn r3_the_version_that_a_human_left_after_a_rollback_is_no_target_either() {
     assert_eq!(world.target().as_deref(), Some("v1"), "v2 was rolled back");
 }
 
+fn leave(world: &mut World, to: &str) {
+    world.tell(Happening::RollbackAsked { path: None, to: Some(version(to)) });
+    world.run("3m");
+    assert_eq!(world.really_serves(), to);
+}
+
+#[test]
+fn r3_a_target_that_was_rolled_back_since_it_fired_is_not_returned_to_by_an_approval() {
+    let mut config = reference();
+    // Nothing shows what serves, so the firing does not end by itself as recovered.
+    shop(&mut config).version_query = None;
+    let mut world = World::proven_with(config);
+    for name in ["v2", "v3"] {
+        world.deploy(name);
+        world.run("31m");
+    }
+    let firing = world.observe("login-broken");
+    assert_eq!(world.firing(&firing).target.as_ref().map(|target| target.version.as_str()), Some("v2"));
+    leave(&mut world, "v2");
+    leave(&mut world, "v1");
+    assert!(world.fired("login-broken").unwrap().is_open(), "or there is nothing to approve");
+    let reply = world.tell(Happening::Approved { firing });
+    assert!(is_conflict(&reply) && refusal(&reply).contains("v2"), "{reply:?}");
+    assert_eq!(world.paths_started().len(), 2);
+    world.run("10m");
+    assert_eq!(world.really_serves(), "v1");
+}
+
+#[test]
+fn r3_a_target_that_was_rolled_back_while_a_path_ran_is_tried_neither_by_the_next_path_nor_again() {
+    let failed = Outcome::Failed { why: "exit 1".to_owned(), output: String::new() };
+    for outcome in [failed, Outcome::NeverStarted] {
+        let mut world = World::proven();
+        world.shop().runs.insert(path("pipeline"), Run::Hangs);
+        world.deploy("v2");
+        world.observe("smoke-test");
+        let own = world.state.services.get_mut(SHOP).unwrap();
+        let v1 = own.ledger.entries.iter_mut().find(|entry| entry.deploy.version.as_str() == "v1");
+        v1.unwrap().rolled_back = true;
+        let attempt = world.started()[0].attempt.clone();
+        world.end_attempt(&attempt, outcome);
+        assert_eq!(world.paths_started(), ["pipeline"]);
+        assert!(world.said().contains("v1, the version to return to, was rolled back itself"), "{}", world.said());
+    }
+}
+
 #[test]
 fn r3_a_version_on_which_a_trigger_fired_is_no_target_because_its_watch_has_ended() {
     let mut world = World::proven();

@@ -14,7 +14,8 @@ use rollbackd_core::time::Timestamp;
 use secrecy::SecretString;
 
 use crate::paths::attempt_dir::{AttemptDir, Seen, Task};
-use crate::paths::github_actions::api;
+use crate::paths::github_actions::api::{dispatched_run, run_of, runs_of};
+use crate::paths::remote::api::Answer;
 use crate::paths::supervised::output::{Collector, Stream};
 use crate::prometheus;
 
@@ -52,13 +53,13 @@ pub fn github_answer(
         Some((reqwest::header::HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
     };
     let headers: HeaderMap = headers.iter().filter_map(valid).collect();
-    let answer = || api::Answer::of(status, headers.clone(), body.to_vec());
+    let answer = Answer::of("GitHub", status, headers, body.to_vec());
     Some(GithubAnswer {
-        dispatched: answer().dispatched_run(),
-        run: answer().into_run().map(|run| (run.id, run.status)),
-        runs: answer().into_runs().map(|runs| runs.into_iter().map(|run| run.id).collect()),
-        message: answer().message(),
-        wait: answer().wait(now),
+        dispatched: dispatched_run(&answer),
+        run: run_of(&answer).map(|run| (run.id, run.status)),
+        runs: runs_of(&answer).map(|runs| runs.into_iter().map(|run| run.id).collect()),
+        message: answer.message(),
+        wait: answer.wait(now),
     })
 }
 

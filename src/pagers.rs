@@ -5,20 +5,36 @@
 mod alertmanager;
 mod webhook;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use rollbackd_core::config::node::{Node, Problems};
 use rollbackd_core::page::Page;
 use rollbackd_core::time::Timestamp;
 
 use crate::http_client::{self, HttpSettings};
+use crate::outside::Pending;
 
-pub use alertmanager::Alertmanager;
-pub use webhook::Webhook;
+/// Every kind of pager: the key under which the config describes it, and what reads that part of the config.
+const ADAPTERS: &[(&str, Decode)] = &[
+    ("webhook", |node, problems| registered(webhook::Webhook::decode(node, problems))),
+    ("alertmanager", |node, problems| registered(alertmanager::Alertmanager::decode(node, problems))),
+];
+
+type Decode = fn(&Node, &mut Problems) -> Option<Pager>;
 
 /// The kinds of pagers, as the config names them.
-pub const KINDS: &[&str] = &["webhook", "alertmanager"];
+pub const KINDS: &[&str] = &{
+    let mut kinds = [""; ADAPTERS.len()];
+    let mut index = 0;
+    while index < kinds.len() {
+        kinds[index] = ADAPTERS[index].0;
+        index += 1;
+    }
+    kinds
+};
 
 /// How long one try may take, unless the config says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,25 +51,56 @@ const WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(300);
 /// The longest that a `Retry-After` is obeyed: a page must not be put off by an hour.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// One pager as the config describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pager {
-    /// A POST of our own JSON.
-    Webhook(Webhook),
-    /// Prometheus' Alertmanager.
-    Alertmanager(Alertmanager),
+/// One pager as the config describes it. Holds the names of files with secrets, never a secret.
+#[derive(Clone, Debug)]
+pub struct Pager(Arc<dyn Adapter>);
+
+/// One kind of pager.
+trait Adapter: fmt::Debug + Send + Sync {
+    /// How the client is made that it sends with.
+    fn settings(&self) -> &HttpSettings;
+
+    /// Tries once to deliver a page, or the word that it is over where it has a `resolved_at`.
+    fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>>;
+
+    /// How often an open page must be sent again so that it stays open there; `None` where once is enough.
+    fn resend_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What tries once to say that the daemon works; `None` where pages don't end by themselves, so that silence would
+    /// say nothing.
+    fn heartbeat(&self) -> Option<&dyn Heartbeat> {
+        None
+    }
+}
+
+/// A pager that notices when the daemon falls silent.
+trait Heartbeat {
+    /// Tries once to say that the daemon works.
+    fn say_alive<'a>(&'a self, alive: &'a Alive, with: Sending<'a>) -> Pending<'a, Result<(), Failure>>;
+}
+
+/// What one try is made with.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    http: &'a Client,
+    now: Timestamp,
+    /// Where humans reach this daemon.
+    external_url: Option<&'a str>,
+}
+
+fn registered<A: Adapter + 'static>(decoded: Option<A>) -> Option<Pager> {
+    decoded.map(|adapter| Pager(Arc::new(adapter)))
 }
 
 /// Reads a pager of this kind; notes what is wrong with it.
 pub fn decode(kind: &str, node: &Node, problems: &mut Problems) -> Option<Pager> {
-    match kind {
-        "webhook" => Webhook::decode(node, problems).map(Pager::Webhook),
-        "alertmanager" => Alertmanager::decode(node, problems).map(Pager::Alertmanager),
-        _ => {
-            problems.error(node.place, format!("unknown pager {kind:?}: expected one of {}", KINDS.join(", ")));
-            None
-        }
-    }
+    let Some((_, decode)) = ADAPTERS.iter().find(|(known, _)| *known == kind) else {
+        problems.error(node.place, format!("unknown pager {kind:?}: expected one of {}", KINDS.join(", ")));
+        return None;
+    };
+    decode(node, problems)
 }
 
 impl Pager {
@@ -62,23 +109,19 @@ impl Pager {
     /// # Errors
     /// A certificate file can't be used.
     pub fn open(&self) -> Result<PagerClient, http_client::Error> {
-        Ok(PagerClient { pager: self.clone(), http: http_client::build(self.settings())? })
+        Ok(PagerClient { pager: self.clone(), http: http_client::build(self.0.settings())? })
     }
 
     /// How often an open page must be sent again so that it stays open there; `None` where once is enough.
     #[must_use]
-    pub const fn resend_every(&self) -> Option<Duration> {
-        match self {
-            Self::Webhook(_) => None,
-            Self::Alertmanager(_) => Some(alertmanager::RESEND_EVERY),
-        }
+    pub fn resend_every(&self) -> Option<Duration> {
+        self.0.resend_every()
     }
 
-    const fn settings(&self) -> &HttpSettings {
-        match self {
-            Self::Webhook(webhook) => webhook.settings(),
-            Self::Alertmanager(alertmanager) => alertmanager.settings(),
-        }
+    /// Whether it notices when the daemon falls silent.
+    #[must_use]
+    pub fn takes_heartbeat(&self) -> bool {
+        self.0.heartbeat().is_some()
     }
 }
 
@@ -86,7 +129,7 @@ impl Pager {
 #[derive(Clone, Debug)]
 pub struct PagerClient {
     pager: Pager,
-    http: reqwest::Client,
+    http: Client,
 }
 
 /// That the daemon works.
@@ -126,10 +169,7 @@ impl PagerClient {
     /// # Errors
     /// The page was not taken.
     pub async fn send(&self, page: &Page, now: Timestamp, external_url: Option<&str>) -> Result<(), Failure> {
-        match &self.pager {
-            Pager::Webhook(webhook) => webhook.send(&self.http, page, now, external_url).await,
-            Pager::Alertmanager(alertmanager) => alertmanager.send(&self.http, page, now, external_url).await,
-        }
+        self.pager.0.send(page, Sending { http: &self.http, now, external_url }).await
     }
 
     /// Tries once to say that the daemon works.
@@ -137,15 +177,15 @@ impl PagerClient {
     /// # Errors
     /// It was not taken, or this pager's pages don't end by themselves, so that silence would say nothing.
     pub async fn say_alive(&self, alive: &Alive, now: Timestamp, external_url: Option<&str>) -> Result<(), Failure> {
-        match &self.pager {
-            Pager::Webhook(_) => Err(Failure::Permanent { why: "a webhook takes no heartbeat".to_owned() }),
-            Pager::Alertmanager(alertmanager) => alertmanager.say_alive(&self.http, alive, now, external_url).await,
+        match self.pager.0.heartbeat() {
+            Some(heartbeat) => heartbeat.say_alive(alive, Sending { http: &self.http, now, external_url }).await,
+            None => Err(Failure::Permanent { why: "this pager takes no heartbeat".to_owned() }),
         }
     }
 
     /// See [`Pager::resend_every`].
     #[must_use]
-    pub const fn resend_every(&self) -> Option<Duration> {
+    pub fn resend_every(&self) -> Option<Duration> {
         self.pager.resend_every()
     }
 }

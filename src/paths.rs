@@ -5,9 +5,12 @@
 pub(crate) mod attempt_dir;
 pub mod command;
 pub mod github_actions;
+pub(crate) mod remote;
 pub mod supervised;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rollbackd_core::config::PathParts;
 use rollbackd_core::config::node::{Node, Problems};
@@ -17,16 +20,52 @@ use rollbackd_core::name::AttemptId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::outside::Pending;
+
+/// Every kind of path: the key under which the config describes it, and what reads that part of the config.
+const ADAPTERS: &[(&str, Decode)] = &[
+    ("command", |node, problems| registered(command::decode(node, problems))),
+    ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
+];
+
+type Decode = fn(&Node, &mut Problems) -> Option<(RollbackPath, PathParts)>;
+
 /// The keys under which the config may describe a path.
-pub const KINDS: &[&str] = &["command", "github_actions"];
+pub const KINDS: &[&str] = &{
+    let mut kinds = [""; ADAPTERS.len()];
+    let mut index = 0;
+    while index < kinds.len() {
+        kinds[index] = ADAPTERS[index].0;
+        index += 1;
+    }
+    kinds
+};
 
 /// How a path reaches production. Holds the names of files with secrets, never a secret.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RollbackPath {
-    /// A program of the operator's.
-    Command(command::Command),
-    /// A workflow of GitHub Actions.
-    GithubActions(github_actions::GithubActions),
+#[derive(Clone, Debug)]
+pub struct RollbackPath(Arc<dyn Adapter>);
+
+/// One kind of path.
+pub(crate) trait Adapter: fmt::Debug + Send + Sync {
+    /// Runs the attempt, once. Dropping the future ends nothing: [`Self::follow`] takes the attempt up again.
+    fn start<'a>(&'a self, attempt: Attempt<'a>) -> Pending<'a, Outcome>;
+
+    /// Finds an attempt that an earlier process started, by the handle where one was recorded, and follows it to its
+    /// end. Never starts it.
+    fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome>;
+}
+
+/// One attempt, as an adapter needs it.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    /// What to run.
+    pub(crate) order: &'a Order,
+    /// Where commands live on this machine.
+    pub(crate) place: &'a Place,
+    /// Who is told what is known before the end.
+    pub(crate) progress: &'a mpsc::Sender<Progress>,
+    /// Says that the path's timeout is over: what can be ended is ended.
+    pub(crate) stop: CancellationToken,
 }
 
 /// What is known of an attempt before it ends.
@@ -54,23 +93,18 @@ pub struct Place {
     pub program: PathBuf,
 }
 
+fn registered<A: Adapter + 'static>(decoded: Option<(A, PathParts)>) -> Option<(RollbackPath, PathParts)> {
+    decoded.map(|(adapter, parts)| (RollbackPath(Arc::new(adapter)), parts))
+}
+
 /// Reads an adapter's own part of a path. `kind` is one of [`KINDS`]. Every mistake is noted; `None` when there is one
 /// that leaves nothing to run.
 pub fn decode(kind: &str, node: &Node, problems: &mut Problems) -> Option<(RollbackPath, PathParts)> {
-    match kind {
-        "command" => {
-            let (command, parts) = command::decode(node, problems)?;
-            Some((RollbackPath::Command(command), parts))
-        }
-        "github_actions" => {
-            let (workflow, parts) = github_actions::decode(node, problems)?;
-            Some((RollbackPath::GithubActions(workflow), parts))
-        }
-        other => {
-            problems.error(node.place, format!("unknown kind of path `{other}`: expected {}", KINDS.join(" or ")));
-            None
-        }
-    }
+    let Some((_, decode)) = ADAPTERS.iter().find(|(known, _)| *known == kind) else {
+        problems.error(node.place, format!("unknown kind of path `{kind}`: expected one of {}", KINDS.join(", ")));
+        return None;
+    };
+    decode(node, problems)
 }
 
 impl RollbackPath {
@@ -83,10 +117,7 @@ impl RollbackPath {
         progress: &mpsc::Sender<Progress>,
         stop: CancellationToken,
     ) -> Outcome {
-        match self {
-            Self::Command(command) => command.start(order, place, progress, stop).await,
-            Self::GithubActions(workflow) => workflow.start(order, progress, stop).await,
-        }
+        self.0.start(Attempt { order, place, progress, stop }).await
     }
 
     /// Finds an attempt that an earlier process started, and follows it to its end. Never starts it.
@@ -98,10 +129,7 @@ impl RollbackPath {
         progress: &mpsc::Sender<Progress>,
         stop: CancellationToken,
     ) -> Outcome {
-        match self {
-            Self::Command(command) => command.follow(order, place, progress, stop).await,
-            Self::GithubActions(workflow) => workflow.follow(order, handle, progress, stop).await,
-        }
+        self.0.follow(Attempt { order, place, progress, stop }, handle).await
     }
 }
 

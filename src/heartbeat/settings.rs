@@ -75,10 +75,11 @@ fn receivers(node: &Node, known: &BTreeMap<PagerName, Option<Pager>>, problems: 
         let Some(written) = node::text(node, problems) else { continue };
         let Some(name) = problems.take(node.place, PagerName::new(written)) else { continue };
         match known.get(&name) {
-            Some(Some(Pager::Alertmanager(_)) | None) => names.push(name),
-            Some(Some(Pager::Webhook(_))) => problems.error(
+            // One whose adapter can't be read has its own mistake.
+            Some(pager) if pager.as_ref().is_none_or(Pager::takes_heartbeat) => names.push(name),
+            Some(_) => problems.error(
                 node.place,
-                format!("pager {name} is a webhook, and its pages do not end by themselves: expected an alertmanager"),
+                format!("pages of {name} do not end by themselves, so nobody would notice silence: expected an alertmanager"),
             ),
             None => {
                 let near = nearest(written, known.keys().map(PagerName::as_str));

@@ -11,21 +11,22 @@ use rollbackd_core::page::Page;
 use rollbackd_core::time::Timestamp;
 use serde::Serialize;
 
-use super::{Alive, DEFAULT_TIMEOUT, Failure, firing_url, post};
+use super::{Adapter, Alive, DEFAULT_TIMEOUT, Failure, Heartbeat, Sending, firing_url, post};
 use crate::http_client::{Endpoint, HttpSettings};
+use crate::outside::Pending;
 
 /// An open alert lives this long without being sent again: Alertmanager's own default for `resolve_timeout`.
 const LIVES_FOR: Duration = Duration::from_secs(300);
 
 /// A fifth of that: four tries in a row may fail before an alert is taken for resolved.
-pub(super) const RESEND_EVERY: Duration = Duration::from_secs(60);
+const RESEND_EVERY: Duration = Duration::from_secs(60);
 
 /// More members than any cluster in use; each gets a connection at the same time.
 const MOST_URLS: usize = 16;
 
 /// One Alertmanager, or the members of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alertmanager {
+pub(super) struct Alertmanager {
     members: Vec<Endpoint>,
     http: HttpSettings,
 }
@@ -43,7 +44,7 @@ struct Alert {
 
 impl Alertmanager {
     /// Reads `url` or `urls`, and the keys of [`HttpSettings`].
-    pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`alertmanager`", problems)?;
         let members = match (fields.optional("url"), fields.optional("urls")) {
             (Some(url), None) => vec![Endpoint::decode(url, problems)?],
@@ -58,39 +59,38 @@ impl Alertmanager {
         Some(Self { members, http })
     }
 
-    pub(super) const fn settings(&self) -> &HttpSettings {
+    /// Posts to every member at once, since members share what they sent, not what they were sent. One that takes it
+    /// is enough.
+    async fn post(&self, alert: Alert, with: Sending<'_>) -> Result<(), Failure> {
+        let posts = self.members.iter().map(|member| async {
+            let request = with.http.post(member.under(&["api", "v2", "alerts"])).json(&[&alert]);
+            post(&self.http, request, &member.to_string(), with.now).await
+        });
+        join_all(posts).await.into_iter().reduce(better).unwrap_or(Ok(()))
+    }
+}
+
+impl Adapter for Alertmanager {
+    fn settings(&self) -> &HttpSettings {
         &self.http
     }
 
-    /// Posts to every member at once, since members share what they sent, not what they were sent. One that takes it
-    /// is enough.
-    pub(super) async fn send(
-        &self,
-        client: &reqwest::Client,
-        page: &Page,
-        now: Timestamp,
-        external_url: Option<&str>,
-    ) -> Result<(), Failure> {
-        self.post(client, &alert(page, now, external_url), now).await
+    fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.post(alert(page, with.now, with.external_url), with))
     }
 
-    /// The same with the alert that says that the daemon works.
-    pub(super) async fn say_alive(
-        &self,
-        client: &reqwest::Client,
-        alive: &Alive,
-        now: Timestamp,
-        external_url: Option<&str>,
-    ) -> Result<(), Failure> {
-        self.post(client, &heartbeat(alive, now, external_url), now).await
+    fn resend_every(&self) -> Option<Duration> {
+        Some(RESEND_EVERY)
     }
 
-    async fn post(&self, client: &reqwest::Client, alert: &Alert, now: Timestamp) -> Result<(), Failure> {
-        let posts = self.members.iter().map(|member| async {
-            let request = client.post(member.under(&["api", "v2", "alerts"])).json(&[alert]);
-            post(&self.http, request, &member.to_string(), now).await
-        });
-        join_all(posts).await.into_iter().reduce(better).unwrap_or(Ok(()))
+    fn heartbeat(&self) -> Option<&dyn Heartbeat> {
+        Some(self)
+    }
+}
+
+impl Heartbeat for Alertmanager {
+    fn say_alive<'a>(&'a self, alive: &'a Alive, with: Sending<'a>) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(self.post(heartbeat(alive, with.now, with.external_url), with))
     }
 }
 

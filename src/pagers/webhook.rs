@@ -10,12 +10,13 @@ use rollbackd_core::time::Timestamp;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use super::{DEFAULT_TIMEOUT, Failure, firing_url, not_sent, post};
+use super::{Adapter, DEFAULT_TIMEOUT, Failure, Sending, firing_url, not_sent, post};
 use crate::http_client::{self, Endpoint, HttpSettings};
+use crate::outside::Pending;
 
 /// A receiver of our JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
+pub(super) struct Webhook {
     to: To,
     http: HttpSettings,
 }
@@ -57,7 +58,7 @@ struct Routes {
 
 impl Webhook {
     /// Reads `url` or `url_file`, and the keys of [`HttpSettings`].
-    pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`webhook`", problems)?;
         let to = match (fields.optional("url"), fields.optional("url_file")) {
             (Some(url), None) => Endpoint::decode(url, problems).map(To::Url),
@@ -72,23 +73,6 @@ impl Webhook {
         Some(Self { to: to?, http })
     }
 
-    pub(super) const fn settings(&self) -> &HttpSettings {
-        &self.http
-    }
-
-    pub(super) async fn send(
-        &self,
-        client: &reqwest::Client,
-        page: &Page,
-        now: Timestamp,
-        external_url: Option<&str>,
-    ) -> Result<(), Failure> {
-        let endpoint = self.endpoint().await.map_err(|error| not_sent(&error))?;
-        let request = client.post(endpoint.url().clone());
-        let request = request.header("Idempotency-Key", idempotency_key(page)).json(&body(page, external_url));
-        post(&self.http, request, &endpoint.to_string(), now).await
-    }
-
     async fn endpoint(&self) -> Result<Endpoint, http_client::Error> {
         match &self.to {
             To::Url(endpoint) => Ok(endpoint.clone()),
@@ -96,6 +80,21 @@ impl Webhook {
                 Endpoint::parse(http_client::secret("webhook's URL file", file).await?.expose_secret())
             }
         }
+    }
+}
+
+impl Adapter for Webhook {
+    fn settings(&self) -> &HttpSettings {
+        &self.http
+    }
+
+    fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let endpoint = self.endpoint().await.map_err(|error| not_sent(&error))?;
+            let request = with.http.post(endpoint.url().clone());
+            let request = request.header("Idempotency-Key", idempotency_key(page)).json(&body(page, with.external_url));
+            post(&self.http, request, &endpoint.to_string(), with.now).await
+        })
     }
 }
 

@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt_dir::{AttemptDir, Created, Seen, Task, Withdrawn};
-use super::{Place, Progress, nothing_ran, supervised, tell};
+use super::{Adapter, Attempt, Place, Progress, nothing_ran, supervised, tell};
+use crate::outside::Pending;
 
 /// From SIGTERM to SIGKILL where the config doesn't say: what most programs need to let go of a lock.
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -201,19 +202,26 @@ fn check_names_once(place: At, command: &Command, problems: &mut Problems) {
     }
 }
 
+impl Adapter for Command {
+    fn start<'a>(&'a self, attempt: Attempt<'a>) -> Pending<'a, Outcome> {
+        Box::pin(self.begin(attempt))
+    }
+
+    /// A command leaves what it is found by on disk, under the attempt's own name.
+    fn follow<'a>(&'a self, attempt: Attempt<'a>, _handle: Option<&'a str>) -> Pending<'a, Outcome> {
+        let Attempt { order, place, progress, stop } = attempt;
+        Box::pin(self.attend(AttemptDir::of(place, &order.attempt), None, progress, stop).until_it_ends())
+    }
+}
+
 impl Command {
-    pub(super) async fn start(
-        &self,
-        order: &Order,
-        place: &Place,
-        progress: &mpsc::Sender<Progress>,
-        stop: CancellationToken,
-    ) -> Outcome {
+    async fn begin(&self, attempt: Attempt<'_>) -> Outcome {
+        let Attempt { order, place, progress, stop } = attempt;
         let attempt = AttemptDir::of(place, &order.attempt);
         let task = self.task(order);
         match on_disk(&attempt, move |attempt| attempt.create(&task)).await {
             Ok(Created::New) => {}
-            Ok(Created::Existed) => return self.follow(order, place, progress, stop).await,
+            Ok(Created::Existed) => return self.attend(attempt, None, progress, stop).until_it_ends().await,
             Err(error) => {
                 return nothing_ran(&format!("could not write the order to {}: {error}", attempt.path().display()));
             }
@@ -228,16 +236,6 @@ impl Command {
                 nothing_ran(&why)
             }
         }
-    }
-
-    pub(super) async fn follow(
-        &self,
-        order: &Order,
-        place: &Place,
-        progress: &mpsc::Sender<Progress>,
-        stop: CancellationToken,
-    ) -> Outcome {
-        self.attend(AttemptDir::of(place, &order.attempt), None, progress, stop).until_it_ends().await
     }
 
     fn task(&self, order: &Order) -> Task {

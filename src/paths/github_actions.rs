@@ -4,7 +4,7 @@
 //! `api_url`.
 
 pub(crate) mod api;
-mod attempt;
+mod dispatch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +13,9 @@ use reqwest::Url;
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
-use rollbackd_core::firing::Outcome;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use self::attempt::Attempt;
-use super::{Progress, nothing_ran};
+use self::dispatch::Dispatch;
+use super::remote::Platform;
 
 /// GitHub's own API.
 const API_URL: &str = "https://api.github.com";
@@ -177,32 +174,13 @@ fn header(at: &Node, problems: &mut Problems) -> Option<String> {
     is_segment(written).then(|| written.to_owned())
 }
 
-impl GithubActions {
-    pub(super) async fn start(
-        &self,
-        order: &Order,
-        progress: &mpsc::Sender<Progress>,
-        stop: CancellationToken,
-    ) -> Outcome {
-        if order.run.len() != self.inputs.len() + 1 {
-            return nothing_ran("the order does not fit the inputs of the config, which changed meanwhile");
-        }
-        match Attempt::new(self, order, progress, stop) {
-            Ok(attempt) => attempt.start().await,
-            Err(why) => nothing_ran(&why),
-        }
-    }
+impl Platform for GithubActions {
+    type Remote<'a> = Dispatch<'a>;
 
-    pub(super) async fn follow(
-        &self,
-        order: &Order,
-        handle: Option<&str>,
-        progress: &mpsc::Sender<Progress>,
-        stop: CancellationToken,
-    ) -> Outcome {
-        match Attempt::new(self, order, progress, stop) {
-            Ok(attempt) => attempt.follow(handle).await,
-            Err(why) => Outcome::Unknown { why },
+    fn open<'a>(&'a self, order: &'a Order) -> Result<Dispatch<'a>, String> {
+        if order.run.len() != self.inputs.len() + 1 {
+            return Err("the order does not fit the inputs of the config, which changed meanwhile".to_owned());
         }
+        Dispatch::new(self, order)
     }
 }

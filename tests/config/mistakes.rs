@@ -70,7 +70,7 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         "heartbeat: {pagers: [oncal]}\npagers:",
         &["3:22: error: there is no pager \"oncal\"; did you mean oncall?"],
     ),
-    ("pagers:", "heartbeat: {pagers: [oncall]}\npagers:", &["3:22: error: pager oncall is a webhook"]),
+    ("pagers:", "heartbeat: {pagers: [oncall]}\npagers:", &["3:22: error: pages of oncall do not end by themselves"]),
     (
         "pagers:",
         "heartbeat: {ping: {url: 'http://h/', url_file: f}}\npagers:",

@@ -1,0 +1,243 @@
+//! One attempt at GitHub: a dispatch, its run, and the run's conclusion.
+//!
+//! Never sends another form of a dispatch unless an answer proves that nothing ran.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use rollbackd_core::event::Order;
+use rollbackd_core::firing::Outcome;
+use rollbackd_core::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::GithubActions;
+use super::api::{Api, LISTED_RUNS, Run, dispatched_run, run_of, runs_of};
+use crate::http_client::one_line;
+use crate::paths::remote::api::{Answer, NoAnswer};
+use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
+
+/// How far GitHub's clock and ours may differ: runs created this long before the attempt are looked at too.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+
+/// One attempt, with all that it needs.
+pub(crate) struct Dispatch<'a> {
+    settings: &'a GithubActions,
+    api: Api,
+    order: &'a Order,
+    /// `None` before the first dispatch.
+    form: Option<Form>,
+    sign: Sign,
+}
+
+/// How a dispatch is written. What a server does not take is left out, once its answer proves that nothing ran.
+#[derive(Clone, Copy)]
+struct Form {
+    with_details: bool,
+    correlated: bool,
+}
+
+/// By what the run of a dispatch is recognised.
+enum Sign {
+    /// The attempt's id in its title.
+    Title,
+    /// It is the only one that is not among these.
+    New(BTreeSet<u64>),
+    /// By nothing. Why.
+    Nothing(String),
+}
+
+impl<'a> Dispatch<'a> {
+    pub(super) fn new(settings: &'a GithubActions, order: &'a Order) -> Result<Self, String> {
+        let sign = match settings.correlation_input {
+            Some(_) => Sign::Title,
+            None => Sign::Nothing("without a `correlation_input` its run can't be told from others".to_owned()),
+        };
+        Ok(Self { settings, api: Api::new(settings)?, order, form: None, sign })
+    }
+
+    /// Sends one form of the dispatch. `Err`: it was refused for its form, and may be written like this instead.
+    async fn dispatch(&mut self, form: Form) -> Result<Asked, Form> {
+        if self.form.is_none_or(|before| before.correlated != form.correlated) {
+            self.sign = self.sign(form).await;
+        }
+        self.form = Some(form);
+        match self.api.dispatch(&self.body(form)).await {
+            Ok(answer) => self.judge(&answer, form),
+            Err(no_answer) => Ok(no_answer.asked()),
+        }
+    }
+
+    fn body(&self, form: Form) -> Value {
+        let values = self.order.run.iter().skip(1).map(|value| json!(value));
+        let mut inputs: Map<String, Value> = self.settings.inputs.iter().cloned().zip(values).collect();
+        if let Some(name) = self.settings.correlation_input.as_ref().filter(|_| form.correlated) {
+            inputs.insert(name.clone(), json!(self.order.attempt.as_str()));
+        }
+        let mut body = json!({"ref": self.branch(), "inputs": inputs});
+        if form.with_details {
+            body["return_run_details"] = json!(true);
+        }
+        body
+    }
+
+    fn judge(&self, answer: &Answer, form: Form) -> Result<Asked, Form> {
+        let GithubActions { repo, workflow, token_file, correlation_input, .. } = self.settings;
+        let (message, token_file) = (answer.message(), token_file.display());
+        let refused_form = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        if refused_form && form.with_details && message.contains("return_run_details") {
+            return Err(Form { with_details: false, ..form });
+        }
+        let named = correlation_input.as_ref().is_some_and(|name| message.contains(name.as_str()));
+        if refused_form && form.correlated && named && message.to_lowercase().contains("unexpected input") {
+            return Err(Form { correlated: false, ..form });
+        }
+        let check = match answer.status {
+            StatusCode::UNAUTHORIZED => format!("that the token in {token_file} is valid and has not expired"),
+            StatusCode::FORBIDDEN => format!("that the token in {token_file} may write Actions of {repo}"),
+            StatusCode::NOT_FOUND => {
+                format!("that {repo} has the workflow {workflow}, and that the token in {token_file} may see it")
+            }
+            _ => format!("that {workflow} on {} has `on: workflow_dispatch` with these inputs", self.branch()),
+        };
+        let accepted = || match dispatched_run(answer) {
+            Some(id) => Asked::Accepted(id.to_string()),
+            None => Asked::Perhaps("the dispatch was accepted without telling the run's id".to_owned()),
+        };
+        Ok(answer.refusal(&check).unwrap_or_else(accepted))
+    }
+
+    /// By what the run can be recognised, should its id not be told. Asked before dispatching, since without a
+    /// correlation id only the runs that were there before tell ours.
+    async fn sign(&self, form: Form) -> Sign {
+        if form.correlated {
+            return Sign::Title;
+        }
+        match self.runs().await {
+            Ok(runs) if runs.len() < LISTED_RUNS => Sign::New(runs.into_iter().map(|run| run.id).collect()),
+            Ok(_) => Sign::Nothing(format!("{LISTED_RUNS} or more other runs began in the last minute")),
+            Err(why) => Sign::Nothing(format!("the runs that were there before could not be listed ({why})")),
+        }
+    }
+
+    async fn runs(&self) -> Result<Vec<Run>, String> {
+        // A ref may be written in full; runs name the branch or tag alone.
+        let branch = self.branch();
+        let branch = branch.strip_prefix("refs/heads/").or_else(|| branch.strip_prefix("refs/tags/")).unwrap_or(branch);
+        let since: Timestamp = self.order.started_at - CLOCK_DIFFERENCE;
+        runs_of(&self.api.runs(branch, since).await.map_err(NoAnswer::why)?)
+    }
+
+    fn branch(&self) -> &str {
+        self.order.run.first().map_or("", String::as_str)
+    }
+}
+
+impl Remote for Dispatch<'_> {
+    const NAME: &'static str = "GitHub";
+    const WHAT: &'static str = "run";
+
+    fn poll_interval(&self) -> Duration {
+        self.settings.poll_interval
+    }
+
+    async fn ask(&mut self) -> Asked {
+        let first = Form { with_details: true, correlated: self.settings.correlation_input.is_some() };
+        let mut form = self.form.unwrap_or(first);
+        loop {
+            match self.dispatch(form).await {
+                Ok(asked) => return asked,
+                Err(other) => form = other,
+            }
+        }
+    }
+
+    async fn find(&mut self) -> Found {
+        if let Sign::Nothing(why) = &self.sign {
+            return Found::Unclear(why.clone());
+        }
+        match self.runs().await {
+            Ok(runs) => recognise(&runs, &self.sign, self.order.attempt.as_str()),
+            Err(why) => Found::Unanswered(why),
+        }
+    }
+
+    async fn look(&mut self, handle: &str) -> Look {
+        let Ok(id) = handle.parse() else { return Look::Refused("that is no run's id".to_owned()) };
+        // Without an answer, the run goes on all the same: look again.
+        let Ok(answer) = self.api.run(id).await else { return Look::Later(Duration::ZERO) };
+        let seen = || run_of(&answer).map_or(Look::Later(Duration::ZERO), look_of);
+        answer.unseen().unwrap_or_else(seen)
+    }
+
+    async fn cancel(&mut self, handle: &str) -> Cancelled {
+        let Ok(id) = handle.parse() else { return Cancelled::Impossible };
+        let taken = self.api.cancel(id).await.is_ok_and(|answer| answer.status.is_success());
+        if taken { Cancelled::Taken } else { Cancelled::NotTaken }
+    }
+
+    fn hint(&self) -> String {
+        let input = self.settings.correlation_input.as_ref();
+        let hint = input.map(|input| format!("its workflow's `run-name` must show ${{{{ inputs.{input} }}}}"));
+        hint.unwrap_or_default()
+    }
+}
+
+fn look_of(run: Run) -> Look {
+    let url = one_line(run.html_url.as_deref().unwrap_or_default());
+    match run.status.as_deref() {
+        Some("completed") => Look::Ended(conclude(run.id, run.conclusion.as_deref(), url)),
+        Some("waiting") => Look::Waits(format!("run {} waits for a person to approve it at GitHub: {url}", run.id)),
+        // `requested`, `queued`, `pending`, `in_progress`, and whatever else is not the end.
+        Some(_) | None => Look::Runs,
+    }
+}
+
+/// Only `success` is a rollback: `neutral` and `skipped` runs did nothing.
+fn conclude(id: u64, conclusion: Option<&str>, url: String) -> Outcome {
+    match conclusion {
+        Some("success") => Outcome::Succeeded { receipt: Some(id.to_string()), output: url },
+        Some("cancelled") => Outcome::Cancelled { why: format!("run {id} was cancelled at GitHub: {url}") },
+        other => {
+            let other = one_line(other.unwrap_or("nothing"));
+            Outcome::Failed { why: format!("run {id} concluded as {other}: {url}"), output: url }
+        }
+    }
+}
+
+/// The one run with the sign, none yet, or why it can't be told.
+fn recognise(runs: &[Run], sign: &Sign, attempt: &str) -> Found {
+    let ours = |run: &&Run| match sign {
+        Sign::Title => run.display_title.as_deref().is_some_and(|title| names(title, attempt)),
+        Sign::New(before) => !before.contains(&run.id),
+        Sign::Nothing(_) => false,
+    };
+    let found: Vec<u64> = runs.iter().filter(ours).map(|run| run.id).collect();
+    match found.as_slice() {
+        [] => Found::NotYet,
+        [id] => Found::It(id.to_string()),
+        [_, _, ..] => Found::Unclear("more than one run could be its".to_owned()),
+    }
+}
+
+/// Whether the title has the id as a word of its own: `…-a1` is not named by `…-a12`.
+fn names(title: &str, id: &str) -> bool {
+    let of_a_word = |each: char| each.is_ascii_alphanumeric() || matches!(each, '-' | '_');
+    title.match_indices(id).any(|(start, found)| {
+        !title[..start].ends_with(of_a_word) && !title[start + found.len()..].starts_with(of_a_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_names_an_attempt_as_a_whole_word_alone() {
+        assert!(names("rollback shop-f-1-a1", "shop-f-1-a1"));
+        assert!(names("rollback (shop-f-1-a1).", "shop-f-1-a1"));
+        for other in ["rollback shop-f-1-a12", "big-shop-f-1-a1", "shop-f-1-a", ""] {
+            assert!(!names(other, "shop-f-1-a1"), "{other}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What all paths by a platform's API share: ask for the change once, find it again, follow it to its end.
+//!
+//! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
+
+pub(crate) mod api;
+
+use std::future::Future;
+use std::time::Duration;
+
+use rollbackd_core::event::Order;
+use rollbackd_core::firing::Outcome;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Adapter, Attempt, Progress, nothing_ran, tell};
+use crate::clock::now;
+use crate::outside::Pending;
+
+/// How often a connection is tried that does not come about; nothing was sent, so the next try asks for nothing twice.
+const CONNECTS: u32 = 3;
+
+/// Between two such tries, and the least between two requests of which the first was certainly not carried out.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// How often it is looked for what was asked for: it shows within seconds, and with [`LOOK_UP_INTERVAL`] this is half
+/// a minute.
+const LOOK_UPS: u32 = 15;
+
+/// The longest time between two such looks.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often in a row a look may be refused (401, 403, 404) before the outcome counts as unknown: what is new may not
+/// show everywhere at once, and a token may be being replaced.
+const REFUSED_LOOKS: u32 = 5;
+
+/// How long what was cancelled may take to end before the attempt counts as timed out all the same.
+const CANCEL_GRACE: Duration = Duration::from_secs(15);
+
+/// A platform that an attempt is made at: the settings of one path.
+pub(crate) trait Platform: std::fmt::Debug + Send + Sync {
+    /// One attempt's view of it.
+    type Remote<'a>: Remote
+    where
+        Self: 'a;
+
+    /// Gets ready for one attempt. `Err`, with the reason, where the order does not fit the settings or no client can
+    /// be made; nothing was sent then.
+    fn open<'a>(&'a self, order: &'a Order) -> Result<Self::Remote<'a>, String>;
+}
+
+/// What one attempt asks of its platform. Each method sends what it has to and says what came of it; how often and when
+/// is decided here.
+pub(crate) trait Remote: Send + Sync {
+    /// The platform's name, for sentences.
+    const NAME: &'static str;
+
+    /// What a handle names there, for sentences: a run, a pipeline.
+    const WHAT: &'static str;
+
+    /// Between two looks.
+    fn poll_interval(&self) -> Duration;
+
+    /// Finds the version to return to, and asks for the change. Called again only after an answer that proves that
+    /// nothing was changed.
+    fn ask(&mut self) -> impl Future<Output = Asked> + Send;
+
+    /// Looks for what an earlier [`Self::ask`], of this process or of one before it, may have begun.
+    fn find(&mut self) -> impl Future<Output = Found> + Send;
+
+    /// How far what was asked for has come.
+    fn look(&mut self, handle: &str) -> impl Future<Output = Look> + Send;
+
+    /// The path's timeout is over: asks the platform to give up what was asked for.
+    fn cancel(&mut self, _handle: &str) -> impl Future<Output = Cancelled> + Send {
+        std::future::ready(Cancelled::Impossible)
+    }
+
+    /// What to tell somebody whose change was asked for and is not found, after a colon; empty where there is nothing.
+    fn hint(&self) -> String {
+        String::new()
+    }
+}
+
+/// What asking for the change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It was accepted, and is found by this.
+    Accepted(String),
+    /// It was accepted, or may have been. What is known.
+    Perhaps(String),
+    /// It was not carried out, and may be asked again after this time. Why.
+    Later(Duration, String),
+    /// No connection came about.
+    NotSent(String),
+    /// It was refused, and asking again would not help. Why.
+    Refused(String),
+}
+
+/// What is found of an earlier request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It was carried out, and is found by this.
+    It(String),
+    /// It does not show; it may yet.
+    NotYet,
+    /// It was not carried out, and asking again is no second change: the platform's state says so.
+    Never,
+    /// It can't be told, also later. Why.
+    Unclear(String),
+    /// It could not be looked up this time. Why.
+    Unanswered(String),
+}
+
+/// What a look shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It is over.
+    Ended(Outcome),
+    /// It runs, or will.
+    Runs,
+    /// It waits for a person. For what, and where.
+    Waits(String),
+    /// It is not shown to us. Why.
+    Refused(String),
+    /// Nothing was shown this time; to be asked again, after this time at least.
+    Later(Duration),
+}
+
+/// What the platform said to being asked to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// It will; its end is awaited.
+    Taken,
+    /// Not this time.
+    NotTaken,
+    /// What was asked for can't be given up.
+    Impossible,
+}
+
+impl<P: Platform> Adapter for P {
+    fn start<'a>(&'a self, attempt: Attempt<'a>) -> Pending<'a, Outcome> {
+        Box::pin(async move {
+            match self.open(attempt.order) {
+                Ok(remote) => Following { remote, attempt }.start().await,
+                Err(why) => nothing_ran(&why),
+            }
+        })
+    }
+
+    fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome> {
+        Box::pin(async move {
+            match self.open(attempt.order) {
+                Ok(remote) => Following { remote, attempt }.follow(handle).await,
+                Err(why) => Outcome::Unknown { why },
+            }
+        })
+    }
+}
+
+/// One attempt on its way.
+struct Following<'a, R> {
+    remote: R,
+    attempt: Attempt<'a>,
+}
+
+/// Whether there is time left.
+enum Pause {
+    Over,
+    Stopped,
+}
+
+impl<R: Remote> Following<'_, R> {
+    async fn start(mut self) -> Outcome {
+        let mut connects = 0;
+        loop {
+            if self.attempt.stop.is_cancelled() {
+                return Outcome::TimedOut;
+            }
+            let wait = match self.remote.ask().await {
+                Asked::Accepted(handle) => return self.attend_new(handle).await,
+                Asked::Perhaps(what) => return self.attend_found(&what, nothing_ran(&what)).await,
+                Asked::Refused(why) => return nothing_ran(&why),
+                Asked::Later(wait, why) if now() + wait >= self.attempt.order.ends_at => {
+                    return nothing_ran(&format!("{why}; it asks to wait for longer than the path's timeout"));
+                }
+                Asked::NotSent(why) if connects + 1 == CONNECTS => {
+                    return nothing_ran(&format!("could not connect to {}: {why}", R::NAME));
+                }
+                Asked::Later(wait, _) => wait.max(RECONNECT),
+                Asked::NotSent(_) => {
+                    connects += 1;
+                    RECONNECT
+                }
+            };
+            if let Pause::Stopped = self.pause(wait).await {
+                return Outcome::TimedOut;
+            }
+        }
+    }
+
+    async fn follow(mut self, handle: Option<&str>) -> Outcome {
+        match handle {
+            Some(handle) => self.attend(handle).await,
+            None => {
+                let what = "the daemon ended before it was recorded by what the attempt can be found";
+                self.attend_found(what, Outcome::NeverStarted).await
+            }
+        }
+    }
+
+    /// Looks for what may have been carried out, and follows it. `never` is the outcome where it certainly was not.
+    async fn attend_found(&mut self, what: &str, never: Outcome) -> Outcome {
+        let unknown = |why: &str| Outcome::Unknown { why: format!("{what}, and {why}") };
+        let mut last = "what it began was not found".to_owned();
+        let mut certainly_not = false;
+        for _ in 0..LOOK_UPS {
+            let found = self.remote.find().await;
+            certainly_not = found == Found::Never;
+            match found {
+                Found::It(handle) => return self.attend_new(handle).await,
+                Found::Unclear(why) => return unknown(&why),
+                // An earlier process can't have sent it in the last moment: that moment was before the restart.
+                Found::Never if never == Outcome::NeverStarted => return never,
+                Found::NotYet | Found::Never => {}
+                Found::Unanswered(why) => last = format!("what it began could not be looked up ({why})"),
+            }
+            if let Pause::Stopped = self.pause(self.remote.poll_interval().min(LOOK_UP_INTERVAL)).await {
+                return unknown("what it began was not found before the path's timeout was over");
+            }
+        }
+        if certainly_not {
+            return never;
+        }
+        let hint = self.remote.hint();
+        unknown(&if hint.is_empty() { last } else { format!("{last}: {hint}") })
+    }
+
+    async fn attend_new(&mut self, handle: String) -> Outcome {
+        tell(self.attempt.progress, Progress::Started { handle: handle.clone() }).await;
+        self.attend(&handle).await
+    }
+
+    /// Follows it to its end; cancels it when the path's timeout is over.
+    async fn attend(&mut self, handle: &str) -> Outcome {
+        let mut told = false;
+        let mut refused = 0;
+        loop {
+            let mut wait = self.remote.poll_interval();
+            match self.remote.look(handle).await {
+                Look::Ended(outcome) => return outcome,
+                Look::Runs => refused = 0,
+                Look::Waits(why) => {
+                    refused = 0;
+                    if !std::mem::replace(&mut told, true) {
+                        tell(self.attempt.progress, Progress::Waits { why }).await;
+                    }
+                }
+                Look::Refused(why) => {
+                    refused += 1;
+                    if refused == REFUSED_LOOKS {
+                        return Outcome::Unknown {
+                            why: format!("{} {handle} can't be looked at any more: {why}", R::WHAT),
+                        };
+                    }
+                }
+                Look::Later(asked) => wait = asked.max(wait),
+            }
+            if let Pause::Stopped = self.pause(wait).await {
+                return self.cancel(handle).await;
+            }
+        }
+    }
+
+    /// Cancels it, and waits a moment for it to end, so that the next path is alone.
+    async fn cancel(&mut self, handle: &str) -> Outcome {
+        let give_up_at = Instant::now() + CANCEL_GRACE;
+        let mut taken = false;
+        while Instant::now() < give_up_at {
+            match self.remote.look(handle).await {
+                Look::Ended(Outcome::Cancelled { .. }) => return Outcome::TimedOut,
+                Look::Ended(outcome) => return outcome,
+                Look::Runs | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
+            }
+            if !taken {
+                match self.remote.cancel(handle).await {
+                    Cancelled::Taken => taken = true,
+                    Cancelled::NotTaken => {}
+                    Cancelled::Impossible => return Outcome::TimedOut,
+                }
+            }
+            tokio::time::sleep(self.remote.poll_interval().min(LOOK_UP_INTERVAL)).await;
+        }
+        Outcome::TimedOut
+    }
+
+    async fn pause(&self, duration: Duration) -> Pause {
+        let stop: &CancellationToken = &self.attempt.stop;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Pause::Stopped,
+            () = tokio::time::sleep(duration) => Pause::Over,
+        }
+    }
+}

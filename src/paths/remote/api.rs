@@ -1,0 +1,204 @@
+//! A platform's HTTP API: one way to send a request, to tell whether it may have arrived, and to read its answer.
+//!
+//! Never follows a redirect, never reads an answer without a bound, and never repeats a request by itself.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use rollbackd_core::time::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Asked, Look};
+use crate::clock::now;
+use crate::http_client::{self, HttpSettings};
+
+/// How long one request may take where the config doesn't say: platforms give up after ten seconds themselves.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// The longest answer that is read.
+const LONGEST_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// What is waited after a limit was met, where the platform names no time.
+const UNNAMED_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest wait that is believed: no path may take as long, and no sum with it overflows.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Where platforms put what is wrong, in the order in which it is looked for.
+const COMPLAINTS: &[&str] = &["/message", "/error/message", "/error_description", "/error", "/detail"];
+
+/// What limits call the requests that are left, and the second of the epoch at which there are more: GitHub, and
+/// GitLab ("Rate limits", "Response headers").
+const LIMITS: &[(&str, &str)] =
+    &[("x-ratelimit-remaining", "x-ratelimit-reset"), ("ratelimit-remaining", "ratelimit-reset")];
+
+/// One platform, as far as it can be asked.
+pub(crate) struct Api {
+    name: &'static str,
+    client: Client,
+    settings: HttpSettings,
+}
+
+/// An answer, whatever it says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    name: &'static str,
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// A secret can't be read: nothing was sent.
+    NoSecret(String),
+    /// No connection came about: nothing was sent.
+    NotSent(String),
+    /// The request may have arrived.
+    Broken(String),
+}
+
+impl Api {
+    /// `name` is the platform's, for sentences.
+    pub(crate) fn new(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
+        let client =
+            http_client::build(settings).map_err(|error| format!("could not set up an HTTP client: {error}"))?;
+        Ok(Self { name, client, settings: settings.clone() })
+    }
+
+    /// What requests are made with.
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a request once, with the settings' credentials. Secret files are read anew each time: tokens are replaced.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        let request = http_client::authorize(&self.settings, request).await;
+        let request = request.map_err(|error| NoAnswer::NoSecret(error.to_string()))?;
+        let response = request.send().await.map_err(|error| {
+            let why = http_client::explain(&error);
+            if error.is_connect() || error.is_builder() { NoAnswer::NotSent(why) } else { NoAnswer::Broken(why) }
+        })?;
+        Answer::read(self.name, response).await.map_err(NoAnswer::Broken)
+    }
+}
+
+impl NoAnswer {
+    /// What went wrong.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::NoSecret(why) | Self::NotSent(why) | Self::Broken(why) => why,
+        }
+    }
+
+    /// What it means for a request that changes something.
+    pub(crate) fn asked(self) -> Asked {
+        match self {
+            Self::NoSecret(why) => Asked::Refused(why),
+            Self::NotSent(why) => Asked::NotSent(why),
+            Self::Broken(why) => Asked::Perhaps(format!("the request was sent and not answered ({why})")),
+        }
+    }
+}
+
+impl Answer {
+    async fn read(name: &'static str, response: Response) -> Result<Self, String> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = http_client::body_within(response, LONGEST_ANSWER_BYTES).await;
+        let body = body.map_err(|error| format!("{status}: {error}"))?;
+        Ok(Self::of(name, status, headers, body))
+    }
+
+    /// What came back, once its length was bounded.
+    pub(crate) const fn of(name: &'static str, status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { name, status, headers, body }
+    }
+
+    /// The body of a success.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
+        if !self.status.is_success() {
+            return Err(self.complaint());
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|error| format!("the answer of {} is not as expected: {error}", self.name))
+    }
+
+    /// What the platform says is wrong.
+    pub(crate) fn message(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let complaint = COMPLAINTS.iter().filter_map(|place| body.pointer(place)).find(|found| !found.is_null());
+        let complaint = complaint.map(|found| found.as_str().map_or_else(|| found.to_string(), str::to_owned));
+        http_client::one_line(&complaint.unwrap_or_default())
+    }
+
+    /// The status and what the platform says is wrong.
+    pub(crate) fn complaint(&self) -> String {
+        let message = self.message();
+        let colon = if message.is_empty() { "" } else { ": " };
+        format!("{} answered {}{colon}{message}", self.name, self.status.as_u16())
+    }
+
+    /// How long the platform asks to wait, where a limit was met. Such a request was not carried out.
+    ///
+    /// Source: RFC 9110, 10.2.3 (`Retry-After`); GitHub, "Rate limits for the REST API"; GitLab, "Rate limits".
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+        if !matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) {
+            return None;
+        }
+        if let Some(seconds) = self.number(RETRY_AFTER.as_str()) {
+            return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
+        }
+        let spent = LIMITS.iter().find(|(remaining, _)| self.number(remaining) == Some(0));
+        if let Some((_, reset)) = spent {
+            let reset = self.number(reset).and_then(|seconds| i64::try_from(seconds).ok());
+            let reset = reset.map(|seconds| Timestamp::from_milliseconds(seconds.saturating_mul(1000)));
+            // A second more: the reset is given in whole seconds.
+            let wait = reset.map(|reset| reset.since(now) + Duration::from_secs(1));
+            return Some(wait.unwrap_or(UNNAMED_WAIT).min(LONGEST_WAIT));
+        }
+        let limited = self.status == StatusCode::TOO_MANY_REQUESTS || self.message().contains("rate limit");
+        limited.then_some(UNNAMED_WAIT)
+    }
+
+    fn number(&self, header: &str) -> Option<u64> {
+        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// What an answer other than a success means for a request that changes something; `None` for a success. `check` is
+    /// what somebody should look at.
+    pub(crate) fn refusal(&self, check: &str) -> Option<Asked> {
+        let complaint = self.complaint();
+        if self.status.is_success() {
+            return None;
+        }
+        if let Some(wait) = self.wait(now()) {
+            return Some(Asked::Later(wait, complaint));
+        }
+        Some(match self.status {
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                Asked::Perhaps(format!("the request failed at the side of {} ({complaint})", self.name))
+            }
+            status if status.is_redirection() => {
+                Asked::Refused(format!("{complaint}; redirects are not followed with a secret: check the URL"))
+            }
+            _ => Asked::Refused(format!("{complaint}; check {check}")),
+        })
+    }
+
+    /// What an answer other than a success means for a look; `None` for a success.
+    pub(crate) fn unseen(&self) -> Option<Look> {
+        if self.status.is_success() {
+            return None;
+        }
+        if let Some(wait) = self.wait(now()) {
+            return Some(Look::Later(wait));
+        }
+        Some(match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Look::Refused(self.complaint()),
+            _ => Look::Later(Duration::ZERO),
+        })
+    }
+}

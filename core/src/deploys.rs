@@ -206,8 +206,10 @@ pub(crate) fn version_before_read(draft: &mut Draft<'_>, deploy: &DeployId, serv
     if &watch.deploy != deploy || !watch.target_awaited {
         return;
     }
-    let usable = serving.filter(|serving| draft.own().ledger.may_be_target(&serving.version, &watch.version));
-    let target = usable.map(|serving| Target {
+    // An empty answer may be filled in later: it is asked for again.
+    let Some(serving) = serving else { return };
+    let usable = draft.own().ledger.may_be_target(&serving.version, &watch.version);
+    let target = usable.then(|| Target {
         version: serving.version.clone(),
         source: TargetSource::Seen,
         revision: serving.revision.clone(),

@@ -53,6 +53,18 @@ fn r3_where_the_event_names_none_it_is_what_served_just_before() {
 }
 
 #[test]
+fn r3_what_served_just_before_is_asked_for_again_where_the_answer_came_back_empty() {
+    let mut world = World::new(reference());
+    world.deploy("v1");
+    world.run("1m");
+    assert_eq!(world.target(), None);
+    // Prometheus has replayed its log, and shows what it could not show before.
+    world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T09:00:00Z"));
+    world.run("15s");
+    assert_eq!((world.target().as_deref(), source(&world)), (Some("v0"), Some(TargetSource::Seen)));
+}
+
+#[test]
 fn r3_where_the_event_names_one_that_can_be_none_nothing_else_is_taken() {
     let mut world = World::new(reference());
     world.shop().serve(&version("v0"), crate::common::instant("2026-11-23T09:00:00Z"));

@@ -174,6 +174,8 @@ impl Looker {
         }
         // A reload may have ended what was wanted; a look that nobody starts would stay due for ever.
         self.jobs.retain(|key, job| job.under_way || job.due_at > now || !due.contains(key));
+        // What is still under way and not wanted now owes nothing for the time until it is wanted again.
+        self.jobs.values_mut().filter(|job| job.due_at < now).for_each(|job| job.due_at = now);
         for (shares, looks) in groups {
             let shares = Arc::new(shares);
             if asked.contains(&shares) {
@@ -394,6 +396,19 @@ mod tests {
         looker.jobs.insert(key(), Job { due_at: now, under_way: false, asks: None });
         looker.look(now, &done);
         assert!(looker.jobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn while_nothing_is_watched_nothing_falls_due_however_long_the_last_look_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut looker = looker(dir.path());
+        let (done, _finished) = mpsc::unbounded_channel();
+        let now = clock::now();
+        let last_watch = now - Duration::from_secs(60);
+        looker.jobs.insert(key(), Job { due_at: last_watch, under_way: true, asks: None });
+        looker.look(now, &done);
+        assert!(looker.jobs[&key()].under_way);
+        assert_eq!(looker.jobs[&key()].due_at, now, "the next watch would count the slots since the last one");
     }
 
     #[test]

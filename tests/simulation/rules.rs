@@ -12,7 +12,7 @@ use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Stage}
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use rollbackd_core::page::PageReason;
 use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
-use rollbackd_core::state::{State, Watch};
+use rollbackd_core::state::{ServiceState, State, Watch};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::Arming;
 
@@ -377,12 +377,14 @@ impl Rules {
         let target = watch.target.as_ref().map(|target| target.version.clone());
         let Some(before) = self.superseded.remove(service) else {
             if let Some(latest) = &latest {
-                let ledger = self.state.service(service).into_owned().ledger;
-                self.must("R3", target.as_ref() == Some(latest), || {
-                    let known = ledger.entries.iter().filter(|entry| &entry.deploy.version == latest);
+                let own = self.state.service(service);
+                let how = (target.as_ref() != Some(latest)).then(|| {
+                    let known = own.ledger.entries.iter().filter(|entry| &entry.deploy.version == latest);
                     let known: Vec<_> = known.map(|entry| (&entry.deploy.id, entry.end, entry.rolled_back)).collect();
                     format!("{latest} passed last, and the target is {target:?}; in the ledger: {known:?}")
                 });
+                drop(own);
+                self.must("R3", how.is_none(), || how.unwrap_or_default());
             }
             return;
         };
@@ -408,8 +410,7 @@ impl Rules {
         at: Timestamp,
         end: WatchEnd,
     ) {
-        let own = self.state.service(service).into_owned();
-        let Some(watch) = own.watch else {
+        let Some(watch) = self.state.service(service).watch.clone() else {
             return self.must("R13", false, || "a watch ends that is not open".to_owned());
         };
         match end {
@@ -426,7 +427,7 @@ impl Rules {
         }
         if matches!(end, WatchEnd::Passed | WatchEnd::Unproven | WatchEnd::Blind) {
             let about = |firing: &&Firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == watch.deploy);
-            let fired = own.firings.iter().filter(about).count();
+            let fired = self.state.service(service).firings.iter().filter(about).count();
             self.must("R7", fired == 0, || format!("a watch in which something fired ends {end:?}"));
             self.must("R7", at >= watch.until, || format!("a watch ends {end:?} before its time"));
         }
@@ -472,10 +473,11 @@ impl Rules {
     }
 
     fn one_at_a_time(&mut self, service: &ServiceName) {
-        let own = self.state.service(service).into_owned();
+        let own = self.state.service(service);
         let rolling = own.firings.iter().filter(|firing| firing.is_rolling()).count();
-        self.must("R1", rolling <= 1, || format!("{rolling} rollbacks of {service} at a time"));
         let running = own.firings.iter().filter(|firing| firing.running().is_some()).count();
+        drop(own);
+        self.must("R1", rolling <= 1, || format!("{rolling} rollbacks of {service} at a time"));
         self.must("R1", running <= 1, || format!("{running} attempts of {service} at a time"));
     }
 
@@ -486,9 +488,8 @@ impl Rules {
             _ => None,
         });
         let Some(id) = ended else { return };
-        let own = self.state.service(service).into_owned();
-        let Some(firing) = own.firing(id) else { return };
-        let waits = matches!(firing.stage, Stage::Rolling) && firing.running().is_none();
+        let waits = |firing: &Firing| matches!(firing.stage, Stage::Rolling) && firing.running().is_none();
+        let waits = self.state.service(service).firing(id).is_some_and(waits);
         self.must("R9", !waits, || format!("an attempt of {id} ended, and nothing follows: {batch:?}"));
     }
 
@@ -499,39 +500,29 @@ impl Rules {
         self.must("R2", intended, || format!("{} runs, and its intent is not durable", order.attempt));
         let before = production.runs.contains_key(&order.attempt);
         self.must("R2", !before, || format!("{} runs twice", order.attempt));
-        let own = self.state.service(&order.service).into_owned();
-        let known = |attempt: &AttemptId| {
-            own.firings.iter().flat_map(|firing| &firing.attempts).find(|a| &a.id == attempt).cloned()
-        };
-        let others: Vec<&AttemptId> = production
+        let others = production
             .runs
             .iter()
             .filter(|(id, run)| crate::world::service(run.service) == order.service && production.goes_on(id))
-            .map(|(id, _)| id)
-            .collect();
+            .map(|(id, _)| id);
         for other in others {
+            let own = self.state.service(&order.service);
+            let known = own.firings.iter().flat_map(|firing| &firing.attempts).find(|attempt| &attempt.id == other);
             // One that timed out, or that nobody knows anything of, may go on: that can't be helped, and is known.
-            let given_up = known(other).is_none_or(|attempt| attempt.outcome.is_some() || attempt.in_doubt);
+            let given_up = known.is_none_or(|attempt| attempt.outcome.is_some() || attempt.in_doubt);
+            drop(own);
             self.must("R1", given_up, || format!("{} runs while {other} does", order.attempt));
         }
     }
 
     /// What must hold at any time while the daemon lives and can write.
     pub(crate) fn now(&mut self, now: Timestamp, patience: std::time::Duration) {
-        let services: Vec<ServiceName> = self.state.services.keys().cloned().collect();
-        for service in services {
-            let own = self.state.service(&service).into_owned();
-            for firing in own.open_firings() {
-                let spent = firing.budget_ends_at().is_some_and(|end| end + patience < now);
-                self.must("R9", !spent || firing.budget_paged, || {
-                    format!(
-                        "the budget of {} was spent at {:?}, and nobody was told",
-                        firing.id,
-                        firing.budget_ends_at()
-                    )
-                });
-            }
-        }
+        let spent = |firing: &&Firing| firing.budget_ends_at().is_some_and(|end| end + patience < now);
+        let open = || self.state.services.values().flat_map(ServiceState::open_firings);
+        let forgotten = open().find(|firing| spent(firing) && !firing.budget_paged).map(|firing| {
+            format!("the budget of {} was spent at {:?}, and nobody was told", firing.id, firing.budget_ends_at())
+        });
+        self.must("R9", forgotten.is_none(), || forgotten.unwrap_or_default());
     }
 }
 

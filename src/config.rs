@@ -23,6 +23,7 @@ use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
+use crate::sources::Sources;
 use crate::yaml;
 
 /// Everything that the config says.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
     /// The adapter of each pager.
     pub pagers: BTreeMap<PagerName, Pager>,
+    /// Who tells of deploys by webhooks and events.
+    pub sources: Sources,
     /// Who is told that the daemon works.
     pub heartbeat: Option<Heartbeat>,
     /// The rehearsals by service.

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::outside::InForce;
 use crate::state_dir::StateDir;
 use crate::supervisor::{Ended, replay};
-use crate::{http, http_client};
+use crate::{http, http_client, sources};
 
 /// The last write to the journal gets this long when the daemon stops; with the requests in flight it stays below
 /// systemd's patience.
@@ -75,6 +75,7 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let signals = signals.map_err(|error| format!("signals can't be handled: {error}"))?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let tokens = settings.tokens.clone();
+    let sources = sources::InForce::new(settings.sources.clone());
     let services = settings.core.services.len();
     let edges = InForce::new(Edges::open(settings)?);
     let machine = Machine::start(&edges, Box::new(OffThread::new(journal)), state, &metrics, watchdog());
@@ -84,13 +85,14 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let mut tasks = Running { machine: tasks, heart: tokio::spawn(heart.run(stop.clone())) };
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let drained = serving.clone();
-    let router = http::router(door, http::Access::new(tokens), Arc::clone(&metrics));
+    let router = http::router(door, http::Access::new(tokens), sources.clone(), Arc::clone(&metrics));
     let server = tokio::spawn(async move { http::serve(listener, router, drained.cancelled_owned()).await });
     let mode = if arguments.dry_run { "dry run" } else { "live" };
     tracing::info!(%address, services, mode, version = env!("CARGO_PKG_VERSION"), "rollbackd serves");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let ended = until_ended(arguments, &edges, &shared, &metrics, signals, &mut tasks).await;
+    let reloaded = Reloaded { edges, sources, shared, metrics };
+    let ended = until_ended(arguments, &reloaded, signals, &mut tasks).await;
     notify(&[sd_notify::NotifyState::Stopping]);
     // Whoever is being answered still gets the supervisor's answer; then the supervisor ends, and only then another
     // daemon may have the folder.
@@ -114,6 +116,14 @@ struct Running {
     heart: JoinHandle<()>,
 }
 
+/// What a reload changes.
+struct Reloaded {
+    edges: InForce,
+    sources: sources::InForce,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+}
+
 /// Waits until the supervisor has finished what it was at.
 async fn flushed(supervisor: JoinHandle<Ended>) -> Result<(), String> {
     match tokio::time::timeout(FLUSH_TIMEOUT, supervisor).await {
@@ -134,9 +144,7 @@ fn why_ended(ended: Result<Ended, JoinError>) -> Result<(), String> {
 /// run is worse than one that is started again.
 async fn until_ended(
     arguments: &Arguments,
-    edges: &InForce,
-    shared: &Arc<Shared>,
-    metrics: &Metrics,
+    reloaded: &Reloaded,
     mut signals: Signals,
     tasks: &mut Running,
 ) -> Result<(), String> {
@@ -149,7 +157,7 @@ async fn until_ended(
             ended = &mut tasks.heart => return Err(format!("the heartbeat ended by itself: {}", cause(ended))),
             ended = &mut tasks.machine.writer => return Err(format!("the receipt writer ended by itself: {}", cause(ended))),
             signal = signals.next() => match signal {
-                Some(SIGHUP) => reload(arguments, edges, shared, metrics),
+                Some(SIGHUP) => reload(arguments, reloaded),
                 Some(SIGINT | SIGTERM) | None => {
                     tracing::info!("stopping; attempts in flight are handed to the next start");
                     return Ok(());
@@ -165,10 +173,12 @@ fn cause(ended: Result<(), JoinError>) -> String {
 }
 
 /// Puts the config file's new content in force; where it is bad, the old one stays.
-fn reload(arguments: &Arguments, edges: &InForce, shared: &Shared, metrics: &Metrics) {
+fn reload(arguments: &Arguments, reloaded: &Reloaded) {
+    let Reloaded { edges, sources, shared, metrics } = reloaded;
     notify(&[sd_notify::NotifyState::Reloading, monotonic()]);
     match new_edges(arguments, edges, shared) {
         Ok(new) => {
+            sources.set(new.settings.sources.clone());
             machine::put_in_force(edges, shared, new);
             metrics.config_loaded(clock::now());
             tracing::info!("the config was reloaded");

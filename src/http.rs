@@ -10,6 +10,7 @@ mod finish;
 mod problem;
 mod reply;
 mod serve;
+mod sources;
 mod views;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use serve::{Limits, serve, serve_within};
 
 use crate::door::Door;
 use crate::metrics::Metrics;
+use crate::sources::InForce;
 
 /// A deploy event is a few hundred bytes; a webhook of a forge, the largest thing that comes in, some hundred KiB.
 pub const LARGEST_BODY_BYTES: usize = 1024 * 1024;
@@ -35,6 +37,7 @@ pub const LARGEST_BODY_BYTES: usize = 1024 * 1024;
 struct Api {
     door: Door,
     access: Access,
+    sources: InForce,
     metrics: Arc<Metrics>,
 }
 
@@ -43,6 +46,8 @@ struct Api {
 enum Asks {
     /// Nothing: a probe must work without a token.
     Nothing,
+    /// What the source signs with: the route itself compares it with the whole body.
+    Signature,
     /// A token with this scope, where tokens are configured.
     Scope(Scope),
 }
@@ -63,6 +68,7 @@ fn routes() -> Vec<(&'static str, Asks, MethodRouter<Api>)> {
         ("/v1/firings/{id}", read, get(views::firing)),
         ("/v1/deploys", deploy, post(events::deployed)),
         ("/v1/reports", deploy, post(events::reported)),
+        ("/v1/events/github", Asks::Signature, post(sources::github)),
         ("/v1/firings/{id}/approve", operate, post(events::approved)),
         ("/v1/firings/{id}/dismiss", operate, post(events::dismissed)),
         ("/v1/firings/{id}/ack", operate, post(events::acknowledged)),
@@ -73,8 +79,8 @@ fn routes() -> Vec<(&'static str, Asks, MethodRouter<Api>)> {
 }
 
 /// The API in front of this door.
-pub fn router(door: Door, access: Access, metrics: Arc<Metrics>) -> Router {
-    let api = Api { door, access, metrics };
+pub fn router(door: Door, access: Access, sources: InForce, metrics: Arc<Metrics>) -> Router {
+    let api = Api { door, access, sources, metrics };
     let mut router = Router::new();
     for (pattern, asks, methods) in routes() {
         let gate = access::Gate { access: api.access.clone(), asks };
@@ -118,6 +124,7 @@ mod tests {
         let api = Api {
             door: Door::new(tokio::sync::mpsc::channel(1).0, Arc::default()),
             access: Access::new(Vec::new()),
+            sources: InForce::default(),
             metrics: Arc::clone(&metrics),
         };
         let routes = Router::new().route("/mistaken", get(mistaken));

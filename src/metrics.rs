@@ -57,6 +57,7 @@ label_sets! {
     ReceiverLabels { receiver: String }
     ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
+    SourceLabels { source: &'static str, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
 
@@ -70,6 +71,7 @@ pub struct Metrics {
     paging: PagingMetrics,
     own: OwnMetrics,
     http_requests: Family<RequestLabels, Counter>,
+    source_events: Family<SourceLabels, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -128,6 +130,23 @@ struct OwnMetrics {
     heartbeats_failed: Family<ReceiverLabels, Counter>,
     heartbeats_withheld: Family<ReasonLabels, Counter>,
     heartbeat_last_success_at: Family<ReceiverLabels, Seconds>,
+}
+
+/// Who tells of deploys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// GitHub's webhooks.
+    GitHub,
+}
+
+impl Source {
+    /// Its name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+        }
+    }
 }
 
 /// A loop that has to turn for as long as the daemon works.
@@ -394,6 +413,7 @@ impl Metrics {
         build.get_or_create(&BuildLabels { version: version.to_owned() }).set(1);
         registered(list, "build_info", "Always 1; the label says which version runs", build);
         let http_help = "Requests that were answered, by route pattern, method and status code";
+        let sources_help = "Events of webhooks and other sources, by what came of them";
         Self {
             config: ConfigMetrics::register(list),
             journal: JournalMetrics::register(list),
@@ -402,6 +422,7 @@ impl Metrics {
             paging: PagingMetrics::register(list),
             own: OwnMetrics::register(list),
             http_requests: registered(list, "http_requests", http_help, Family::default()),
+            source_events: registered(list, "source_events", sources_help, Family::default()),
             registry,
         }
     }
@@ -609,6 +630,11 @@ impl Metrics {
         self.own.heartbeats_withheld.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// An event came in. `result` is a word of a closed set.
+    pub fn source_event(&self, source: Source, result: &'static str) {
+        self.source_events.get_or_create(&SourceLabels { source: source.word(), result }).inc();
+    }
+
     /// A request was answered. `route` is the pattern, never the path that was asked for.
     pub fn http_answered(&self, route: &str, method: &str, code: u16) {
         let labels = RequestLabels { route: route.to_owned(), method: known_method(method), code };
@@ -638,6 +664,7 @@ fn known_method(method: &str) -> &'static str {
 const fn kind(what: &Happening) -> &'static str {
     match what {
         Happening::Deployed(_) => "deployed",
+        Happening::Hinted { .. } => "hinted",
         Happening::Reported { .. } => "reported",
         Happening::Approved { .. } => "approved",
         Happening::Dismissed { .. } => "dismissed",
@@ -721,6 +748,7 @@ mod tests {
         metrics.heartbeat_failed("ping");
         metrics.heartbeat_withheld("journal");
         metrics.http_answered("/v1/services/{name}", "GET", 404);
+        metrics.source_event(Source::GitHub, "deploy");
         metrics
     }
 
@@ -763,6 +791,7 @@ mod tests {
             "rollbackd_heartbeats_failed_total{receiver=\"ping\"} 1",
             "rollbackd_heartbeats_withheld_total{reason=\"journal\"} 1",
             "rollbackd_heartbeat_last_success_timestamp_seconds{receiver=\"oncall\"} 1.5",
+            "rollbackd_source_events_total{source=\"github\",result=\"deploy\"} 1",
             "rollbackd_http_requests_total{route=\"/v1/services/{name}\",method=\"GET\",code=\"404\"} 1",
         ] {
             assert!(text.lines().any(|each| each == line), "{line} is not in\n{text}");

@@ -29,6 +29,10 @@ fn ledger(service: &ServiceName, record: &LedgerRecord) {
         LedgerRecord::Announced { version, .. } => {
             info!(%service, %version, "the deploy that a rollback caused was announced; no watch opens");
         }
+        LedgerRecord::MigrationLearned { deploy, migration } => {
+            info!(%service, %deploy, ?migration, "the deploy turned out to have migrated data");
+        }
+        LedgerRecord::ReportTaken { key } => debug!(%service, key, "report taken"),
         LedgerRecord::RevisionSeen { version, revision } => debug!(%service, %version, revision, "revision seen"),
     }
 }

@@ -362,6 +362,17 @@ async fn texts_and_bodies_have_a_limit() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_not_configured_takes_no_event_and_says_what_to_configure() {
+    let world = World::open().await;
+    for source in ["github"] {
+        let answered = world.post(&format!("/v1/events/{source}"), &json!({"action": "created"})).await;
+        let told = problem(&answered, 404, "not-configured");
+        assert!(told["detail"].as_str().unwrap().contains(&format!("`sources.{source}`")), "{told}");
+    }
+    assert!(world.shared.state().services.is_empty());
+}
+
+#[tokio::test]
 async fn what_a_form_can_send_is_refused() {
     let world = World::open().await;
     for kind in ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "application/jsonp", ""] {

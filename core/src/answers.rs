@@ -1,31 +1,47 @@
 //! What humans and pipelines say: a trigger is observed, a page is answered, a rollback is wanted.
 
+use std::time::Duration;
+
 use crate::attempts;
 use crate::config::{Observed, Trigger};
-use crate::deploy::{Target, TargetSource};
-use crate::deploys::{current, target_now};
+use crate::deploy::{Deploy, Target, TargetSource};
+use crate::deploys::{LARGEST_CLOCK_SKEW, current, own_attempt, target_now};
 use crate::draft::Draft;
-use crate::event::{Refusal, Reply};
+use crate::event::{About, NotNews, Refusal, Reply};
 use crate::firing::{Firing, FiringEnd, Origin, Stage};
 use crate::guard;
 use crate::name::{FiringId, PathName, TriggerName, Version, nearest};
 use crate::page;
-use crate::record::FiringRecord;
+use crate::record::{FiringRecord, LedgerRecord, Record};
 use crate::rollback::{self, Observation};
+use crate::time::Timestamp;
+
+/// git itself shortens a commit to no fewer digits than this.
+const SHORTEST_COMMIT: usize = 7;
+
+/// Many sources tell instants in whole seconds: what they call 10:00:07 may have been nearly a second later.
+const COARSEST_CLOCK: Duration = Duration::from_secs(1);
 
 /// The trigger's name in the receipt of a rollback that a human asked for; the config may not use it.
 pub const HUMAN: &str = "human";
 
-pub(crate) fn reported(draft: &mut Draft<'_>, name: &TriggerName, note: Option<String>) -> Reply {
+pub(crate) fn reported(draft: &mut Draft<'_>, name: &TriggerName, note: Option<String>, about: &About) -> Reply {
     let Some(trigger) = draft.service.trigger(name) else { return unknown_trigger(draft, name) };
     if let Observed::Metric(_) = trigger.observed {
         return Reply::Refused(Refusal::NotReported(name.clone()));
     }
+    let observed_at = match observed_at(draft, about) {
+        Ok(at) => at,
+        Err(reply) => return reply,
+    };
+    if let Some(key) = &about.key {
+        draft.record(Record::Ledger(LedgerRecord::ReportTaken { key: key.clone() }));
+    }
     let observation = Observation {
         trigger: name.clone(),
         origin: Origin::Report,
-        breach_at: draft.now,
-        observed_at: draft.now,
+        breach_at: observed_at,
+        observed_at,
         value: None,
         limit: None,
         note,
@@ -34,6 +50,61 @@ pub(crate) fn reported(draft: &mut Draft<'_>, name: &TriggerName, note: Option<S
         Some(firing) => Reply::Firing(firing),
         None => Reply::Done,
     }
+}
+
+/// When it was observed, where the report is news about what serves now: a pipeline's word may come again, late, or
+/// after another version was deployed.
+fn observed_at(draft: &Draft<'_>, about: &About) -> Result<Timestamp, Reply> {
+    let own = draft.own();
+    let at = about.at.unwrap_or(draft.now);
+    if at > draft.now + LARGEST_CLOCK_SKEW {
+        return Err(Reply::Refused(Refusal::FromTheFuture { at, now: draft.now }));
+    }
+    let at = at.min(draft.now);
+    let not_news = |why| Err(Reply::NotNews(why));
+    if about.key.as_ref().is_some_and(|key| own.reports.contains(key)) {
+        return not_news(NotNews::Known);
+    }
+    if let Some((attempt, _)) = own_attempt(own, about.run.as_ref()) {
+        return not_news(NotNews::OwnAttempt(attempt));
+    }
+    if at + draft.service.watch < draft.now {
+        return not_news(NotNews::TooLate(at));
+    }
+    let Some(deploy) = current(own).map(|entry| &entry.deploy) else {
+        return if about.names_a_deploy() { not_news(NotNews::NoDeploy(draft.name().clone())) } else { Ok(at) };
+    };
+    if about.names_a_deploy() && !is_about(about, deploy) {
+        return not_news(NotNews::OtherDeploy(deploy.version.clone()));
+    }
+    if about.at.is_some() && at + COARSEST_CLOCK <= deploy.at {
+        return not_news(NotNews::BeforeDeploy { at, version: deploy.version.clone() });
+    }
+    Ok(at.max(deploy.at.min(draft.now)))
+}
+
+/// Whether a report is about this deploy: by its version, else by its commit, else by the deploy having been made while
+/// what was observed ran.
+fn is_about(about: &About, deploy: &Deploy) -> bool {
+    if about.version.as_ref() == Some(&deploy.version) {
+        return true;
+    }
+    if let Some(commit) = &about.commit {
+        if is_same_commit(commit.as_str(), deploy.version.as_str()) {
+            return true;
+        }
+        if let Some(deployed) = &deploy.commit {
+            return is_same_commit(commit.as_str(), deployed.as_str());
+        }
+    }
+    about.version.is_none() && about.since.is_some_and(|since| deploy.at >= since)
+}
+
+/// Whether two texts are one commit, of which either may be shortened.
+fn is_same_commit(left: &str, right: &str) -> bool {
+    let shorter = left.len().min(right.len());
+    let same = left.as_bytes().iter().zip(right.as_bytes()).all(|(left, right)| left.eq_ignore_ascii_case(right));
+    same && shorter >= SHORTEST_COMMIT
 }
 
 fn unknown_trigger(draft: &Draft<'_>, asked: &TriggerName) -> Reply {

@@ -11,7 +11,7 @@ use crate::firing::Stage;
 use crate::name::{FiringId, ServiceName, TriggerName};
 use crate::page::{Page, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
-use crate::state::{Freeze, ServiceState, State, TriggerWatch, Watch};
+use crate::state::{Freeze, REMEMBERED_REPORTS, ServiceState, State, TriggerWatch, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{Arming, Baseline};
 
@@ -91,6 +91,19 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
             if let Some(firing) = firing.as_ref().and_then(|id| own.firings.iter_mut().find(|each| &each.id == id)) {
                 firings::tell(firing, at, format!("the deploy of {version} was announced"));
             }
+        }
+        LedgerRecord::MigrationLearned { deploy, migration } => {
+            if let Some(entry) = own.ledger.entry_mut(deploy) {
+                entry.deploy.migration = *migration;
+            }
+            let told = own.firings.iter_mut().filter(|firing| firing.is_open());
+            let told = told.filter_map(|firing| firing.deploy.as_mut()).filter(|told| &told.id == deploy);
+            told.for_each(|told| told.migration = *migration);
+        }
+        LedgerRecord::ReportTaken { key } => {
+            own.reports.push(key.clone());
+            let superfluous = own.reports.len().saturating_sub(REMEMBERED_REPORTS);
+            own.reports.drain(..superfluous);
         }
         LedgerRecord::RevisionSeen { version, revision } => {
             let newest = own.ledger.entries.iter_mut().rev().find(|entry| &entry.deploy.version == version);

@@ -47,7 +47,8 @@ pub(crate) fn start_next(draft: &mut Draft<'_>, id: &FiringId) {
     }
     let automatic = !firing.approved;
     let frozen = guard::frozen(draft).filter(|_| automatic);
-    if let Some(hold) = frozen.or_else(|| guard::target_left(draft, &firing)) {
+    let migrates = guard::migrates(&firing).filter(|_| automatic);
+    if let Some(hold) = frozen.or(migrates).or_else(|| guard::target_left(draft, &firing)) {
         return ask(draft, id, PageReason::Held, &hold.to_string());
     }
     if draft.is_dry_run() {
@@ -273,7 +274,8 @@ fn outcome_unknown(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt, wh
 fn run_again(draft: &mut Draft<'_>, firing: &Firing, attempt: &Attempt) {
     let Some(now) = draft.firing(&firing.id) else { return };
     let frozen = guard::frozen(draft).is_some() && !now.approved;
-    let held = frozen || guard::target_left(draft, &now).is_some();
+    let migrates = guard::migrates(&now).is_some() && !now.approved;
+    let held = frozen || migrates || guard::target_left(draft, &now).is_some();
     if draft.is_dry_run() || newer_deploy(draft, &now) || held {
         return start_next(draft, &firing.id);
     }

@@ -28,7 +28,8 @@ pub fn decide(config: &Config, state: &State, event: &Event, now: Timestamp) -> 
 fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
     match what {
         Happening::Deployed(report) => return deploys::reported(draft, report),
-        Happening::Reported { trigger, note } => return answers::reported(draft, trigger, note.clone()),
+        Happening::Hinted { report, run } => return deploys::hinted(draft, report, run.as_ref()),
+        Happening::Reported { trigger, note, about } => return answers::reported(draft, trigger, note.clone(), about),
         Happening::Approved { firing } => return answers::approved(draft, firing),
         Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),
         Happening::Acknowledged { firing } => return answers::acknowledged(draft, firing),

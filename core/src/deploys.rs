@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::apply::fresh_triggers;
 use crate::config::Observed;
-use crate::deploy::{Deploy, Entry, Ledger, Target, TargetSource, WatchEnd};
+use crate::deploy::{Deploy, Entry, Ledger, Migration, Target, TargetSource, WatchEnd};
 use crate::draft::Draft;
-use crate::event::{DeployReport, Refusal, Reply, Serving};
-use crate::firing::{Firing, Stage};
-use crate::name::{DeployId, FiringId, TriggerName, Version};
+use crate::event::{DeployReport, NotNews, Refusal, Reply, Run, Serving};
+use crate::firing::{Attempt, Firing, Stage};
+use crate::name::{AttemptId, DeployId, FiringId, TriggerName, Version};
 use crate::page::{self, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
 use crate::rollback;
@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 use crate::trigger::Baseline;
 
 /// Clocks of different machines differ; an event that lies further ahead than this is a mistake of its sender.
-const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub(crate) const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
     let asked = report.at.unwrap_or(draft.now);
@@ -27,6 +27,7 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
     }
     let at = asked.min(draft.now);
     if let Some(known) = same_event(draft, report) {
+        learn_migration(draft, &known, report);
         return Reply::SameDeploy(known);
     }
     if let Some(known) = announced(draft, &report.version, at) {
@@ -56,21 +57,78 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
     Reply::Deploy(id)
 }
 
+/// A source outside saw a deploy. Several may see the same one, each with a key and an instant of its own, and a pipeline
+/// may have reported it before them.
+pub(crate) fn hinted(draft: &mut Draft<'_>, report: &DeployReport, run: Option<&Run>) -> Reply {
+    let at = report.at.unwrap_or(draft.now);
+    if let Some((attempt, target)) = own_attempt(draft.own(), run) {
+        // Whatever version the forge calls it by: a run that is dispatched for a tag is a deploy of its branch there.
+        let known = target.and_then(|target| announced(draft, &target.version, at.min(draft.now)));
+        return known.map_or(Reply::NotNews(NotNews::OwnAttempt(attempt)), Reply::SameDeploy);
+    }
+    match same_version(draft, report, at) {
+        Some(known) => {
+            learn_migration(draft, &known, report);
+            Reply::SameDeploy(known)
+        }
+        None => reported(draft, report),
+    }
+}
+
+/// The attempt of ours that a pipeline's run is, with the version that it goes back to (design, R4).
+pub(crate) fn own_attempt(own: &ServiceState, run: Option<&Run>) -> Option<(AttemptId, Option<Target>)> {
+    let run = run?;
+    let titled = |attempt: &Attempt| run.title.as_ref().is_some_and(|title| title.contains(attempt.id.as_str()));
+    let is_it = |attempt: &&Attempt| attempt.handle.as_ref() == Some(&run.id) || titled(attempt);
+    own.firings.iter().rev().find_map(|firing| {
+        let attempt = firing.attempts.iter().find(is_it)?;
+        Some((attempt.id.clone(), firing.target.clone()))
+    })
+}
+
+/// The last deploy, where it is of this version, serves, and was not so long ago that this must be another one.
+fn same_version(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Option<DeployId> {
+    let own = draft.own();
+    let last = own.ledger.latest().filter(|last| last.deploy.version == report.version && !last.rolled_back)?;
+    let same = own.running.as_ref() == Some(&report.version) && at < last.deploy.at + draft.service.watch;
+    same.then(|| last.deploy.id.clone())
+}
+
+/// Of several who tell of one deploy, one may know that it migrated data: that holds it, whoever came first (design, R6).
+fn learn_migration(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+    let entry = draft.own().ledger.entry(known);
+    let same_version = entry.filter(|entry| entry.deploy.version == report.version);
+    if report.migration == Migration::Breaking
+        && same_version.is_some_and(|entry| entry.deploy.migration != Migration::Breaking)
+    {
+        let (deploy, migration) = (known.clone(), report.migration);
+        draft.record(Record::Ledger(LedgerRecord::MigrationLearned { deploy, migration }));
+    }
+}
+
 /// The deploy that this event tells of once more (design, "HTTP").
 fn same_event(draft: &Draft<'_>, report: &DeployReport) -> Option<DeployId> {
-    let same = |deploy: &Deploy| {
+    let same = |entry: &&Entry| {
+        let deploy = &entry.deploy;
         let same_key = report.key.is_some() && deploy.key == report.key;
-        // An instant a little in the future was taken as the one at which the event came.
-        let same_instant = report.at.is_some_and(|at| at.min(deploy.reported_at) == deploy.at);
+        let same_instant = report.at.is_some_and(|at| at == deploy.at || was_ahead(entry, at));
         same_key || (deploy.version == report.version && same_instant)
     };
     let entries = &draft.own().ledger.entries;
-    if let Some(entry) = entries.iter().rev().find(|entry| same(&entry.deploy)) {
+    if let Some(entry) = entries.iter().rev().find(same) {
         return Some(entry.deploy.id.clone());
     }
     // Without an instant of its own, the version under watch told again is the same deploy told again.
     let watch = draft.own().watch.as_ref()?;
     (report.at.is_none() && report.key.is_none() && watch.version == report.version).then(|| watch.deploy.clone())
+}
+
+/// Whether a deploy may have been told with this instant: one a little in the future was taken as the one at which the
+/// event came. A version that was left meanwhile is deployed anew.
+fn was_ahead(entry: &Entry, at: Timestamp) -> bool {
+    let deploy = &entry.deploy;
+    let ahead = at > deploy.at && at <= deploy.reported_at + LARGEST_CLOCK_SKEW;
+    ahead && deploy.at == deploy.reported_at && !entry.rolled_back
 }
 
 /// The deploy of the version that a rollback went back to, or that a human brings back, however often it is announced

@@ -27,12 +27,21 @@ pub struct Event {
 pub enum Happening {
     /// A deploy was reported.
     Deployed(DeployReport),
+    /// A source outside saw a deploy: what was told of it already, by whomever, is not told again.
+    Hinted {
+        /// What it says.
+        report: DeployReport,
+        /// The pipeline's run that deployed it.
+        run: Option<Run>,
+    },
     /// A human or a pipeline says that a trigger is observed.
     Reported {
         /// The trigger.
         trigger: TriggerName,
         /// In their words.
         note: Option<String>,
+        /// What it is about.
+        about: About,
     },
     /// A human approves the rollback that a page asks about.
     Approved {
@@ -169,6 +178,39 @@ pub struct DeployReport {
     pub key: Option<String>,
 }
 
+/// What a report is about, as far as it says so. Where it says nothing, as a human's does, it is about what serves now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The report's own identity.
+    pub key: Option<String>,
+    /// When it was observed.
+    pub at: Option<Timestamp>,
+    /// When what was observed began: the pipeline's run.
+    pub since: Option<Timestamp>,
+    /// The version that was observed.
+    pub version: Option<Version>,
+    /// The commit that was observed.
+    pub commit: Option<Commit>,
+    /// The pipeline's run that was observed.
+    pub run: Option<Run>,
+}
+
+/// A run of a pipeline, by which a source's event can be told from one that our own rollback caused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The pipeline's own id of it.
+    pub id: String,
+    /// Its title, which may hold the id of our attempt.
+    pub title: Option<String>,
+}
+
+impl About {
+    /// Whether it says which deploy it is about.
+    pub(crate) const fn names_a_deploy(&self) -> bool {
+        self.since.is_some() || self.version.is_some() || self.commit.is_some()
+    }
+}
+
 /// What `version_query` showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
@@ -264,8 +306,38 @@ pub enum Reply {
     Firing(FiringId),
     /// Done.
     Done,
+    /// Nothing is to be done. Why.
+    NotNews(NotNews),
     /// It can't be done. Why.
     Refused(Refusal),
+}
+
+/// Why a report starts nothing, although nothing is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNews {
+    /// It came before.
+    #[error("this report was taken already")]
+    Known,
+    /// Nothing was deployed that it could be about.
+    #[error("no deploy of {0} is known that it could be about")]
+    NoDeploy(ServiceName),
+    /// It tells of our own rollback.
+    #[error("that run is attempt {0} of a rollback, which is followed by its own path")]
+    OwnAttempt(AttemptId),
+    /// It is about another version.
+    #[error("it is about another deploy than that of {0}, which serves")]
+    OtherDeploy(Version),
+    /// It was observed before what serves was deployed.
+    #[error("it was observed at {at}, before {version} was deployed")]
+    BeforeDeploy {
+        /// When it was observed.
+        at: Timestamp,
+        /// What serves.
+        version: Version,
+    },
+    /// It was observed longer ago than a watch lasts.
+    #[error("it was observed at {0}, which is longer ago than a watch lasts")]
+    TooLate(Timestamp),
 }
 
 /// Why an event was refused.

@@ -108,6 +108,13 @@ pub(crate) fn frozen(draft: &Draft<'_>) -> Option<Hold> {
     Some(Hold::Frozen { until: freeze.until, why: freeze.why.clone() })
 }
 
+/// That the firing's deploy migrated data, which may be learned when its rollback is under way already: it holds the next
+/// path as well (design, R6).
+pub(crate) fn migrates(firing: &Firing) -> Option<Hold> {
+    let deploy = firing.deploy.as_ref()?;
+    (deploy.migration == Migration::Breaking).then_some(Hold::Migration)
+}
+
 /// That the firing's target was left by another rollback since it fired. It holds each path, also one that a human
 /// approves: what they approved is no version to return to any more (design, R3 and R4).
 pub(crate) fn target_left(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::{Deploy, Target, WatchEnd};
+use crate::deploy::{Deploy, Migration, Target, WatchEnd};
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof};
-use crate::name::{AttemptId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
+use crate::name::{AttemptId, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
 use crate::page::Page;
 use crate::state::{Turn, Watch};
 use crate::time::Timestamp;
@@ -61,6 +61,18 @@ pub enum LedgerRecord {
         version: Version,
         /// The firing that brought it back, while that is open.
         firing: Option<FiringId>,
+    },
+    /// A deploy that was told of without it turned out to have migrated data.
+    MigrationLearned {
+        /// The deploy.
+        deploy: DeployId,
+        /// Whether older code can live with it.
+        migration: Migration,
+    },
+    /// A report with an identity of its own was taken: coming again, it starts nothing.
+    ReportTaken {
+        /// Its identity.
+        key: String,
     },
     /// The platform's revision of a version was seen.
     RevisionSeen {

@@ -17,6 +17,10 @@ pub const REMEMBERED_FIRINGS: usize = 20;
 /// How many past durations of a path are kept.
 pub const REMEMBERED_DURATIONS: usize = 20;
 
+/// How many reports a service knows again: more than come within a watch. One that was observed longer ago than a
+/// watch lasts starts nothing anyway.
+pub const REMEMBERED_REPORTS: usize = 256;
+
 /// The state of all services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -52,6 +56,9 @@ pub struct ServiceState {
     pub freeze: Option<Freeze>,
     /// When automatic rollbacks began, latest last.
     pub automatic: Vec<Timestamp>,
+    /// The identities of the reports that were taken, latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
     /// The version that a rollback went back to, until another is deployed.
     pub returned: Option<Returned>,
     /// How long successful attempts of each path took, latest last.

@@ -11,6 +11,8 @@ mod arming;
 mod attempts;
 #[path = "safety/budget.rs"]
 mod budget;
+#[path = "safety/hints.rs"]
+mod hints;
 #[path = "safety/holds.rs"]
 mod holds;
 #[path = "safety/instants.rs"]

@@ -12,6 +12,7 @@ use rollbackd::config;
 use rollbackd::door::{Asked, Door, Shared};
 use rollbackd::http::{Access, Token, router};
 use rollbackd::metrics::Metrics;
+use rollbackd::sources::InForce;
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::Config;
 use rollbackd_core::decide;
@@ -58,7 +59,7 @@ pub(super) fn http(bytes: &[u8]) {
         tokio::spawn(supervise(asked, Arc::clone(&shared)));
         let needs_tokens = !tokens.is_empty();
         let door = Door::new(events, Arc::clone(&shared));
-        let router = router(door, Access::new(tokens), Arc::new(Metrics::new("fuzz")));
+        let router = router(door, Access::new(tokens), InForce::default(), Arc::new(Metrics::new("fuzz")));
         for request in requests(rest).into_iter().take(MOST_REQUESTS) {
             let asked = Asking::of(&request, needs_tokens);
             let before = shared.state().clone();

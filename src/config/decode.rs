@@ -16,6 +16,7 @@ use super::{PrometheusSettings, Scope, Settings, Token};
 use crate::heartbeat::Heartbeat;
 use crate::http_client::HttpSettings;
 use crate::pagers::{self, Pager};
+use crate::sources::Sources;
 use crate::{paths, promql};
 
 /// A query that takes longer than this is no look at production as it is now.
@@ -56,6 +57,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     if let Some(lookback_delta) = prometheus.as_ref().and_then(|prometheus| prometheus.lookback_delta) {
         stale_after(&mut decoded.config, lookback_delta);
     }
+    let sources = fields.optional("sources").and_then(|node| Sources::decode(node, &decoded.config, problems));
     fields.finish(problems);
     let pagers = pagers.into_iter().filter_map(|(name, pager)| Some((name, pager?))).collect();
     Some(Settings {
@@ -68,6 +70,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         tokens: tokens.unwrap_or_default(),
         paths: adapters,
         pagers,
+        sources: sources.unwrap_or_default(),
         heartbeat,
         rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),

@@ -62,18 +62,7 @@ impl Fields {
     ///
     /// The media type must be JSON even then: a form of a web page can't send that without asking first.
     pub(super) async fn read(request: Request, known: &[&'static str]) -> Result<Self, Problem> {
-        says_json(request.headers())?;
-        let bytes = match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return Err(Problem::new(Kind::TooLarge, "the body is larger than 1 MiB"));
-            }
-            Ok(Err(_)) => return Err(Problem::new(Kind::BodyNotRead, "the body could not be read to its end")),
-            Err(_) => {
-                return Err(Problem::new(Kind::TooSlow, format!("the body did not arrive within {BODY_TIMEOUT:?}")));
-            }
-        };
-        Self::parse(&bytes, known)
+        Self::parse(&whole(request).await?, known)
     }
 
     fn parse(bytes: &[u8], known: &[&'static str]) -> Result<Self, Problem> {
@@ -122,6 +111,19 @@ impl Fields {
     }
 }
 
+/// The whole body of a request that says that it is JSON.
+pub(super) async fn whole(request: Request) -> Result<Bytes, Problem> {
+    says_json(request.headers())?;
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Problem::new(Kind::TooLarge, "the body is larger than 1 MiB"))
+        }
+        Ok(Err(_)) => Err(Problem::new(Kind::BodyNotRead, "the body could not be read to its end")),
+        Err(_) => Err(Problem::new(Kind::TooSlow, format!("the body did not arrive within {BODY_TIMEOUT:?}"))),
+    }
+}
+
 fn says_json(headers: &HeaderMap) -> Result<(), Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
@@ -154,7 +156,7 @@ pub(super) fn wrong_type(field: &str, expected: &str, found: &Value) -> Problem 
 }
 
 /// An error's text repeats what was sent; what was sent may be 1 MiB.
-fn shortened(why: &str) -> String {
+pub(super) fn shortened(why: &str) -> String {
     match why.char_indices().nth(512) {
         Some((end, _)) => format!("{}…", why.get(..end).unwrap_or_default()),
         None => why.to_owned(),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
-use reqwest::Url;
 use rollbackd_core::deploy::Migration;
 use rollbackd_core::event::{DeployReport, Event, Happening, Reply};
 use rollbackd_core::name::{Commit, DeployId, FiringId, PathName, ServiceName, TriggerName, Version};
@@ -20,11 +19,10 @@ use super::body::{Fields, human_text, wrong_type};
 use super::problem::Problem;
 use super::reply::{answer, ask};
 use super::views::{known_firing, known_service};
+use crate::link;
 
 type Answer = Result<Response, Problem>;
 
-/// The longest link that is kept: what browsers and forges take.
-const LONGEST_URL_BYTES: usize = 2048;
 /// A UUID has 36 characters; a key that needs more than this is no key.
 const LONGEST_KEY_BYTES: usize = 128;
 /// A freeze for longer than this is a change of the config.
@@ -43,7 +41,7 @@ pub(super) async fn deployed(State(api): State<Api>, request: Request) -> Answer
         previous: fields.optional("previous_version", Version::new)?,
         commit: fields.optional("commit", Commit::new)?,
         migration: migration(fields.take("migration"))?,
-        run_url: fields.optional("run_url", link)?,
+        run_url: fields.optional("run_url", |text| link::checked(&text))?,
         at: fields.optional("at", Timestamp::try_from)?,
         key,
     };
@@ -79,7 +77,10 @@ pub(super) async fn reported(State(api): State<Api>, request: Request) -> Answer
     let service = fields.required("service", ServiceName::new)?;
     let trigger = fields.required("trigger", TriggerName::new)?;
     let note = fields.optional("note", human_text)?;
-    answer(ask(&api.door, Event { service, what: Happening::Reported { trigger, note } }).await?)
+    answer(
+        ask(&api.door, Event { service, what: Happening::Reported { trigger, note, about: Default::default() } })
+            .await?,
+    )
 }
 
 /// `POST /v1/firings/ID/approve`.
@@ -139,21 +140,6 @@ fn migration(value: Option<Value>) -> Result<Migration, Problem> {
         Some(Value::String(text)) if text == "compatible" => Ok(Migration::Compatible),
         Some(other) => Err(wrong_type("migration", "false, true or \"compatible\"", &other)),
     }
-}
-
-/// A link that people may follow; it is shown, never called.
-fn link(text: String) -> Result<String, String> {
-    if text.len() > LONGEST_URL_BYTES {
-        return Err(format!("expected a URL of at most {LONGEST_URL_BYTES} bytes, not {}", text.len()));
-    }
-    let url = Url::parse(&text).map_err(|error| format!("expected an http or https URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("expected an http or https URL, not one of scheme {:?}", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("expected a URL without user name and password: it is shown to people".to_owned());
-    }
-    Ok(url.into())
 }
 
 fn freeze_duration(text: String) -> Result<Duration, String> {

@@ -23,12 +23,16 @@ pub(crate) enum Kind {
     Ambiguous,
     /// No token, or none that is known.
     Unauthorized,
+    /// The signature does not prove who sent it.
+    NotProven,
     /// The token's scopes don't reach.
     MissingScope,
     /// A name that the browser's page chose leads here.
     ForeignHost,
     /// No such route.
     UnknownRoute,
+    /// The config has no such source of events.
+    NotConfigured,
     /// No such service, trigger, path, version or firing.
     UnknownName,
     /// The route has no such method.
@@ -43,6 +47,8 @@ pub(crate) enum Kind {
     WrongMediaType,
     /// A field is missing, unknown, or has a value that can't be.
     InvalidField,
+    /// An event about a service of the config says something that can't be.
+    InvalidEvent,
     /// A mistake in this program.
     Internal,
     /// Nothing can be made durable.
@@ -59,9 +65,11 @@ impl Kind {
             Self::BodyNotRead => (StatusCode::BAD_REQUEST, "body-not-read", "The body did not arrive"),
             Self::Ambiguous => (StatusCode::BAD_REQUEST, "ambiguous", "The request can be read in two ways"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A known token is needed"),
+            Self::NotProven => (StatusCode::UNAUTHORIZED, "not-proven", "The sender is not proven"),
             Self::MissingScope => (StatusCode::FORBIDDEN, "missing-scope", "The token lacks a scope"),
             Self::ForeignHost => (StatusCode::FORBIDDEN, "foreign-host", "The host is not this machine"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown-route", "There is no such route"),
+            Self::NotConfigured => (StatusCode::NOT_FOUND, "not-configured", "There is no such source of events"),
             Self::UnknownName => (StatusCode::NOT_FOUND, "unknown-name", "There is nothing of that name"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The route has no such method")
@@ -71,6 +79,7 @@ impl Kind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::WrongMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-media-type", "The body must be JSON"),
             Self::InvalidField => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field can't be used"),
+            Self::InvalidEvent => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-event", "The event can't be used"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A mistake in rollbackd"),
             Self::JournalNotWritable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "journal-not-writable", "The journal can't be written")

@@ -14,10 +14,15 @@ use crate::door::{Door, NotDone};
 /// A decision takes milliseconds and an fsync half a second on a bad day; after this, something is the matter.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Brings an event and waits for the reply.
+/// Brings an event and waits for the reply; a refusal is a problem.
 pub(super) async fn ask(door: &Door, event: Event) -> Result<Reply, Problem> {
+    let reply = ask_whatever_it_replies(door, event).await?;
+    if let Reply::Refused(refusal) = reply { Err(refusal.into()) } else { Ok(reply) }
+}
+
+/// Brings an event and waits for the reply, which may be a refusal.
+pub(super) async fn ask_whatever_it_replies(door: &Door, event: Event) -> Result<Reply, Problem> {
     match tokio::time::timeout(REPLY_TIMEOUT, door.ask(event)).await {
-        Ok(Ok(Reply::Refused(refusal))) => Err(refusal.into()),
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(not_done)) => Err(not_done.into()),
         Err(_) => {
@@ -34,6 +39,7 @@ pub(super) fn answer(reply: Reply) -> Result<Response, Problem> {
         Reply::SameDeploy(id) => (StatusCode::OK, json!({ "deploy": id })),
         Reply::Firing(id) => (StatusCode::ACCEPTED, json!({ "firing": id })),
         Reply::Done => (StatusCode::OK, json!({})),
+        Reply::NotNews(why) => (StatusCode::OK, json!({ "ignored": why.to_string() })),
         Reply::Refused(refusal) => return Err(refusal.into()),
         Reply::None => return Err(Problem::new(Kind::Internal, "what was asked got no reply")),
     };

@@ -12,6 +12,7 @@ use rollbackd::clock;
 use rollbackd::door::{Asked, Door, NotDone, Shared};
 use rollbackd::http::{Access, Limits, Scope, Token, router, serve_within};
 use rollbackd::metrics::Metrics;
+use rollbackd::sources::InForce;
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::{
     Action, AutomaticLimit, Condition, Config, Limit, Metric, Observed, PathRule, Query, RunPart, Service, Trigger,
@@ -88,7 +89,8 @@ impl World {
         let (events, asked) = mpsc::channel(16);
         tokio::spawn(supervise(asked, Arc::clone(&shared), supervisor));
         let (metrics, access) = (Arc::new(Metrics::new("test")), Access::new(tokens));
-        let router = router(Door::new(events, Arc::clone(&shared)), access.clone(), Arc::clone(&metrics));
+        let router =
+            router(Door::new(events, Arc::clone(&shared)), access.clone(), InForce::default(), Arc::clone(&metrics));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

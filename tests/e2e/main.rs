@@ -31,6 +31,8 @@ mod rules;
 #[cfg(test)]
 mod safety;
 #[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod surroundings;
 #[cfg(test)]
 mod triggers;

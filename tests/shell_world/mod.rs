@@ -143,7 +143,7 @@ impl World {
     /// Says that the trigger is observed, which opens a page.
     pub async fn report(&self) -> Reply {
         let trigger = TriggerName::new("login-broken").unwrap();
-        self.ask(Happening::Reported { trigger, note: None }).await
+        self.ask(Happening::Reported { trigger, note: None, about: Default::default() }).await
     }
 
     /// Waits until this is so.

@@ -309,7 +309,7 @@ async fn perform(shared: &Shared, outside: &InForce, machine: &mut Machine, act:
         }
         Act::Report { service, trigger } => {
             let trigger = TriggerName::new(trigger).expect("a trigger's name");
-            tell(now, service, Happening::Reported { trigger, note: None });
+            tell(now, service, Happening::Reported { trigger, note: None, about: Default::default() });
         }
         Act::Rollback { service, path } => {
             let path = path.map(|path| PathName::new(path).expect("a path's name"));

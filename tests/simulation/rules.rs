@@ -188,7 +188,11 @@ impl Rules {
                 let known = self.state.service(service).ledger.entry(&deploy.id).is_some();
                 self.must("R13", !known, || format!("two deploys have the id {}", deploy.id));
             }
-            Record::Ledger(LedgerRecord::RevisionSeen { .. })
+            Record::Ledger(
+                LedgerRecord::RevisionSeen { .. }
+                | LedgerRecord::MigrationLearned { .. }
+                | LedgerRecord::ReportTaken { .. },
+            )
             | Record::Watch(_)
             | Record::Page(_)
             | Record::Frozen { .. }

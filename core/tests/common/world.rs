@@ -69,7 +69,7 @@ pub(crate) fn report(name: &str) -> DeployReport {
 pub(crate) fn refusal(reply: &Reply) -> String {
     match reply {
         Reply::Refused(why) => why.to_string(),
-        Reply::None | Reply::Deploy(_) | Reply::SameDeploy(_) | Reply::Firing(_) | Reply::Done => {
+        Reply::None | Reply::Deploy(_) | Reply::SameDeploy(_) | Reply::Firing(_) | Reply::Done | Reply::NotNews(_) => {
             panic!("expected a refusal, not {reply:?}")
         }
     }
@@ -156,7 +156,7 @@ impl World {
 
     /// A report that a trigger is observed; the firing.
     pub(crate) fn observe(&mut self, name: &str) -> FiringId {
-        let reply = self.tell(Happening::Reported { trigger: trigger(name), note: None });
+        let reply = self.tell(Happening::Reported { trigger: trigger(name), note: None, about: Default::default() });
         let Reply::Firing(id) = reply else { panic!("expected a firing of {name}, not {reply:?}") };
         id
     }

@@ -32,7 +32,7 @@ fn later(name: &'static str, later: &str, what: impl Fn(&State) -> Happening + '
 }
 
 fn reported(name: &'static str, asked: &'static str) -> Event {
-    now(name, move |_| Happening::Reported { trigger: trigger(asked), note: None })
+    now(name, move |_| Happening::Reported { trigger: trigger(asked), note: None, about: Default::default() })
 }
 
 fn ended(name: &'static str, outcome: Outcome) -> Event {

@@ -27,6 +27,7 @@ fn reply(reply: &Reply) -> String {
         Reply::SameDeploy(_) => "same deploy".to_owned(),
         Reply::Firing(_) => "firing".to_owned(),
         Reply::Done => "done".to_owned(),
+        Reply::NotNews(why) => format!("no news: {why}"),
         Reply::Refused(why) => format!("refused: {why}"),
     }
 }
@@ -66,6 +67,8 @@ fn ledger(record: &LedgerRecord) -> String {
         LedgerRecord::Announced { version, firing } => {
             format!("announced {version}{}", if firing.is_some() { " of the firing" } else { "" })
         }
+        LedgerRecord::MigrationLearned { .. } => "migration learned".to_owned(),
+        LedgerRecord::ReportTaken { .. } => "report taken".to_owned(),
         LedgerRecord::RevisionSeen { version, .. } => format!("revision of {version}"),
     }
 }

@@ -431,7 +431,10 @@ fn perform(turn: &mut Turn<'_>, act: &Act) -> Result<(), Broken> {
         }
         Act::Report { service, trigger } => {
             turn.world.left.reports -= 1;
-            return turn.tell(service, Happening::Reported { trigger: trigger.clone(), note: None });
+            return turn.tell(
+                service,
+                Happening::Reported { trigger: trigger.clone(), note: None, about: Default::default() },
+            );
         }
         Act::Approve { service, firing } => return approve(turn, service, firing),
         Act::Dismiss { service, firing } => {

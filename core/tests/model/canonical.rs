@@ -154,6 +154,8 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
         pages,
         freeze,
         automatic,
+        // No report of the model has an identity.
+        reports: _,
         returned,
         durations,
     } = own;

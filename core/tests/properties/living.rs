@@ -51,7 +51,8 @@ pub(crate) fn one_day(world: &mut World, happens: &Happens) {
         Happens::Trouble(service, index, reported) => {
             let _ = world.deploy_of(&name(*service), report(VERSIONS[*index]));
             world.run("20s");
-            let what = Happening::Reported { trigger: trigger(REPORTS[*reported]), note: None };
+            let what =
+                Happening::Reported { trigger: trigger(REPORTS[*reported]), note: None, about: Default::default() };
             let _ = world.tell_of(&name(*service), what);
         }
         Happens::Serves(service, index) => {
@@ -71,7 +72,11 @@ pub(crate) fn one_day(world: &mut World, happens: &Happens) {
             outside(world, *service).runs.insert(path(PATHS[*index]), *run);
         }
         Happens::Report(service, index) => {
-            let what = Happening::Reported { trigger: trigger(REPORTS[*index]), note: Some("seen".to_owned()) };
+            let what = Happening::Reported {
+                trigger: trigger(REPORTS[*index]),
+                note: Some("seen".to_owned()),
+                about: Default::default(),
+            };
             let _ = world.tell_of(&name(*service), what);
         }
         Happens::Answer(service, index, answer) => answered(world, *service, index, *answer),

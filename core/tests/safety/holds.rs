@@ -19,7 +19,10 @@ fn touches_the_outside(world: &World) -> Vec<&Effect> {
 }
 
 fn smoke_test_fails(world: &mut World, name: &str) {
-    let reply = world.tell_of(&service(name), Happening::Reported { trigger: trigger("smoke-test"), note: None });
+    let reply = world.tell_of(
+        &service(name),
+        Happening::Reported { trigger: trigger("smoke-test"), note: None, about: Default::default() },
+    );
     assert!(matches!(reply, Reply::Firing(_)), "{reply:?}");
 }
 
@@ -62,8 +65,14 @@ fn r10_one_service_that_fires_often_is_not_several() {
     let mut world = World::proven_with(fleet(&["a", "b"]));
     deploy_all(&mut world, &["a", "b"]);
     for _ in 0..3 {
-        world.tell_of(&service("a"), Happening::Reported { trigger: trigger("login-broken"), note: None });
-        world.tell_of(&service("a"), Happening::Reported { trigger: trigger("data-corruption"), note: None });
+        world.tell_of(
+            &service("a"),
+            Happening::Reported { trigger: trigger("login-broken"), note: None, about: Default::default() },
+        );
+        world.tell_of(
+            &service("a"),
+            Happening::Reported { trigger: trigger("data-corruption"), note: None, about: Default::default() },
+        );
     }
     smoke_test_fails(&mut world, "b");
     assert_eq!(world.started().len(), 1);

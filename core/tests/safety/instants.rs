@@ -29,7 +29,10 @@ fn at(world: &World, now: Timestamp) -> World {
 /// Whether the smoke test's red result starts a path at this instant.
 fn starts(world: &World, name: &str, now: Timestamp) -> bool {
     let mut world = at(world, now);
-    world.tell_of(&service(name), Happening::Reported { trigger: trigger("smoke-test"), note: None });
+    world.tell_of(
+        &service(name),
+        Happening::Reported { trigger: trigger("smoke-test"), note: None, about: Default::default() },
+    );
     !world.started().is_empty()
 }
 
@@ -88,7 +91,10 @@ fn r10_what_fired_the_guards_time_ago_is_another_matter() {
         world.deploy_of(&service(name), report("v2"));
     }
     for name in ["a", "b"] {
-        world.tell_of(&service(name), Happening::Reported { trigger: trigger("smoke-test"), note: None });
+        world.tell_of(
+            &service(name),
+            Happening::Reported { trigger: trigger("smoke-test"), note: None, about: Default::default() },
+        );
     }
     let fired_at = world.now;
     assert!(!starts(&world, "c", fired_at + duration("10m") - MOMENT));

@@ -379,7 +379,11 @@ fn r7_a_shadow_trigger_that_is_reported_does_nothing_whether_a_watch_is_open_or_
     let mut config = reference();
     shop_trigger(&mut config, "smoke-test").action = Action::Shadow;
     let mut world = World::proven_with(config);
-    let report = || Happening::Reported { trigger: trigger("smoke-test"), note: Some("red".to_owned()) };
+    let report = || Happening::Reported {
+        trigger: trigger("smoke-test"),
+        note: Some("red".to_owned()),
+        about: Default::default(),
+    };
     world.tell(report());
     world.deploy("v2");
     world.tell(report());

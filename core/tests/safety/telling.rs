@@ -33,7 +33,8 @@ fn r8_every_end_of_a_firing_is_one_receipt_and_the_numbers_have_no_gaps() {
     world.tell(Happening::Dismissed { firing: dismissed, why: "no".to_owned() });
     let acknowledged = world.observe("data-corruption");
     world.tell(Happening::Acknowledged { firing: acknowledged });
-    world.tell_of(&other, Happening::Reported { trigger: trigger("smoke-test"), note: None });
+    world
+        .tell_of(&other, Happening::Reported { trigger: trigger("smoke-test"), note: None, about: Default::default() });
     world.observe("login-broken");
     world.run("5m");
     world.observe("smoke-test");
@@ -277,9 +278,12 @@ fn r14_an_event_names_only_what_the_config_and_the_ledger_have() {
     let unknown = world.tell_of(&service("capstone-ap"), Happening::Deployed(report("v9")));
     assert!(refusal(&unknown).contains("capstone-ap"));
     for (what, says) in [
-        (Happening::Reported { trigger: trigger("smoke-tset"), note: None }, "no trigger"),
-        (Happening::Reported { trigger: trigger("error-rate"), note: None }, "observed by Prometheus"),
-        (Happening::Reported { trigger: trigger(HUMAN), note: None }, "no trigger"),
+        (Happening::Reported { trigger: trigger("smoke-tset"), note: None, about: Default::default() }, "no trigger"),
+        (
+            Happening::Reported { trigger: trigger("error-rate"), note: None, about: Default::default() },
+            "observed by Prometheus",
+        ),
+        (Happening::Reported { trigger: trigger(HUMAN), note: None, about: Default::default() }, "no trigger"),
         (Happening::Approved { firing: rollbackd_core::name::FiringId::new("nope").unwrap() }, "no firing"),
         (Happening::RollbackAsked { path: Some(path("bash")), to: None }, "no path"),
         (Happening::RollbackAsked { path: None, to: Some(version("evil")) }, "no version"),
@@ -302,6 +306,7 @@ fn r14_no_text_of_an_event_reaches_what_is_run() {
     world.tell(Happening::Reported {
         trigger: trigger("smoke-test"),
         note: Some("{{ target.version }}; $(reboot)".to_owned()),
+        about: Default::default(),
     });
     assert_eq!(world.started()[0].run, ["deploy", "v1"]);
     for bad in ["v1; reboot", "$(reboot)", "-rf", "../../etc/passwd\n", "{{ service }}", "v1 v2", ""] {

@@ -133,7 +133,11 @@ fn what_a_human_brings_back_is_looked_for_only_where_it_can_be_seen() {
     let mut world = World::new(config);
     world.deploy("v1");
     world.run("30s");
-    world.tell(Happening::Reported { trigger: crate::common::trigger("login-broken"), note: None });
+    world.tell(Happening::Reported {
+        trigger: crate::common::trigger("login-broken"),
+        note: None,
+        about: Default::default(),
+    });
     assert_eq!(world.target(), None);
     assert!(serving(&world).is_none() && !asks_the_smoke_url(&world), "there is no version to be seen");
 }

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod settings;
+mod to;
 
 use std::error::Error as _;
 use std::io;
@@ -18,6 +19,7 @@ use tokio::io::AsyncReadExt;
 
 pub use endpoint::Endpoint;
 pub use settings::{BasicAuth, HttpSettings, Tls};
+pub use to::To;
 
 /// A server that does not even accept a connection in this time is as good as down; the rest of a request's timeout
 /// is for answering.

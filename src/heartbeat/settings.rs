@@ -3,15 +3,13 @@
 //! Never shows a ping's URL beyond the server's name: in services of this kind the path is the secret.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::name::{PagerName, nearest};
-use secrecy::ExposeSecret;
 
-use crate::http_client::{self, Endpoint, HttpSettings};
+use crate::http_client::{self, HttpSettings, To};
 use crate::pagers::Pager;
 
 const USUAL_EVERY: Duration = Duration::from_secs(60);
@@ -35,13 +33,6 @@ pub struct Heartbeat {
 pub struct Ping {
     to: To,
     http: HttpSettings,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum To {
-    Url(Endpoint),
-    /// For receivers whose URL is a secret; read at each ping.
-    UrlFile(PathBuf),
 }
 
 /// A ping that can be sent.
@@ -79,7 +70,9 @@ fn receivers(node: &Node, known: &BTreeMap<PagerName, Option<Pager>>, problems: 
             Some(pager) if pager.as_ref().is_none_or(Pager::takes_heartbeat) => names.push(name),
             Some(_) => problems.error(
                 node.place,
-                format!("pages of {name} do not end by themselves, so nobody would notice silence: expected an alertmanager"),
+                format!(
+                    "pages of {name} do not end by themselves, so nobody would notice silence: expected an alertmanager"
+                ),
             ),
             None => {
                 let near = nearest(written, known.keys().map(PagerName::as_str));
@@ -95,17 +88,10 @@ fn receivers(node: &Node, known: &BTreeMap<PagerName, Option<Pager>>, problems: 
 }
 
 impl Ping {
-    /// Reads `url` or `url_file`, and the keys of [`HttpSettings`].
+    /// Reads the keys of [`To`] and of [`HttpSettings`].
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`ping`", problems)?;
-        let to = match (fields.optional("url"), fields.optional("url_file")) {
-            (Some(url), None) => Endpoint::decode(url, problems).map(To::Url),
-            (None, Some(file)) => node::text(file, problems).map(|file| To::UrlFile(PathBuf::from(file))),
-            (Some(_), Some(_)) | (None, None) => {
-                problems.error(node.place, "expected `ping` to have a `url` or a `url_file`");
-                None
-            }
-        };
+        let to = To::decode(&mut fields, problems);
         let http = HttpSettings::decode(&mut fields, problems, PING_TIMEOUT);
         fields.finish(problems);
         Some(Self { to: to?, http })
@@ -118,13 +104,6 @@ impl Ping {
     pub fn open(&self) -> Result<PingClient, http_client::Error> {
         Ok(PingClient { ping: self.clone(), http: http_client::build(&self.http)? })
     }
-
-    async fn endpoint(&self) -> Result<Endpoint, http_client::Error> {
-        match &self.to {
-            To::Url(endpoint) => Ok(endpoint.clone()),
-            To::UrlFile(file) => Endpoint::parse(http_client::secret("ping's URL file", file).await?.expose_secret()),
-        }
-    }
 }
 
 impl PingClient {
@@ -133,7 +112,7 @@ impl PingClient {
     /// # Errors
     /// It was not answered with success; a redirect is none. Why, without the URL.
     pub async fn send(&self) -> Result<(), String> {
-        let endpoint = self.ping.endpoint().await.map_err(|error| error.to_string())?;
+        let endpoint = self.ping.to.endpoint().await.map_err(|error| error.to_string())?;
         let request = self.http.get(endpoint.url().clone());
         let request = http_client::authorize(&self.ping.http, request).await.map_err(|error| error.to_string())?;
         match request.send().await {

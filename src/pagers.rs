@@ -3,6 +3,10 @@
 //! Never gives a page up, and never lets one pager wait for another: each is delivered to on its own.
 
 mod alertmanager;
+mod body;
+mod ntfy;
+mod pagerduty;
+mod slack;
 mod webhook;
 
 use std::fmt;
@@ -21,6 +25,9 @@ use crate::outside::Pending;
 const ADAPTERS: &[(&str, Decode)] = &[
     ("webhook", |node, problems| registered(webhook::Webhook::decode(node, problems))),
     ("alertmanager", |node, problems| registered(alertmanager::Alertmanager::decode(node, problems))),
+    ("pagerduty", |node, problems| registered(pagerduty::PagerDuty::decode(node, problems))),
+    ("slack", |node, problems| registered(slack::Slack::decode(node, problems))),
+    ("ntfy", |node, problems| registered(ntfy::Ntfy::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<Pager>;
@@ -271,6 +278,30 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 fn firing_url(external_url: Option<&str>, page: &Page, act: &str) -> Option<String> {
     let base = external_url?.trim_end_matches('/');
     Some(format!("{base}/v1/firings/{}{act}", page.firing.as_ref()?))
+}
+
+/// What a page is now, in one word for programs.
+const fn status(page: &Page) -> &'static str {
+    if page.resolved_at.is_some() { "resolved" } else { "firing" }
+}
+
+/// A page as text, for receivers that take nothing else. Once it is over, nobody has to be told how to answer.
+fn in_words(page: &Page, external_url: Option<&str>) -> String {
+    if page.resolved_at.is_some() {
+        return format!("rollbackd: over: {}", page.summary);
+    }
+    let link = firing_url(external_url, page, "").map(|url| format!("firing: {url}"));
+    let lines = std::iter::once(format!("rollbackd: {}", page.summary));
+    lines.chain(page.details.iter().cloned()).chain(link).collect::<Vec<_>>().join("\n")
+}
+
+/// The beginning of a text, in at most so many bytes.
+fn within(text: &str, longest_bytes: usize) -> String {
+    if text.len() <= longest_bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(longest_bytes.saturating_sub('…'.len_utf8()));
+    format!("{}…", text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ listen: 127.0.0.1:9797
 pagers:
   - {name: oncall, webhook: {url: "https://hooks.example/T1/s3cret?key=s3cret", headers: {X-Key: s3cret}}}
   - {name: team, alertmanager: {url: "http://127.0.0.1:9093/s3cret"}}
+  - {name: phone, ntfy: {url: "http://127.0.0.1:9093", topic: s3cret}}
 services:
   - name: shop
     page: [oncall, team]

@@ -1,11 +1,20 @@
-//! Templates in queries and paths: text with `{{ name }}`, out of a closed set of names.
+//! Templates in queries, paths and pages: text with `{{ name }}`, out of a closed set of names.
 //!
 //! Never evaluates anything: a value is put in as it is, and a name that has no value is an error, not an empty text.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a template may name (design, "Configuration").
+/// A closed set of names that may stand between braces.
+pub trait Names: Copy + 'static {
+    /// All of them, in the order in which messages list them.
+    const ALL: &'static [Self];
+
+    /// As it is written between the braces.
+    fn name(self) -> &'static str;
+}
+
+/// What a template of a query or a path may name (design, "Configuration").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variable {
     /// `service`: the service's name.
@@ -59,18 +68,29 @@ impl Variable {
     }
 }
 
+impl Names for Variable {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        Self::name(self)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum Piece<V> {
     Text(String),
-    Value(Variable),
+    Value(V),
+}
+
+/// A text with places for the values of these names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text<V> {
+    source: String,
+    pieces: Vec<Piece<V>>,
 }
 
 /// A text with places for variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    source: String,
-    pieces: Vec<Piece>,
-}
+pub type Template = Text<Variable>;
 
 /// A template that names nothing that is known, or that is not closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +126,7 @@ impl Values {
     }
 }
 
-impl Template {
+impl<V: Names> Text<V> {
     /// Reads a template.
     ///
     /// # Errors
@@ -133,6 +153,34 @@ impl Template {
         &self.source
     }
 
+    /// The one name that it consists of, with nothing around it.
+    #[must_use]
+    pub fn sole(&self) -> Option<V> {
+        match self.pieces.as_slice() {
+            [Piece::Text(before), Piece::Value(name), Piece::Text(after)] if before.is_empty() && after.is_empty() => {
+                Some(*name)
+            }
+            _ => None,
+        }
+    }
+
+    /// The text with each name's value in its place.
+    ///
+    /// # Errors
+    /// What `value` says of a name that has none.
+    pub fn fill<T: AsRef<str>, E>(&self, value: impl Fn(V) -> Result<T, E>) -> Result<String, E> {
+        let mut text = String::with_capacity(self.source.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(literal) => text.push_str(literal),
+                Piece::Value(name) => text.push_str(value(*name)?.as_ref()),
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Template {
     /// The variables in it, in their order.
     pub fn variables(&self) -> impl Iterator<Item = Variable> + '_ {
         self.pieces.iter().filter_map(|piece| match piece {
@@ -152,28 +200,21 @@ impl Template {
     /// # Errors
     /// A variable that has no value.
     pub fn render(&self, values: &Values) -> Result<String, Unknown> {
-        let mut text = String::with_capacity(self.source.len());
-        for piece in &self.pieces {
-            match piece {
-                Piece::Text(literal) => text.push_str(literal),
-                Piece::Value(variable) => text.push_str(values.0.get(variable).ok_or(Unknown(*variable))?),
-            }
-        }
-        Ok(text)
+        self.fill(|variable| values.0.get(&variable).ok_or(Unknown(variable)))
     }
 }
 
-impl fmt::Display for Template {
+impl<V> fmt::Display for Text<V> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.source)
     }
 }
 
-fn variable(name: &str) -> Result<Variable, BadTemplate> {
-    let known = Variable::ALL.into_iter().find(|variable| variable.name() == name);
+fn variable<V: Names>(name: &str) -> Result<V, BadTemplate> {
+    let known = V::ALL.iter().copied().find(|variable| variable.name() == name);
     known.ok_or_else(|| {
-        let names = Variable::ALL.map(Variable::name);
-        let near = crate::name::nearest(name, names);
+        let names: Vec<&str> = V::ALL.iter().map(|variable| variable.name()).collect();
+        let near = crate::name::nearest(name, names.iter().copied());
         let hint = if near.is_empty() { names.join(", ") } else { near.join(" or ") };
         BadTemplate { message: format!("unknown template variable {name:?}: expected {hint}") }
     })

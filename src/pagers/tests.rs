@@ -73,6 +73,8 @@ fn mistakes_in_a_pager_are_named() {
         value: Value::List(urls.iter().map(|url| scalar(url)).collect()),
     };
     let url = || ("url", scalar("http://127.0.0.1/"));
+    let key = || ("routing_key_file", scalar("/key"));
+    let topic = || ("topic", scalar("oncall"));
     let table = [
         ("webhook", vec![], "a `url` or a `url_file`"),
         ("webhook", vec![url(), ("url_file", scalar("/f"))], "a `url` or a `url_file`"),
@@ -81,7 +83,20 @@ fn mistakes_in_a_pager_are_named() {
         ("alertmanager", vec![], "a `url`, or `urls`"),
         ("alertmanager", vec![("urls", list(&[]))], "1 to 16 URLs"),
         ("alertmanager", vec![("urls", list(&["http://a", "b"]))], "expected a URL"),
-        ("smoke_signal", vec![url()], "expected one of webhook, alertmanager"),
+        ("webhook", vec![url(), ("body", scalar("{}"))], "as a mapping or a list"),
+        ("webhook", vec![url(), ("body", list(&["{{ page.sumary }}"]))], "expected page.summary"),
+        ("webhook", vec![url(), ("body", list(&["{{ page.id"]))], "not closed"),
+        ("webhook", vec![url(), ("resolved_body", list(&["x"]))], "together with a `body`"),
+        ("pagerduty", vec![], "no `routing_key_file`"),
+        ("pagerduty", vec![key(), ("severity", scalar("high"))], "expected critical or error or warning or info"),
+        ("pagerduty", vec![key(), ("url", scalar("https://h/v2/enqueue"))], "without /v2/enqueue"),
+        ("slack", vec![], "no `url_file`"),
+        ("slack", vec![url()], "write it to a file that `url_file` names"),
+        ("ntfy", vec![url()], "no `topic`"),
+        ("ntfy", vec![url(), ("topic", scalar("a/b"))], "expected a topic of 1 to 64"),
+        ("ntfy", vec![("url", scalar("https://h/topic")), topic()], "the server's address alone"),
+        ("ntfy", vec![url(), topic(), ("priority", scalar("6"))], "a priority of 1 to 5"),
+        ("smoke_signal", vec![url()], "expected one of webhook, alertmanager, pagerduty, slack, ntfy"),
     ];
     for (kind, entries, expected) in table {
         let problem = decoded(kind, entries).unwrap_err();

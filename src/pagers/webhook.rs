@@ -1,36 +1,31 @@
-//! A pager that is a POST of our own JSON: the receiver can be anything.
+//! A pager that is a POST of our own JSON, or of JSON as the config has it: the receiver can be anything.
 //!
 //! Never shows the receiver's URL beyond the server's name: in many services the path is the secret.
 
-use std::path::PathBuf;
-
-use rollbackd_core::config::node::{self, Fields, Node, Problems};
+use rollbackd_core::config::node::{Fields, Node, Problems};
 use rollbackd_core::page::{Page, PageReason};
 use rollbackd_core::time::Timestamp;
-use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use super::{Adapter, DEFAULT_TIMEOUT, Failure, Sending, firing_url, not_sent, post};
-use crate::http_client::{self, Endpoint, HttpSettings};
+use super::body::Body;
+use super::{Adapter, DEFAULT_TIMEOUT, Failure, Sending, firing_url, not_sent, post, status};
+use crate::http_client::{HttpSettings, To};
 use crate::outside::Pending;
 
-/// A receiver of our JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A receiver of JSON.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Webhook {
     to: To,
+    /// The config's own body; without it, [`Standard`].
+    body: Option<Body>,
+    /// The same for the word that a page is over; without it, as for the page.
+    resolved_body: Option<Body>,
     http: HttpSettings,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum To {
-    Url(Endpoint),
-    /// For receivers whose URL is a secret; read at each try.
-    UrlFile(PathBuf),
 }
 
 /// Version 1 of the body. Fields are added to it, never changed.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Standard<'a> {
     version: &'static str,
     status: &'static str,
     dedup_key: &'a str,
@@ -57,29 +52,24 @@ struct Routes {
 }
 
 impl Webhook {
-    /// Reads `url` or `url_file`, and the keys of [`HttpSettings`].
+    /// Reads `body`, `resolved_body`, and the keys of [`To`] and of [`HttpSettings`].
     pub(super) fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`webhook`", problems)?;
-        let to = match (fields.optional("url"), fields.optional("url_file")) {
-            (Some(url), None) => Endpoint::decode(url, problems).map(To::Url),
-            (None, Some(file)) => node::text(file, problems).map(|file| To::UrlFile(PathBuf::from(file))),
-            (Some(_), Some(_)) | (None, None) => {
-                problems.error(node.place, "expected `webhook` to have a `url` or a `url_file`");
-                None
-            }
-        };
+        let to = To::decode(&mut fields, problems);
+        let body = fields.optional("body").map(|node| Body::decode(node, problems));
+        let resolved_body = fields.optional("resolved_body").map(|node| Body::decode(node, problems));
+        if resolved_body.is_some() && body.is_none() {
+            problems.error(fields.key_place("resolved_body"), "expected `resolved_body` together with a `body`");
+        }
         let http = HttpSettings::decode(&mut fields, problems, DEFAULT_TIMEOUT);
         fields.finish(problems);
-        Some(Self { to: to?, http })
+        Some(Self { to: to?, body: body.flatten(), resolved_body: resolved_body.flatten(), http })
     }
 
-    async fn endpoint(&self) -> Result<Endpoint, http_client::Error> {
-        match &self.to {
-            To::Url(endpoint) => Ok(endpoint.clone()),
-            To::UrlFile(file) => {
-                Endpoint::parse(http_client::secret("webhook's URL file", file).await?.expose_secret())
-            }
-        }
+    /// The body that the config has for this page.
+    fn own_body(&self, page: &Page) -> Option<&Body> {
+        let over = self.resolved_body.as_ref().filter(|_| page.resolved_at.is_some());
+        over.or(self.body.as_ref())
     }
 }
 
@@ -90,9 +80,13 @@ impl Adapter for Webhook {
 
     fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let endpoint = self.endpoint().await.map_err(|error| not_sent(&error))?;
+            let endpoint = self.to.endpoint().await.map_err(|error| not_sent(&error))?;
             let request = with.http.post(endpoint.url().clone());
-            let request = request.header("Idempotency-Key", idempotency_key(page)).json(&body(page, with.external_url));
+            let request = request.header("Idempotency-Key", idempotency_key(page));
+            let request = match self.own_body(page) {
+                Some(body) => request.json(&body.render(page, with.external_url)),
+                None => request.json(&standard(page, with.external_url)),
+            };
             post(&self.http, request, &endpoint.to_string(), with.now).await
         })
     }
@@ -103,10 +97,10 @@ fn idempotency_key(page: &Page) -> String {
     if page.resolved_at.is_some() { format!("{}-resolved", page.id) } else { page.id.to_string() }
 }
 
-fn body<'a>(page: &'a Page, external_url: Option<&str>) -> Body<'a> {
-    Body {
+fn standard<'a>(page: &'a Page, external_url: Option<&str>) -> Standard<'a> {
+    Standard {
         version: "1",
-        status: if page.resolved_at.is_some() { "resolved" } else { "firing" },
+        status: status(page),
         dedup_key: page.id.as_str(),
         reason: &page.reason,
         summary: &page.summary,

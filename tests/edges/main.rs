@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
 
 mod http_client;
+mod pager_contract;
 mod pagers;
 mod prometheus;
 mod world;

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 const OURS: Option<&str> = Some("https://rollbackd.example/");
 
-fn page() -> Page {
+pub(crate) fn page() -> Page {
     Page {
         id: PageId::new("shop-f-20261123T100402Z-1-budget").unwrap(),
         service: ServiceName::new("shop").unwrap(),
@@ -43,14 +43,14 @@ fn page() -> Page {
     }
 }
 
-fn open(kind: &str, config: &Value) -> PagerClient {
+pub(crate) fn open(kind: &str, config: &Value) -> PagerClient {
     let mut problems = Problems::default();
     let pager = decode(kind, &node(config), &mut problems);
     assert_eq!(problems.0, []);
     pager.unwrap().open().unwrap()
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_milliseconds(jiff::Timestamp::now().as_millisecond())
 }
 

@@ -90,6 +90,20 @@ fn every_example_can_be_used() {
 }
 
 #[test]
+fn every_recipe_says_what_it_needs_and_what_it_leaves_behind() {
+    let recipes = files("config/recipes", "yml");
+    assert!(recipes.len() >= 5, "{recipes:?}");
+    let page = read("docs/paths/command.md");
+    for recipe in recipes {
+        let text = read(&recipe);
+        for expected in ["\n# Needs: ", "\n# Leaves behind: ", " leaves_behind: \"", "{{ target."] {
+            assert!(text.contains(expected), "{recipe} has no {expected:?}");
+        }
+        assert!(page.contains(&format!("(../../{recipe})")), "docs/paths/command.md does not name {recipe}");
+    }
+}
+
+#[test]
 fn every_whole_config_that_a_page_shows_is_an_example() {
     let examples: Vec<String> = files("docs/examples", "yml").iter().map(|file| read(file)).collect();
     for (name, page) in pages() {

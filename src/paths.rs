@@ -5,6 +5,7 @@
 pub(crate) mod attempt_dir;
 pub mod command;
 pub mod github_actions;
+pub mod gitlab;
 pub(crate) mod remote;
 pub mod supervised;
 
@@ -26,6 +27,7 @@ use crate::outside::Pending;
 const ADAPTERS: &[(&str, Decode)] = &[
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
+    ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<(RollbackPath, PathParts)>;

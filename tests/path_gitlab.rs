@@ -1,0 +1,331 @@
+//! The path `gitlab`, against a stand-in that keeps pipelines as GitLab's API does.
+//!
+//! Shapes of requests and answers: docs.gitlab.com, "Pipelines API" (create, list, get one, its variables, cancel).
+#![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
+
+mod path_world;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use path_world::{LONG, mistakes, order, path};
+use rollbackd::paths::{Place, Progress, RollbackPath};
+use rollbackd_core::event::Order;
+use rollbackd_core::firing::Outcome;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const PROJECT: &str = "/sub/api/v4/projects/acme%2Fshop";
+
+#[derive(Default)]
+struct Remote {
+    /// Bodies of requests that created a pipeline, the first of which is number 77.
+    created: Vec<Value>,
+    /// What the next requests to create one are answered, before any is taken.
+    refusals: VecDeque<(u16, Option<&'static str>)>,
+    /// The connection breaks when the pipeline has been created.
+    breaks: bool,
+    /// The statuses that looks show; the last one stays. A number is an answer of that status.
+    looks: VecDeque<&'static str>,
+    cancels: usize,
+    list_status: Option<u16>,
+}
+
+type Shared = Arc<Mutex<Remote>>;
+
+fn problem(status: u16, retry_after: Option<&'static str>) -> Response {
+    let body = Json(json!({"message": {"base": ["no, said the stand-in"]}}));
+    let mut answer = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    if let Some(seconds) = retry_after {
+        answer.headers_mut().insert("retry-after", seconds.parse().unwrap());
+    }
+    answer
+}
+
+fn create(remote: &mut Remote, body: Value) -> Response {
+    if let Some((status, retry_after)) = remote.refusals.pop_front() {
+        return problem(status, retry_after);
+    }
+    remote.created.push(body);
+    if remote.breaks {
+        // Ends the connection's task without an answer, and without a panic message in the test's output.
+        std::panic::resume_unwind(Box::new("the connection breaks"));
+    }
+    (StatusCode::CREATED, Json(shown(76 + remote.created.len(), "created"))).into_response()
+}
+
+fn shown(id: usize, status: &str) -> Value {
+    json!({"id": id, "iid": 1, "status": status, "ref": "main", "web_url": format!("https://gitlab.test/p/{id}")})
+}
+
+fn look(remote: &mut Remote, id: usize) -> Response {
+    let status = if remote.looks.len() > 1 { remote.looks.pop_front().unwrap() } else { remote.looks[0] };
+    match status.parse() {
+        Ok(status) => problem(status, None),
+        Err(_) => Json(shown(id, status)).into_response(),
+    }
+}
+
+fn list(remote: &Remote, query: &str) -> Response {
+    if let Some(status) = remote.list_status {
+        return problem(status, None);
+    }
+    for expected in ["ref=main&", "source=api", "updated_after=20", "order_by=id", "sort=desc"] {
+        assert!(query.contains(expected), "{query}");
+    }
+    let all: Vec<Value> = (0..remote.created.len()).rev().map(|index| shown(77 + index, "running")).collect();
+    Json(all).into_response()
+}
+
+async fn answer(State(remote): State<Shared>, request: Request) -> Response {
+    if request.headers()["authorization"] != "Bearer glpat-secret" {
+        return problem(401, None);
+    }
+    let (method, uri) = (request.method().to_string(), request.uri().clone());
+    let body = axum::body::to_bytes(request.into_body(), 65536).await.unwrap();
+    let tail = uri.path().strip_prefix(PROJECT).unwrap_or_else(|| panic!("a request to {uri}"));
+    let segments: Vec<&str> = tail.split('/').skip(1).collect();
+    let mut remote = remote.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let number = |id: &str| id.parse::<usize>().unwrap();
+    match (method.as_str(), segments.as_slice()) {
+        ("POST", ["pipeline"]) => create(&mut remote, serde_json::from_slice(&body).unwrap()),
+        ("GET", ["pipelines"]) => list(&remote, uri.query().unwrap()),
+        ("GET", ["pipelines", id]) => look(&mut remote, number(id)),
+        ("GET", ["pipelines", id, "variables"]) => {
+            Json(remote.created[number(id) - 77]["variables"].clone()).into_response()
+        }
+        ("POST", ["pipelines", _, "cancel"]) => {
+            remote.cancels += 1;
+            remote.looks = VecDeque::from(["canceling", "canceled"]);
+            Json(shown(77, "canceling")).into_response()
+        }
+        other => panic!("a request that GitLab's API does not have: {other:?}"),
+    }
+}
+
+struct World {
+    remote: Shared,
+    url: String,
+    dir: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let remote = Arc::new(Mutex::new(Remote {
+            looks: VecDeque::from(["created", "pending", "running", "success"]),
+            ..Remote::default()
+        }));
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/sub/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), "glpat-secret\n").unwrap();
+        Self { remote, url, dir }
+    }
+
+    fn remote(&self) -> MutexGuard<'_, Remote> {
+        self.remote.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn config(&self) -> Value {
+        json!({
+            "url": self.url, "project": "acme/shop", "ref": "main", "variables": {"IMAGE_TAG": "{{ target.version }}"},
+            "bearer_token_file": self.dir.path().join("token"), "poll_interval": "10ms",
+        })
+    }
+
+    fn attempt(&self) -> (RollbackPath, Order) {
+        let (path, parts) = path("gitlab", &self.config());
+        (path, order(&parts, LONG))
+    }
+
+    async fn start(&self) -> Outcome {
+        let (path, order) = self.attempt();
+        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+    }
+
+    async fn follow(&self, handle: Option<&str>) -> Outcome {
+        let (path, order) = self.attempt();
+        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+    }
+
+    fn created(&self) -> usize {
+        self.remote().created.len()
+    }
+}
+
+fn no_place() -> Place {
+    Place { attempts_dir: PathBuf::from("/nowhere"), program: PathBuf::from("/nowhere") }
+}
+
+fn done(id: u64) -> Outcome {
+    Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://gitlab.test/p/{id}") }
+}
+
+fn body(attempt: &str) -> Value {
+    json!({"ref": "main", "variables": [
+        {"key": "IMAGE_TAG", "value": "v41"}, {"key": "ROLLBACKD_ATTEMPT", "value": attempt},
+    ]})
+}
+
+fn why(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Failed { why, .. } => format!("failed: {why}"),
+        Outcome::Cancelled { why } => format!("cancelled: {why}"),
+        Outcome::Unknown { why } => format!("unknown: {why}"),
+        Outcome::Succeeded { .. } | Outcome::TimedOut | Outcome::NeverStarted => panic!("{outcome:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_is_created_once_and_followed_to_its_success() {
+    let world = World::new().await;
+    let (path, order) = world.attempt();
+    let (progress, mut told) = mpsc::channel(8);
+    assert_eq!(path.start(&order, &no_place(), &progress, CancellationToken::new()).await, done(77));
+    assert_eq!(told.try_recv(), Ok(Progress::Started { handle: "77".to_owned() }));
+    assert_eq!(world.remote().created, [body("shop-f-1-a1")]);
+}
+
+#[tokio::test]
+async fn only_success_is_a_rollback() {
+    for (status, expected) in [
+        ("failed", "failed: pipeline 77 ended as failed: https://gitlab.test/p/77"),
+        ("skipped", "failed: pipeline 77 ended as skipped: https://gitlab.test/p/77"),
+        ("canceled", "cancelled: pipeline 77 was cancelled at GitLab: https://gitlab.test/p/77"),
+    ] {
+        let world = World::new().await;
+        world.remote().looks = VecDeque::from(["running", status]);
+        assert_eq!(why(world.start().await), expected);
+    }
+}
+
+#[tokio::test]
+async fn refusals_say_what_to_check_and_that_nothing_ran() {
+    for (status, expected) in [
+        (401, "has not expired"),
+        (403, "has the scope api and may run pipelines of acme/shop"),
+        (404, "that acme/shop exists"),
+        (400, "no, said the stand-in"),
+        (409, "may be given variables"),
+        (422, "may be given variables"),
+    ] {
+        let world = World::new().await;
+        world.remote().refusals.push_back((status, None));
+        let why = why(world.start().await);
+        assert!(why.starts_with("failed:") && why.contains(expected) && why.ends_with("nothing ran"), "{why}");
+        assert!(!why.contains("glpat-secret"), "{why}");
+        assert_eq!(world.created(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_waited_out_or_fails_at_once_where_it_outlasts_the_timeout() {
+    let world = World::new().await;
+    world.remote().refusals.push_back((429, Some("1")));
+    assert_eq!(world.start().await, done(77));
+    assert_eq!(world.created(), 1);
+
+    let world = World::new().await;
+    world.remote().refusals.push_back((429, Some("3600")));
+    assert!(why(world.start().await).ends_with("nothing ran"));
+    assert_eq!(world.created(), 0);
+}
+
+#[tokio::test]
+async fn a_pipeline_whose_answer_is_lost_is_found_by_its_variable_and_not_created_again() {
+    let world = World::new().await;
+    world.remote().created.push(body("shop-f-1-a12"));
+    world.remote().breaks = true;
+    assert_eq!(world.start().await, done(78));
+    assert_eq!(world.created(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_at_gitlabs_side_is_looked_up_and_unknown_where_nothing_is_found() {
+    let world = World::new().await;
+    world.remote().refusals.push_back((502, None));
+    let why = why(world.start().await);
+    assert!(why.starts_with("unknown:") && why.contains("502"), "{why}");
+    assert_eq!(world.created(), 0);
+}
+
+#[tokio::test]
+async fn a_pipeline_is_followed_through_faults() {
+    let world = World::new().await;
+    world.remote().looks = VecDeque::from(["500", "404", "401", "something_new", "success"]);
+    assert_eq!(world.start().await, done(77));
+}
+
+#[tokio::test]
+async fn a_pipeline_that_waits_for_a_person_is_told_once_and_followed_on() {
+    let world = World::new().await;
+    world.remote().looks = VecDeque::from(["manual", "manual", "running", "success"]);
+    let (path, order) = world.attempt();
+    let (progress, mut told) = mpsc::channel(8);
+    assert_eq!(path.start(&order, &no_place(), &progress, CancellationToken::new()).await, done(77));
+    assert!(matches!(told.try_recv(), Ok(Progress::Started { .. })));
+    assert!(matches!(told.try_recv(), Ok(Progress::Waits { why }) if why.contains("https://gitlab.test/p/77")));
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_pipeline_that_outlasts_the_timeout_is_cancelled() {
+    let world = World::new().await;
+    world.remote().looks = VecDeque::from(["running"]);
+    let (path, order) = world.attempt();
+    let (progress, mut told) = mpsc::channel(8);
+    let stop = CancellationToken::new();
+    let place = no_place();
+    let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {
+        told.recv().await.unwrap();
+        stop.cancel();
+    });
+    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(world.remote().cancels, 1);
+}
+
+#[tokio::test]
+async fn after_a_crash_the_pipeline_in_flight_is_found_and_none_is_created() {
+    let world = World::new().await;
+    world.remote().created.push(body("shop-f-1-a1"));
+    assert_eq!(world.follow(Some("77")).await, done(77));
+    assert_eq!(world.follow(None).await, done(77));
+    assert_eq!(world.created(), 1);
+
+    let world = World::new().await;
+    world.remote().created.push(body("shop-f-1-a2"));
+    assert!(why(world.follow(None).await).starts_with("unknown:"));
+    world.remote().list_status = Some(503);
+    assert!(why(world.follow(None).await).contains("503"));
+    assert_eq!(world.created(), 1);
+}
+
+#[tokio::test]
+async fn mistakes_in_the_config_say_what_was_expected() {
+    let world = World::new().await;
+    for (key, value, expected) in [
+        ("url", json!("https://user:hunter2@gitlab.test"), "no user name or password"),
+        ("project", json!("shop"), "group/name"),
+        ("project", json!("acme/../shop"), "group/name"),
+        ("ref", json!("{{ branch }}"), "unknown template variable"),
+        ("variables", json!({"ROLLBACKD_ATTEMPT": "x"}), "leave it out"),
+        ("variables", json!({"a b": "x"}), "letters, digits and _"),
+        ("bearer_token_file", json!(null), "has no `bearer_token_file`"),
+        ("poll_interval", json!("1ms"), "expected 10ms to"),
+        ("projekt", json!("x"), "did you mean `project`"),
+    ] {
+        let mut config = world.config();
+        config[key] = value;
+        let said = mistakes("gitlab", &config);
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{key}: {said}");
+    }
+}

@@ -3,6 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, the helpers as well, a panic is the message")]
 
+#[path = "receipts/conclusions.rs"]
+mod conclusions;
+#[path = "receipts/picture.rs"]
+mod picture;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -517,7 +522,7 @@ fn the_front_matter_holds_against_text_from_outside() {
 #[test]
 fn every_text_is_bounded() {
     let (mut firing, mut evidence) = (firing(), evidence());
-    let long = "x`| \n".repeat(200_000);
+    let long = "x`| \n".repeat(20_000);
     firing.note = Some(long.clone());
     firing.attempts[0].shown.clone_from(&long);
     firing.attempts[0].outcome = Some(Outcome::Failed { why: long.clone(), output: long.clone() });

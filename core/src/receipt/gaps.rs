@@ -15,10 +15,10 @@ use crate::deploy::Migration;
 use crate::firing::{Attempt, FiringEnd, Origin, Outcome};
 
 /// A recovery that takes longer is a gap worth fixing (design, "Receipt").
-const SLOW: Duration = Duration::from_secs(15 * 60);
+const SLOW: Duration = Duration::from_mins(15);
 
 /// A recovery that takes less raises the question whether it is automated into the blast radius (design, "Receipt").
-const FAST: Duration = Duration::from_secs(2 * 60);
+const FAST: Duration = Duration::from_mins(2);
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -160,7 +160,8 @@ fn marks(told: &Told<'_>, front: &FrontMatter) -> Vec<Mark> {
 
 /// ` +1m 2s`: to a tenth of a second below a minute, else to the second.
 fn distance(at: Timestamp, from: Timestamp) -> String {
-    let (sign, length) = if at < from { ("−", from.since(at)) } else { ("+", at.since(from)) };
+    let before = from.since(at);
+    let (sign, length) = if before.is_zero() { ("+", at.since(from)) } else { ("−", before) };
     let unit: u128 = if length.as_secs() < 60 { 100 } else { 1000 };
     let rounded = (length.as_millis() + unit / 2) / unit * unit;
     if rounded == 0 {

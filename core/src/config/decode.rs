@@ -102,7 +102,7 @@ pub struct Rehearsal {
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// The shortest duration that anything here may have: the clock of a look is milliseconds, its network is not.
 const SHORTEST: Duration = Duration::from_millis(100);
 

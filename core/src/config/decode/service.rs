@@ -33,8 +33,8 @@ pub(super) struct Unread {
 }
 
 /// A path's time where it says none: what a pipeline needs for one deploy.
-const DEFAULT_PATH_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-const DEFAULT_WATCH: Duration = Duration::from_secs(30 * 60);
+const DEFAULT_PATH_TIMEOUT: Duration = Duration::from_mins(5);
+const DEFAULT_WATCH: Duration = Duration::from_mins(30);
 
 /// The services of the config's list by name.
 pub(super) fn decode_list(

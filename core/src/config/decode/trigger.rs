@@ -31,9 +31,9 @@ pub(super) struct Placed {
 const RESERVED: &str = "human";
 
 /// Beyond this a rollback is a gap worth fixing (design, "Receipt").
-const LONG_BUDGET: Duration = Duration::from_secs(15 * 60);
+const LONG_BUDGET: Duration = Duration::from_mins(15);
 /// Below this a rollback is automated into the blast radius (design, "Receipt").
-const SHORT_BUDGET: Duration = Duration::from_secs(2 * 60);
+const SHORT_BUDGET: Duration = Duration::from_mins(2);
 
 /// The triggers of a list; those that can't be used are noted and left out.
 pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, problems: &mut Problems) -> Vec<Placed> {

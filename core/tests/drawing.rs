@@ -214,7 +214,7 @@ fn the_line_is_broken_where_a_point_is_missing() {
 #[test]
 fn of_too_many_points_the_worst_are_drawn() {
     let chart = |above| {
-        let value = |index: u32| if index % 2 == 0 { 1.0 } else { 3.0 };
+        let value = |index: u32| if index.is_multiple_of(2) { 1.0 } else { 3.0 };
         let series = (0..1400).map(|index| (at(f64::from(index) / 2.0 - 10.0), value(index))).collect();
         Chart { series, above, ..measured(1.0, 6.0) }
     };

@@ -92,8 +92,8 @@ enum Part {
     /// The same for each page.
     Fixed(serde_json::Value),
     Text(Text<Fact>),
-    List(Vec<Part>),
-    Map(Vec<(String, Part)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 impl Body {

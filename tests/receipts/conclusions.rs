@@ -135,13 +135,13 @@ fn each_path_is_compared_with_its_own_rehearsal() {
 
 #[test]
 fn what_a_human_must_do_follows_from_how_it_ended() {
-    let find_out = "Find out why v1.4.2 set off error-rate before that change is deployed again.".to_owned();
-    let decide = "Decide about capstone-api: nothing was rolled back.".to_owned();
-    let back = "Bring capstone-api back by hand: it has not been seen to recover.".to_owned();
+    let find_out = "Find out why v1.4.2 set off error-rate before that change is deployed again.";
+    let decide = "Decide about capstone-api: nothing was rolled back.";
+    let back = "Bring capstone-api back by hand: it has not been seen to recover.";
     let to_do = |firing: &Firing| to_do_of(firing, &complete());
-    assert_eq!(to_do(&nothing_ran(FiringEnd::Recovered)), [find_out.clone()]);
-    assert_eq!(to_do(&nothing_ran(FiringEnd::Paged)), [decide, find_out.clone()]);
-    assert_eq!(to_do(&nothing_ran(FiringEnd::NotRecovered)), [back, find_out.clone()]);
+    assert_eq!(to_do(&nothing_ran(FiringEnd::Recovered)), [find_out]);
+    assert_eq!(to_do(&nothing_ran(FiringEnd::Paged)), [decide, find_out]);
+    assert_eq!(to_do(&nothing_ran(FiringEnd::NotRecovered)), [back, find_out]);
     assert_eq!(to_do(&nothing_ran(FiringEnd::Dismissed)), Vec::<String>::new());
     let dry_run = Firing { dry_run: true, ..nothing_ran(FiringEnd::Paged) };
     assert_eq!(to_do(&dry_run), [find_out]);
@@ -151,8 +151,8 @@ fn what_a_human_must_do_follows_from_how_it_ended() {
 
 #[test]
 fn a_note_and_a_migration_are_told_to_the_human() {
-    let note = "The trigger's note says: Expand-contract; see RUNBOOK.md#migrations".to_owned();
-    let migration = "The deploy migrated data: follow the migration plan before code goes back.".to_owned();
+    let note = "The trigger's note says: Expand-contract; see RUNBOOK.md#migrations";
+    let migration = "The deploy migrated data: follow the migration plan before code goes back.";
     let said = |result, migration| {
         let mut firing = nothing_ran(result);
         firing.trigger = TriggerName::new("login-broken").unwrap();
@@ -161,8 +161,8 @@ fn a_note_and_a_migration_are_told_to_the_human() {
         to_do.retain(|each| each.starts_with("The "));
         to_do
     };
-    assert_eq!(said(FiringEnd::Recovered, Migration::None), [note.clone()]);
-    assert_eq!(said(FiringEnd::Recovered, Migration::Breaking), [note.clone(), migration.clone()]);
+    assert_eq!(said(FiringEnd::Recovered, Migration::None), [note]);
+    assert_eq!(said(FiringEnd::Recovered, Migration::Breaking), [note, migration]);
     assert_eq!(said(FiringEnd::Recovered, Migration::Compatible), [note]);
     assert_eq!(said(FiringEnd::Dismissed, Migration::Breaking), [migration]);
 }

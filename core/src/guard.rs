@@ -84,10 +84,7 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     if own.watch.as_ref().is_none_or(|watch| watch.deploy != deploy.id) {
         return Some(Hold::NoWatch);
     }
-    if deploy.migration == Migration::Breaking {
-        return Some(Hold::Migration);
-    }
-    if let Some(hold) = frozen(draft) {
+    if let Some(hold) = migrates(firing).or_else(|| frozen(draft)) {
         return Some(hold);
     }
     if own.ledger.entry(&deploy.id).is_some_and(|entry| entry.automatically) {

@@ -23,7 +23,7 @@ use crate::plan::{Act, Plan, Variant};
 use crate::reached::{Reached, Seen};
 use crate::rules::Broken;
 use crate::time;
-use crate::world::{Shared, Tell, World, service};
+use crate::world::{Shared, Tell, World, is_journal_page, service};
 
 /// After all is well it may take so long until all is quiet: a pager that refused is tried again after five minutes.
 const QUIET_WITHIN: u64 = 1_200_000;
@@ -414,9 +414,10 @@ fn at_the_end(shared: &Shared) {
         world.rules.must("R8", taken, || format!("page {page} never reached {pager}"));
     }
     if let Some(at) = world.rules.disk_was_full_at() {
-        let told = world.taken.keys().any(|(page, _, over)| page.as_str().contains("journal-not-writable") && !over);
+        let paged = world.taken.keys().any(|(page, _, over)| is_journal_page(page) && !over);
+        let told = paged || world.rules.journal_page_is_open();
         world.rules.must("R2", told, || format!("the disk was full {at} ms after the beginning, and nobody was told"));
-        if told {
+        if paged {
             world.see(Seen::JournalPaged);
         }
     }

@@ -49,6 +49,8 @@ pub(crate) struct Rules {
     superseded: BTreeMap<ServiceName, Watch>,
     fired: BTreeSet<(DeployId, TriggerName)>,
     disk_full_at: Option<u64>,
+    /// Whether the page that the journal can't be written reached a pager, and is not over there.
+    journal_page_is_open: bool,
     /// Whether each record is printed.
     pub(crate) tells: bool,
     /// All pages that were ever opened, and for whom.
@@ -72,6 +74,7 @@ impl Rules {
             superseded: BTreeMap::new(),
             fired: BTreeSet::new(),
             disk_full_at: None,
+            journal_page_is_open: false,
             tells: false,
             pages_opened: BTreeSet::new(),
         }
@@ -104,6 +107,16 @@ impl Rules {
         self.disk_full_at = Some(elapsed);
     }
 
+    /// A pager took the page that the journal can't be written, or the word that it is over.
+    pub(crate) const fn journal_page(&mut self, over: bool) {
+        self.journal_page_is_open = !over;
+    }
+
+    /// Whether it is still open there from before all was quiet last: another full disk is no news then.
+    pub(crate) const fn journal_page_is_open(&self) -> bool {
+        self.journal_page_is_open
+    }
+
     /// When a write last failed since the last start.
     pub(crate) const fn disk_was_full_at(&self) -> Option<u64> {
         self.disk_full_at
@@ -112,6 +125,7 @@ impl Rules {
     /// The daemon starts: whatever it could not write before it does not know.
     pub(crate) const fn starts(&mut self) {
         self.disk_full_at = None;
+        self.journal_page_is_open = false;
     }
 
     /// Records became durable, all of one decision.

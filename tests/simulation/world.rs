@@ -155,6 +155,9 @@ impl Shared {
         let over = page.resolved_at.is_some();
         let is_new = !over && !world.taken.keys().any(|(id, _, _)| id == &page.id);
         *world.taken.entry((page.id.clone(), pager.clone(), over)).or_default() += 1;
+        if is_journal_page(&page.id) {
+            world.rules.journal_page(over);
+        }
         let Some(firing) = page.firing.clone().filter(|_| is_new) else { return };
         let human = world.plan.humans[world.answered % world.plan.humans.len()];
         world.answered += 1;
@@ -253,6 +256,11 @@ impl World {
     pub(crate) fn see(&mut self, seen: Seen) {
         self.reached.see(seen);
     }
+}
+
+/// Whether this is the page that the journal can't be written, which has no firing and no record.
+pub(crate) fn is_journal_page(page: &PageId) -> bool {
+    page.as_str().contains("journal-not-writable")
 }
 
 /// The number of a service.

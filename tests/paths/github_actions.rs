@@ -1,7 +1,4 @@
 //! The path `github_actions`, against a stand-in that keeps runs as GitHub's API does.
-#![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
-
-mod path_world;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -9,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::world::{LONG, mistakes, now, order, path};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use path_world::{LONG, mistakes, now, order, path};
 use rollbackd::paths::{Place, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;

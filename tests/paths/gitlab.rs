@@ -1,19 +1,16 @@
 //! The path `gitlab`, against a stand-in that keeps pipelines as GitLab's API does.
 //!
 //! Shapes of requests and answers: docs.gitlab.com, "Pipelines API" (create, list, get one, its variables, cancel).
-#![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
-
-mod path_world;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::world::{LONG, mistakes, order, path};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use path_world::{LONG, mistakes, order, path};
 use rollbackd::paths::{Place, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;

@@ -1,13 +1,10 @@
 //! The path `command`, with the real binary watching real programs.
-#![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
-
-mod path_world;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use path_world::{LONG, mistakes, order, path};
+use crate::world::{LONG, mistakes, order, path};
 use rollbackd::paths::{self, Place, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;

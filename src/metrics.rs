@@ -675,6 +675,7 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::Looked { .. } => "looked",
         Happening::BaselineRead { .. } => "baseline_read",
         Happening::VersionBeforeRead { .. } => "version_before_read",
+        Happening::Appeared { .. } => "appeared",
         Happening::ServingRead { .. } => "serving_read",
         Happening::SmokeAnswered { .. } => "smoke_answered",
         Happening::AttemptStarted { .. } => "attempt_started",

@@ -205,6 +205,7 @@ impl Rules {
             Record::Ledger(
                 LedgerRecord::RevisionSeen { .. }
                 | LedgerRecord::MigrationLearned { .. }
+                | LedgerRecord::Told { .. }
                 | LedgerRecord::ReportTaken { .. },
             )
             | Record::Watch(_)

@@ -26,6 +26,7 @@ fn entry(number: usize, end: WatchEnd) -> Entry {
         at,
         reported_at: at,
         key: None,
+        seen: false,
     };
     Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None }
 }

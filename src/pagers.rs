@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod body;
+mod email;
 mod ntfy;
 mod pagerduty;
 mod slack;
@@ -28,6 +29,7 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("pagerduty", |node, problems| registered(pagerduty::PagerDuty::decode(node, problems))),
     ("slack", |node, problems| registered(slack::Slack::decode(node, problems))),
     ("ntfy", |node, problems| registered(ntfy::Ntfy::decode(node, problems))),
+    ("email", |node, problems| registered(email::Email::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<Pager>;

@@ -223,6 +223,7 @@ fn every_key_of_the_config_is_described() {
         ("docs/pagers/pagerduty.md", vec!["src/pagers/pagerduty.rs".to_owned()]),
         ("docs/pagers/slack.md", vec!["src/pagers/slack.rs".to_owned()]),
         ("docs/pagers/ntfy.md", vec!["src/pagers/ntfy.rs".to_owned()]),
+        ("docs/pagers/email.md", vec!["src/pagers/email.rs".to_owned()]),
         ("docs/pagers/alertmanager.md", vec!["src/pagers/alertmanager.rs".to_owned()]),
     ];
     let mut described = 0;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
 
+mod announcers;
 mod email;
 mod http_client;
 mod pager_contract;

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod settings;
+mod tls;
 mod to;
 
 use std::error::Error as _;
@@ -18,12 +19,13 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 
 pub use endpoint::Endpoint;
-pub use settings::{BasicAuth, HttpSettings, Tls};
+pub use settings::{BasicAuth, HttpSettings, Tls, timeout};
+pub use tls::connector;
 pub use to::To;
 
 /// A server that does not even accept a connection in this time is as good as down; the rest of a request's timeout
 /// is for answering.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longer than any token or password in use; a file that is longer is the wrong file.
 const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
@@ -63,6 +65,9 @@ pub enum Error {
     /// The client could not be made of its settings.
     #[error("could not build an HTTP client: {0}")]
     Build(String),
+    /// TLS could not be set up as the settings ask for.
+    #[error("could not set up TLS: {0}")]
+    Tls(String),
     /// The request got no answer.
     #[error("{0}")]
     Transport(String),

@@ -223,6 +223,13 @@ fn every_key_of_the_config_is_described() {
         ("docs/pagers/pagerduty.md", vec!["src/pagers/pagerduty.rs".to_owned()]),
         ("docs/pagers/slack.md", vec!["src/pagers/slack.rs".to_owned()]),
         ("docs/pagers/ntfy.md", vec!["src/pagers/ntfy.rs".to_owned()]),
+        ("docs/announcers/grafana.md", vec!["src/announcers/grafana.rs".to_owned()]),
+        ("docs/announcers/github.md", vec!["src/announcers/github.rs".to_owned()]),
+        (
+            "docs/announcers/cdevents.md",
+            vec!["src/announcers/cdevents.rs".to_owned(), "src/http_client/to.rs".to_owned()],
+        ),
+        ("docs/pagers/email.md", vec!["src/pagers/email.rs".to_owned()]),
         ("docs/pagers/alertmanager.md", vec!["src/pagers/alertmanager.rs".to_owned()]),
     ];
     let mut described = 0;

@@ -3,7 +3,9 @@
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
 pub(crate) mod attempt_dir;
+mod aws;
 pub mod command;
+mod ecs;
 pub mod github_actions;
 pub mod gitlab;
 pub(crate) mod remote;
@@ -27,6 +29,7 @@ use crate::outside::Pending;
 const ADAPTERS: &[(&str, Decode)] = &[
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
+    ("ecs", |node, problems| registered(ecs::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
 ];
 

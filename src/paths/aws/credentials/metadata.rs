@@ -51,7 +51,7 @@ pub(super) async fn of_container(environment: Environment<'_>) -> Result<Option<
 }
 
 /// Whether a URL names this machine or one of AWS' agents beside it.
-fn is_near(url: &Url) -> bool {
+pub(super) fn is_near(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     loopback || AGENTS.contains(&host)

@@ -133,7 +133,9 @@ impl Remote {
             ("ROLLBACK_IN_PROGRESS", _) if over => newest.status = "ROLLBACK_SUCCESSFUL",
             ("IN_PROGRESS", Ends::Well) if over => newest.status = "SUCCESSFUL",
             ("IN_PROGRESS", Ends::GivenUp) if over => (newest.status, newest.triggered) = ("STOPPED", true),
-            ("IN_PROGRESS", Ends::RolledBack) if over => (newest.status, newest.triggered) = ("ROLLBACK_SUCCESSFUL", true),
+            ("IN_PROGRESS", Ends::RolledBack) if over => {
+                (newest.status, newest.triggered) = ("ROLLBACK_SUCCESSFUL", true)
+            }
             ("IN_PROGRESS", Ends::Replaced(by)) if over => {
                 self.ends = Ends::Well;
                 self.begin(by);
@@ -190,7 +192,8 @@ impl Remote {
             }
         }
         if self.pauses {
-            shown["lifecycleHookDetails"] = json!([{"hookId": "h", "targetType": "PAUSE", "status": "AWAITING_ACTION"}]);
+            shown["lifecycleHookDetails"] =
+                json!([{"hookId": "h", "targetType": "PAUSE", "status": "AWAITING_ACTION"}]);
         }
         shown
     }
@@ -221,10 +224,17 @@ impl Remote {
         }
         let states = body["status"].as_array();
         let wanted = |each: &&Rollout| states.is_none_or(|states| states.iter().any(|state| state == each.status));
-        let listed: Vec<Value> = self.rollouts.iter().filter(wanted).map(|each| json!({
-            "serviceDeploymentArn": story_arn(each.number), "status": each.status, "createdAt": each.created_at,
-            "targetServiceRevisionArn": revision_arn(each.number),
-        })).collect();
+        let listed: Vec<Value> = self
+            .rollouts
+            .iter()
+            .filter(wanted)
+            .map(|each| {
+                json!({
+                    "serviceDeploymentArn": story_arn(each.number), "status": each.status, "createdAt": each.created_at,
+                    "targetServiceRevisionArn": revision_arn(each.number),
+                })
+            })
+            .collect();
         Json(json!({"serviceDeployments": listed})).into_response()
     }
 
@@ -351,7 +361,8 @@ fn config(url: &str, dir: &Path) -> Value {
 
 pub(crate) fn credentials(dir: &Path, secret: &str, token: &str) -> std::path::PathBuf {
     let file = dir.join("aws");
-    let keys = format!("aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {secret}\naws_session_token = {token}\n");
+    let keys =
+        format!("aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {secret}\naws_session_token = {token}\n");
     std::fs::write(&file, format!("[default]\n{keys}")).unwrap();
     file
 }
@@ -486,8 +497,14 @@ async fn the_circuit_breaker_on_its_way_to_the_target_is_followed_and_nothing_is
 async fn what_ecs_gives_up_has_failed_and_what_somebody_replaces_was_cancelled() {
     for (ends, expected) in [
         (Ends::GivenUp, "failed: the deployment ecs-svc/4 of shop:7 failed: ECS deployment ecs-svc/4 is FAILED."),
-        (Ends::RolledBack, "failed: arn:aws:ecs:eu-central-1:123456789012:service-deployment/prod/shop/d4 was rolled back by ECS"),
-        (Ends::Replaced(10), "cancelled: arn:aws:ecs:eu-central-1:123456789012:service-deployment/prod/shop/d4 was stopped or"),
+        (
+            Ends::RolledBack,
+            "failed: arn:aws:ecs:eu-central-1:123456789012:service-deployment/prod/shop/d4 was rolled back by ECS",
+        ),
+        (
+            Ends::Replaced(10),
+            "cancelled: arn:aws:ecs:eu-central-1:123456789012:service-deployment/prod/shop/d4 was stopped or",
+        ),
     ] {
         let world = World::new().await;
         world.remote().ends = ends;

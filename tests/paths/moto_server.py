@@ -1,7 +1,7 @@
 """Runs moto's server with an ECS service whose newest task definition is bad, and whoever may do what the policy says.
 
 Never listens elsewhere than on loopback. Prints one line of JSON, and ends when its standard input does.
-Usage: moto.py POLICY_FILE
+Usage: moto_server.py POLICY_FILE
 """
 
 import json

@@ -120,9 +120,10 @@ fn endpoint(at: &Node, problems: &mut Problems) -> Option<Endpoint> {
     Some(endpoint)
 }
 
-/// The public address of a service.
+/// The public address of a service. Source: botocore's `partitions.json`.
 fn public_url(service: &str, region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let suffixes = [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu")];
+    let suffix = suffixes.iter().find(|(begins, _)| region.starts_with(begins)).map_or("amazonaws.com", |(_, own)| own);
     format!("https://{service}.{region}.{suffix}/")
 }
 

@@ -63,6 +63,8 @@ struct Remote {
     ends: Ends,
     /// How many looks a deployment takes.
     looks: usize,
+    /// How many looks at the service show it as it was before its newest deployment.
+    lags: usize,
     /// A person has to continue it at the first look.
     pauses: bool,
     /// What the next request of an operation is answered: status, error, `Retry-After`.
@@ -96,6 +98,7 @@ impl Remote {
             shows_state: true,
             ends: Ends::Well,
             looks: 3,
+            lags: 0,
             pauses: false,
             faults: VecDeque::new(),
             requests: Vec::new(),
@@ -175,6 +178,20 @@ impl Remote {
             "deploymentController": {"type": self.controller}, "desiredCount": 2, "runningCount": 2, "pendingCount": 0,
             "deployments": deployments,
         })
+    }
+
+    /// Whether this look does not show the newest deployment, which we began.
+    fn is_behind(&mut self) -> bool {
+        let behind = self.lags > 0 && self.requests.iter().any(|(operation, _)| operation == "UpdateService");
+        self.lags -= usize::from(behind);
+        behind
+    }
+
+    fn as_it_was<T>(&mut self, show: impl FnOnce(&mut Self) -> T) -> T {
+        let newest = self.rollouts.pop().unwrap();
+        let shown = show(self);
+        self.rollouts.push(newest);
+        shown
     }
 
     fn service_deployment(&self, rollout: &Rollout) -> Value {
@@ -258,11 +275,13 @@ impl Remote {
         match operation {
             "DescribeServices" if body["services"] == json!(["shop"]) && body["cluster"] == "prod" => {
                 self.go_on();
-                Json(json!({"services": [self.service()], "failures": []})).into_response()
+                let services = if self.is_behind() { self.as_it_was(Self::service) } else { self.service() };
+                Json(json!({"services": [services], "failures": []})).into_response()
             }
             "DescribeServices" => {
                 Json(json!({"services": [], "failures": [{"arn": "x", "reason": "MISSING"}]})).into_response()
             }
+            "ListServiceDeployments" if self.is_behind() => self.as_it_was(|remote| remote.story(body)),
             "ListServiceDeployments" => self.story(body),
             "DescribeServiceDeployments" => {
                 self.go_on();
@@ -622,6 +641,9 @@ async fn after_a_crash_what_was_begun_is_found_even_where_somebody_has_replaced_
     foreign.created_at = now().seconds() + 120.0;
     other.remote().rollouts.push(foreign);
     assert!(why(other.follow(None).await).contains("somebody else has deployed"));
+    other.remote().keeps_story = false;
+    let gone = why(other.follow(Some("ecs-svc/5 shop:7")).await);
+    assert_eq!(gone, "cancelled: the deployment ecs-svc/5 of shop:7 was replaced by ecs-svc/4 of shop:8");
 
     let none = World::new().await;
     assert_eq!(none.follow(None).await, Outcome::NeverStarted);
@@ -656,6 +678,15 @@ async fn a_deployment_that_waits_for_a_person_is_told_once_and_followed_on() {
     });
     assert_eq!(outcome, done(&story_arn(4)));
     assert_eq!(world.changes(), []);
+}
+
+#[tokio::test]
+async fn a_deployment_that_ecs_does_not_show_yet_is_not_taken_for_replaced() {
+    let world = World::new().await;
+    world.remote().lags = 6;
+    assert_eq!(world.start().await, done("ecs-svc/4"));
+    assert_eq!(world.changes(), updated());
+    assert_eq!(world.remote().lags, 0);
 }
 
 #[tokio::test]

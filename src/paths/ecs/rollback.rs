@@ -16,7 +16,7 @@ use super::target::{self, Target, Wanted};
 use crate::paths::aws::NoResult;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
-/// How far AWS' clock and ours may differ.
+/// How far AWS' clock and ours may differ, and how long what ECS shows may lag behind what it did.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 /// How often the looks before the change may stay without an answer; a throttled one counts as none.
@@ -179,7 +179,7 @@ impl<'a> Rollback<'a> {
                 let shown = self.under_way(self.api.service_deployment(&ours).await?).await?;
                 Ok(seen::of_service_deployment(&shown, target))
             }
-            None => Ok(seen::replaced(&service, id, target)),
+            None => Ok(seen::not_the_newest(&service, id, target, self.order.started_at + CLOCK_DIFFERENCE)),
         }
     }
 }

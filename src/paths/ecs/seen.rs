@@ -3,6 +3,7 @@
 //! Never calls a deployment over before ECS does, and never takes for a failure what somebody else gave up.
 
 use rollbackd_core::firing::Outcome;
+use rollbackd_core::time::Timestamp;
 
 use super::course::{UnderWay, primary};
 use super::ecs_api::{Deployment, ServiceDeployment, Shown, short};
@@ -52,13 +53,16 @@ pub(super) fn of_deployment(service: &Shown, id: &str, target: &str) -> Option<L
     })
 }
 
-/// The deployment of the target is not the newest any more, and nothing says that it failed.
-pub(super) fn replaced(service: &Shown, id: &str, target: &str) -> Look {
-    let newest = primary(service).map_or_else(
-        || "nothing that ECS shows".to_owned(),
-        |newest| format!("{} of {}", one_line(&newest.id), one_line(short(&newest.task_definition))),
-    );
-    Look::Ended(Outcome::Cancelled { why: format!("the deployment {id} of {target} was replaced by {newest}") })
+/// The deployment of the target is not the newest, and nothing says that it failed: something newer than `after` has
+/// replaced it, or ECS, which shows what is new a while later, does not show it yet.
+pub(super) fn not_the_newest(service: &Shown, id: &str, target: &str, after: Timestamp) -> Look {
+    let is_new =
+        |newest: &&Deployment| newest.created_at.and_then(Timestamp::from_seconds).is_some_and(|at| at > after);
+    let Some(newest) = primary(service).filter(is_new) else {
+        return Look::Refused(format!("ECS shows it neither as the newest nor as replaced, and not {target}"));
+    };
+    let by = format!("{} of {}", one_line(&newest.id), one_line(short(&newest.task_definition)));
+    Look::Ended(Outcome::Cancelled { why: format!("the deployment {id} of {target} was replaced by {by}") })
 }
 
 fn succeeded(receipt: &str, target: &str) -> Look {

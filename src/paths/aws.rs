@@ -313,3 +313,6 @@ impl NoResult {
         Found::Unanswered(self.why())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ impl Credentials {
         Self { key_id: key_id.to_owned(), secret_key: secret_key.into(), token: None, expires_at: None }
     }
 
-    fn with_token(self, token: Option<String>) -> Self {
+    pub(super) fn with_token(self, token: Option<String>) -> Self {
         Self { token: token.map(SecretString::from), ..self }
     }
 

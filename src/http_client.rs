@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 
@@ -91,6 +91,20 @@ pub fn install_crypto() {
 /// # Errors
 /// A certificate or key file can't be read or holds something else.
 pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
+    prepare(settings)?.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+/// Builds a client for a service beside this machine, such as a cloud's metadata service: a proxy of the environment
+/// would ask its own, and see the secrets.
+///
+/// # Errors
+/// The client can't be made.
+pub fn build_direct(timeout: Duration) -> Result<Client, Error> {
+    let builder = prepare(&HttpSettings::with_timeout(timeout))?.no_proxy();
+    builder.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+fn prepare(settings: &HttpSettings) -> Result<ClientBuilder, Error> {
     install_crypto();
     let mut builder = Client::builder()
         .user_agent(concat!("rollbackd/", env!("CARGO_PKG_VERSION")))
@@ -107,7 +121,7 @@ pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
     if settings.tls.insecure_skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| Error::Build(explain(&error)))
+    Ok(builder)
 }
 
 fn public_roots() -> Result<Vec<Certificate>, Error> {

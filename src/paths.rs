@@ -2,8 +2,11 @@
 //!
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
+mod app_runner;
 pub(crate) mod attempt_dir;
+mod aws;
 pub mod command;
+mod ecs;
 pub mod github_actions;
 pub mod gitlab;
 pub(crate) mod remote;
@@ -25,7 +28,9 @@ use crate::outside::Pending;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
+    ("app_runner", |node, problems| registered(app_runner::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
+    ("ecs", |node, problems| registered(ecs::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
 ];

@@ -1,9 +1,13 @@
 //! Every kind of rollback path, each against a stand-in of what it reaches.
 #![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
+mod app_runner;
+mod aws_model;
 mod command;
 mod contract;
+mod ecs;
 mod github_actions;
 mod gitlab;
+mod moto;
 mod proxy;
 mod world;

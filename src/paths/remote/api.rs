@@ -27,7 +27,7 @@ const UNNAMED_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where platforms put what is wrong, in the order in which it is looked for.
-const COMPLAINTS: &[&str] = &["/message", "/error/message", "/error_description", "/error", "/detail"];
+const COMPLAINTS: &[&str] = &["/message", "/Message", "/error/message", "/error_description", "/error", "/detail"];
 
 /// What limits call the requests that are left, and the second of the epoch at which there are more: GitHub, and
 /// GitLab ("Rate limits", "Response headers").
@@ -67,6 +67,13 @@ impl Api {
         let client =
             http_client::build(settings).map_err(|error| format!("could not set up an HTTP client: {error}"))?;
         Ok(Self { name, client, settings: settings.clone() })
+    }
+
+    /// The same for a service beside this machine, which no proxy of the environment stands in front of.
+    pub(crate) fn direct(name: &'static str, timeout: Duration) -> Result<Self, String> {
+        let client = http_client::build_direct(timeout);
+        let client = client.map_err(|error| format!("could not set up an HTTP client: {error}"))?;
+        Ok(Self { name, client, settings: HttpSettings::with_timeout(timeout) })
     }
 
     /// What requests are made with.
@@ -126,6 +133,16 @@ impl Answer {
             .map_err(|error| format!("the answer of {} is not as expected: {error}", self.name))
     }
 
+    /// The body, of a success or not.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's value; `None` for one that is no text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// What the platform says is wrong.
     pub(crate) fn message(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
@@ -164,7 +181,7 @@ impl Answer {
     }
 
     fn number(&self, header: &str) -> Option<u64> {
-        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
+        self.header(header)?.trim().parse().ok()
     }
 
     /// What an answer other than a success means for a request that changes something; `None` for a success. `check` is

@@ -198,7 +198,7 @@ impl Ended {
                 version: self.deployed(payload.as_ref()).version(&mapped.version)?,
                 previous: None,
                 commit: Commit::new(&self.target.sha).ok(),
-                migration: payload.as_ref().map_or(Migration::None, migration),
+                migration: payload.as_ref().map_or(Migration::None, mapping::migration),
                 run_url: self.link(),
                 at: Some(self.status.created_at),
                 key: Some(format!("github-deployment-{}", self.target.id)),
@@ -253,15 +253,6 @@ impl Ended {
     fn link(&self) -> Option<String> {
         let links = [&self.status.log_url, &self.status.target_url];
         links.into_iter().flatten().find_map(|text| link::checked(text).ok())
-    }
-}
-
-/// Whether the deployment's maker says that it migrates data, in the words of `POST /v1/deploys`.
-fn migration(payload: &Value) -> Migration {
-    match payload.get("migration") {
-        Some(Value::Bool(true)) => Migration::Breaking,
-        Some(Value::String(text)) if text == "compatible" => Migration::Compatible,
-        Some(_) | None => Migration::None,
     }
 }
 

@@ -198,14 +198,17 @@ impl Rules {
                 }
             }
             Record::Ledger(LedgerRecord::Announced { .. }) => reached.see(Seen::AnnouncementIgnored),
+            Record::Ledger(LedgerRecord::Told { .. }) => reached.see(Seen::ToldAfterItAppeared),
             Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
                 let known = self.state.service(service).ledger.entry(&deploy.id).is_some();
                 self.must("R13", !known, || format!("two deploys have the id {}", deploy.id));
+                if deploy.seen {
+                    reached.see(Seen::VersionAppeared);
+                }
             }
             Record::Ledger(
                 LedgerRecord::RevisionSeen { .. }
                 | LedgerRecord::MigrationLearned { .. }
-                | LedgerRecord::Told { .. }
                 | LedgerRecord::ReportTaken { .. },
             )
             | Record::Watch(_)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 
@@ -80,12 +80,29 @@ pub fn install_crypto() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
 
-/// Builds a client. The only way to do so: it also works on a machine without a single CA file, where
+/// Builds a client, this way or by [`build_without_proxy`] and by no other: it also works on a machine without a single CA file, where
 /// `reqwest::Client::new()` would panic. Certificate files are read here and not again until the next build.
 ///
 /// # Errors
 /// A certificate or key file can't be read or holds something else.
 pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
+    finish(builder(settings)?)
+}
+
+/// The same, but past any proxy of the environment: for a server beside this machine that answers with secrets, such as
+/// a cloud's metadata server.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_without_proxy(settings: &HttpSettings) -> Result<Client, Error> {
+    finish(builder(settings)?.no_proxy())
+}
+
+fn finish(builder: ClientBuilder) -> Result<Client, Error> {
+    builder.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+fn builder(settings: &HttpSettings) -> Result<ClientBuilder, Error> {
     install_crypto();
     let mut builder = Client::builder()
         .user_agent(concat!("rollbackd/", env!("CARGO_PKG_VERSION")))
@@ -102,7 +119,7 @@ pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
     if settings.tls.insecure_skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| Error::Build(explain(&error)))
+    Ok(builder)
 }
 
 fn public_roots() -> Result<Vec<Certificate>, Error> {

@@ -3,6 +3,7 @@
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
 pub(crate) mod attempt_dir;
+pub mod cloud_run;
 pub mod command;
 pub mod github_actions;
 pub mod gitlab;
@@ -25,6 +26,7 @@ use crate::outside::Pending;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
+    ("cloud_run", |node, problems| registered(cloud_run::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),

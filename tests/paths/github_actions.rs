@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::world::{LONG, mistakes, now, order, path};
+use crate::contract::{Contract, SECRET, secret_file};
+use crate::world::{LONG, mistakes, no_place, now, order, path, why};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use rollbackd::paths::{Place, Progress, RollbackPath};
+use rollbackd::paths::{Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn problem(status: u16, message: &str) -> Response {
 }
 
 async fn dispatch(State(remote): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
-    if headers["authorization"] != "Bearer gh-token" {
+    if headers["authorization"] != format!("Bearer {SECRET}") {
         return problem(401, "Bad credentials");
     }
     assert!(headers.contains_key("user-agent") && headers["x-github-api-version"] == "2022-11-28");
@@ -170,6 +170,20 @@ async fn stray(State(remote): State<Shared>) -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
+pub(crate) const CONTRACT: Contract = Contract {
+    kind: "github_actions",
+    platform: || Box::pin(async { World::new().await.url() }),
+    config,
+    is_change: |seen| seen.method == "POST",
+};
+
+fn config(url: &str, dir: &std::path::Path) -> Value {
+    json!({
+        "api_url": url, "repo": "acme/shop", "workflow": "deploy.yml", "ref": "main",
+        "inputs": {"image_tag": "{{ target.version }}"}, "token_file": secret_file(dir), "poll_interval": "10ms",
+    })
+}
+
 struct World {
     remote: Shared,
     address: SocketAddr,
@@ -191,7 +205,6 @@ impl World {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token"), "gh-token\n").unwrap();
         Self { remote, address, dir }
     }
 
@@ -199,12 +212,12 @@ impl World {
         self.remote.lock().unwrap()
     }
 
+    fn url(&self) -> String {
+        format!("http://{}/api/", self.address)
+    }
+
     fn config(&self) -> Value {
-        json!({
-            "api_url": format!("http://{}/api/", self.address), "repo": "acme/shop", "workflow": "deploy.yml", "ref": "main",
-            "inputs": {"image_tag": "{{ target.version }}"}, "token_file": self.dir.path().join("token"),
-            "poll_interval": "10ms",
-        })
+        config(&self.url(), self.dir.path())
     }
 
     fn plain(&self) -> (RollbackPath, Order) {
@@ -239,21 +252,8 @@ impl World {
     }
 }
 
-fn no_place() -> Place {
-    Place { attempts_dir: PathBuf::from("/nowhere"), program: PathBuf::from("/nowhere") }
-}
-
 fn done(id: u64) -> Outcome {
     Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://github.test/runs/{id}") }
-}
-
-fn why(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Failed { why, .. } => format!("failed: {why}"),
-        Outcome::Cancelled { why } => format!("cancelled: {why}"),
-        Outcome::Unknown { why } => format!("unknown: {why}"),
-        Outcome::Succeeded { .. } | Outcome::TimedOut | Outcome::NeverStarted => panic!("{outcome:?}"),
-    }
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn refusals_say_what_to_check_and_that_nothing_ran() {
         world.refuse(status, &[], message);
         let why = why(world.start(&world.correlated("attempt_id")).await);
         assert!(why.starts_with("failed:") && why.contains(message) && why.contains(expected), "{why}");
-        assert!(why.ends_with("nothing ran") && !why.contains("gh-token"), "{why}");
+        assert!(why.ends_with("nothing ran") && !why.contains(SECRET), "{why}");
         assert_eq!(world.accepted(), 0);
     }
 }
@@ -467,13 +467,14 @@ async fn a_server_that_is_not_there_fails_and_nothing_ran() {
 #[tokio::test]
 async fn a_token_file_that_can_not_be_used_fails_and_nothing_ran() {
     let world = World::new().await;
-    let token = world.dir.path().join("token");
+    let attempt = world.plain();
+    let token = secret_file(world.dir.path());
     for content in [Some(" \n"), Some("a\nb\n"), None] {
         match content {
             Some(content) => std::fs::write(&token, content).unwrap(),
             None => std::fs::remove_file(&token).unwrap(),
         }
-        let why = why(world.start(&world.plain()).await);
+        let why = why(world.start(&attempt).await);
         assert!(why.contains(token.to_str().unwrap()) && why.ends_with("nothing ran"), "{why}");
     }
     assert_eq!(world.accepted(), 0);

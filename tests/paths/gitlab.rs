@@ -3,15 +3,16 @@
 //! Shapes of requests and answers: docs.gitlab.com, "Pipelines API" (create, list, get one, its variables, cancel).
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::world::{LONG, mistakes, order, path};
+use crate::contract::{Contract, SECRET, secret_file};
+use crate::world::{LONG, mistakes, no_place, order, path, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use rollbackd::paths::{Place, Progress, RollbackPath};
+use rollbackd::paths::{Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ fn list(remote: &Remote, query: &str) -> Response {
 }
 
 async fn answer(State(remote): State<Shared>, request: Request) -> Response {
-    if request.headers()["authorization"] != "Bearer glpat-secret" {
+    if request.headers()["authorization"] != format!("Bearer {SECRET}") {
         return problem(401, None);
     }
     let (method, uri) = (request.method().to_string(), request.uri().clone());
@@ -107,6 +108,20 @@ async fn answer(State(remote): State<Shared>, request: Request) -> Response {
     }
 }
 
+pub(crate) const CONTRACT: Contract = Contract {
+    kind: "gitlab",
+    platform: || Box::pin(async { World::new().await.url }),
+    config,
+    is_change: |seen| seen.method == "POST",
+};
+
+fn config(url: &str, dir: &Path) -> Value {
+    json!({
+        "url": url, "project": "acme/shop", "ref": "main", "variables": {"IMAGE_TAG": "{{ target.version }}"},
+        "bearer_token_file": secret_file(dir), "poll_interval": "10ms",
+    })
+}
+
 struct World {
     remote: Shared,
     url: String,
@@ -124,7 +139,6 @@ impl World {
         let url = format!("http://{}/sub/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token"), "glpat-secret\n").unwrap();
         Self { remote, url, dir }
     }
 
@@ -133,10 +147,7 @@ impl World {
     }
 
     fn config(&self) -> Value {
-        json!({
-            "url": self.url, "project": "acme/shop", "ref": "main", "variables": {"IMAGE_TAG": "{{ target.version }}"},
-            "bearer_token_file": self.dir.path().join("token"), "poll_interval": "10ms",
-        })
+        config(&self.url, self.dir.path())
     }
 
     fn attempt(&self) -> (RollbackPath, Order) {
@@ -159,10 +170,6 @@ impl World {
     }
 }
 
-fn no_place() -> Place {
-    Place { attempts_dir: PathBuf::from("/nowhere"), program: PathBuf::from("/nowhere") }
-}
-
 fn done(id: u64) -> Outcome {
     Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://gitlab.test/p/{id}") }
 }
@@ -171,15 +178,6 @@ fn body(attempt: &str) -> Value {
     json!({"ref": "main", "variables": [
         {"key": "IMAGE_TAG", "value": "v41"}, {"key": "ROLLBACKD_ATTEMPT", "value": attempt},
     ]})
-}
-
-fn why(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Failed { why, .. } => format!("failed: {why}"),
-        Outcome::Cancelled { why } => format!("cancelled: {why}"),
-        Outcome::Unknown { why } => format!("unknown: {why}"),
-        Outcome::Succeeded { .. } | Outcome::TimedOut | Outcome::NeverStarted => panic!("{outcome:?}"),
-    }
 }
 
 #[tokio::test]
@@ -219,7 +217,7 @@ async fn refusals_say_what_to_check_and_that_nothing_ran() {
         world.remote().refusals.push_back((status, None));
         let why = why(world.start().await);
         assert!(why.starts_with("failed:") && why.contains(expected) && why.ends_with("nothing ran"), "{why}");
-        assert!(!why.contains("glpat-secret"), "{why}");
+        assert!(!why.contains(SECRET), "{why}");
         assert_eq!(world.created(), 0);
     }
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
 mod command;
+mod contract;
 mod github_actions;
 mod gitlab;
+mod proxy;
 mod world;

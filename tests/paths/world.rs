@@ -1,11 +1,13 @@
-//! What the tests of all rollback paths share: a config written as JSON, and an order.
+//! What the tests of all rollback paths share: a config written as JSON, an order, and what came of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rollbackd::paths::{self, RollbackPath};
 use rollbackd_core::config::PathParts;
 use rollbackd_core::config::node::{Node, Place, Problems, Value};
 use rollbackd_core::event::Order;
+use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::Timestamp;
@@ -59,5 +61,20 @@ pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
         run: parts.run.iter().map(|part| part.value.render(&values).unwrap()).collect(),
         started_at: now(),
         ends_at: now() + timeout,
+    }
+}
+
+/// Where commands would live; paths by a platform's API have none.
+pub(crate) fn no_place() -> paths::Place {
+    paths::Place { attempts_dir: PathBuf::from("/nowhere"), program: PathBuf::from("/nowhere") }
+}
+
+/// Why an attempt did not bring the target back, and how it ended.
+pub(crate) fn why(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Failed { why, .. } => format!("failed: {why}"),
+        Outcome::Cancelled { why } => format!("cancelled: {why}"),
+        Outcome::Unknown { why } => format!("unknown: {why}"),
+        Outcome::Succeeded { .. } | Outcome::TimedOut | Outcome::NeverStarted => panic!("{outcome:?}"),
     }
 }

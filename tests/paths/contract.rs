@@ -1,0 +1,316 @@
+//! What every path by a platform's API promises, each against a stand-in of its platform behind a proxy that misbehaves.
+//!
+//! A stand-in here has nothing against us and keeps its state as the platform does; all faults come from the proxy.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::proxy::{Proxy, Seen, Trouble};
+use crate::world::{LONG, no_place, order, path};
+use crate::{github_actions, gitlab};
+use futures_util::future::join_all;
+use rollbackd::paths::{KINDS, Progress, RollbackPath};
+use rollbackd_core::event::Order;
+use rollbackd_core::firing::Outcome;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What every secret file of these tests holds; no outcome may show it.
+pub(crate) const SECRET: &str = "s3cret-of-the-contract";
+
+/// Paths that ask no platform: they have tests of their own for the same promises.
+const WITHOUT_A_PLATFORM: &[&str] = &["command"];
+
+/// What is special about a kind.
+pub(crate) struct Contract {
+    pub(crate) kind: &'static str,
+    /// Starts a stand-in at which v42 serves and to which v41 is known; its URL. It ends with the test's runtime.
+    pub(crate) platform: fn() -> Pin<Box<dyn Future<Output = String>>>,
+    /// The path's config for a platform at this URL, to return to `{{ target.version }}`. The folder is for secret files,
+    /// which hold [`SECRET`] where a token is asked for.
+    pub(crate) config: fn(&str, &Path) -> Value,
+    /// Whether a request changes something.
+    pub(crate) is_change: fn(&Seen) -> bool,
+}
+
+const CONTRACTS: &[Contract] = &[github_actions::CONTRACT, gitlab::CONTRACT];
+
+/// One attempt of a kind, at a platform of its own.
+struct World {
+    kind: &'static str,
+    proxy: Proxy,
+    path: RollbackPath,
+    order: Order,
+    stop: CancellationToken,
+    _dir: TempDir,
+}
+
+impl World {
+    async fn new(contract: &Contract) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (proxy, url) = Proxy::start(&(contract.platform)().await, contract.is_change).await;
+        let (path, parts) = path(contract.kind, &(contract.config)(&url, dir.path()));
+        let order = order(&parts, LONG);
+        Self { kind: contract.kind, proxy, path, order, stop: CancellationToken::new(), _dir: dir }
+    }
+
+    async fn start(&self) -> Outcome {
+        self.start_told(&mpsc::channel(8).0).await
+    }
+
+    async fn start_told(&self, progress: &mpsc::Sender<Progress>) -> Outcome {
+        self.path.start(&self.order, &no_place(), progress, self.stop.clone()).await
+    }
+
+    async fn follow(&self, handle: Option<&str>) -> Outcome {
+        self.path.follow(&self.order, handle, &no_place(), &mpsc::channel(8).0, self.stop.clone()).await
+    }
+
+    /// Starts, and ends as a killed daemon does once the attempt can be found again; by what.
+    async fn start_and_crash(&self) -> String {
+        let (progress, mut told) = mpsc::channel(8);
+        let place = no_place();
+        let handle = async {
+            loop {
+                match told.recv().await {
+                    Some(Progress::Started { handle }) => return handle,
+                    Some(Progress::Waits { .. }) => {}
+                    None => panic!("{}: ended without a handle", self.kind),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            handle = handle => handle,
+            outcome = self.path.start(&self.order, &place, &progress, self.stop.clone()) => {
+                panic!("{}: over before it could be found again: {outcome:?}", self.kind)
+            }
+        }
+    }
+
+    /// That each change was carried out once, however often it was asked for.
+    fn changed_once(&self) {
+        let changes = self.proxy.changes();
+        assert!(!changes.is_empty(), "{}: nothing was changed", self.kind);
+        for (index, change) in changes.iter().enumerate() {
+            assert!(!changes[..index].contains(change), "{}: changed twice: {change:?}", self.kind);
+        }
+    }
+
+    fn changed_nothing(&self) {
+        assert_eq!(self.proxy.changes(), [], "{}", self.kind);
+    }
+}
+
+/// One world for each kind, all at the same time.
+async fn each<F: AsyncFn(World)>(test: F) {
+    join_all(CONTRACTS.iter().map(async |contract| test(World::new(contract).await).await)).await;
+}
+
+fn succeeded(kind: &str, outcome: &Outcome) {
+    assert!(
+        matches!(outcome, Outcome::Succeeded { receipt: Some(receipt), .. } if !receipt.is_empty()),
+        "{kind}: {outcome:?}"
+    );
+}
+
+/// Why an attempt failed that changed nothing.
+fn nothing_ran(kind: &str, outcome: &Outcome) -> String {
+    let Outcome::Failed { why, .. } = outcome else { panic!("{kind}: {outcome:?}") };
+    assert!(why.ends_with("nothing ran") && !why.contains(SECRET), "{kind}: {why}");
+    why.clone()
+}
+
+#[test]
+fn every_kind_of_path_has_its_contract_tested() {
+    let tested: BTreeSet<&str> = CONTRACTS.iter().map(|contract| contract.kind).collect();
+    let expected = KINDS.iter().copied().filter(|kind| !WITHOUT_A_PLATFORM.contains(kind)).collect();
+    assert_eq!(tested, expected);
+}
+
+#[tokio::test]
+async fn every_path_changes_once_tells_by_what_it_is_found_and_follows_to_the_end() {
+    each(async |world| {
+        let (progress, mut told) = mpsc::channel(8);
+        succeeded(world.kind, &world.start_told(&progress).await);
+        assert!(matches!(told.try_recv(), Ok(Progress::Started { .. })), "{}", world.kind);
+        world.changed_once();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_waits_for_a_slow_platform() {
+    each(async |world| {
+        world.proxy.slow_down(Duration::from_millis(200));
+        succeeded(world.kind, &world.start().await);
+        world.changed_once();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_takes_a_refusal_for_one_and_asks_no_second_time() {
+    for status in [400, 401, 403, 404] {
+        each(async |world| {
+            world.proxy.troubles(&[Trouble::Refused(status)]);
+            let why = nothing_ran(world.kind, &world.start().await);
+            assert!(why.contains(&status.to_string()), "{}: {why}", world.kind);
+            assert_eq!(world.proxy.asked(), 1, "{} after {status}", world.kind);
+            world.changed_nothing();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_path_that_meets_a_conflict_changes_once_or_not_at_all() {
+    for status in [409, 412, 422] {
+        each(async |world| {
+            world.proxy.troubles(&[Trouble::Refused(status)]);
+            match world.start().await {
+                // Somebody else changed it meanwhile: it may be looked at and asked for anew.
+                outcome @ Outcome::Succeeded { .. } => {
+                    succeeded(world.kind, &outcome);
+                    world.changed_once();
+                }
+                outcome => {
+                    nothing_ran(world.kind, &outcome);
+                    world.changed_nothing();
+                }
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_path_waits_out_a_limit_unless_it_outlasts_the_timeout() {
+    each(async |world| {
+        world.proxy.troubles(&[Trouble::Limited("1")]);
+        succeeded(world.kind, &world.start().await);
+        world.changed_once();
+    })
+    .await;
+    each(async |world| {
+        world.proxy.troubles(&[Trouble::Limited("3600")]);
+        nothing_ran(world.kind, &world.start().await);
+        world.changed_nothing();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_looks_for_what_a_failing_platform_may_have_done_before_it_says_anything() {
+    for trouble in [Trouble::Refused(500), Trouble::Refused(503), Trouble::Lost] {
+        each(async |world| {
+            world.proxy.troubles(&[trouble]);
+            let outcome = world.start().await;
+            let known = match &outcome {
+                // It was proven that nothing was changed, by looking.
+                Outcome::Failed { .. } => nothing_ran(world.kind, &outcome),
+                Outcome::Unknown { why } => why.clone(),
+                other => panic!("{}: {other:?}", world.kind),
+            };
+            assert!(!known.contains(SECRET), "{}: {known}", world.kind);
+            assert!(world.proxy.reads() > 0, "{}: did not look", world.kind);
+            assert_eq!(world.proxy.asked(), 1, "{}", world.kind);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_path_finds_what_was_done_although_the_answer_is_lost() {
+    each(async |world| {
+        world.proxy.troubles(&[Trouble::Unanswered]);
+        succeeded(world.kind, &world.start().await);
+        world.changed_once();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_follows_through_faults_of_the_platform() {
+    let faults = [401, 404, 500, 503].map(Trouble::Refused);
+    for fault in faults.into_iter().chain([Trouble::Limited("1"), Trouble::Lost]) {
+        each(async |world| {
+            world.proxy.troubles_looks(&[fault, fault]);
+            succeeded(world.kind, &world.start().await);
+            world.changed_once();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn every_path_takes_up_after_a_crash_what_it_began() {
+    each(async |world| {
+        let handle = world.start_and_crash().await;
+        let before = world.proxy.asked();
+        succeeded(world.kind, &world.follow(Some(&handle)).await);
+        assert_eq!(world.proxy.asked(), before, "{}: asked again", world.kind);
+        world.changed_once();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_finds_after_a_crash_what_was_not_yet_written_down() {
+    each(async |world| {
+        world.start_and_crash().await;
+        let before = world.proxy.asked();
+        match world.follow(None).await {
+            outcome @ Outcome::Succeeded { .. } => succeeded(world.kind, &outcome),
+            Outcome::Unknown { why } => assert!(!why.contains(SECRET), "{}: {why}", world.kind),
+            other => panic!("{}: {other:?}", world.kind),
+        }
+        assert_eq!(world.proxy.asked(), before, "{}: asked again", world.kind);
+        world.changed_once();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_path_begins_anything_when_it_looks_for_what_never_began() {
+    each(async |world| {
+        match world.follow(None).await {
+            Outcome::NeverStarted | Outcome::Unknown { .. } => {}
+            other => panic!("{}: {other:?}", world.kind),
+        }
+        assert_eq!(world.proxy.asked(), 0, "{}", world.kind);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_path_begins_anything_once_its_time_is_over() {
+    each(async |world| {
+        world.stop.cancel();
+        assert_eq!(world.start().await, Outcome::TimedOut, "{}", world.kind);
+        world.changed_nothing();
+    })
+    .await;
+}
+
+#[test]
+fn no_path_shows_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    for contract in CONTRACTS {
+        let config = (contract.config)("http://127.0.0.1:9/", dir.path());
+        let (path, parts) = path(contract.kind, &config);
+        let shown = format!("{path:?} {parts:?} {config}");
+        assert!(!shown.contains(SECRET), "{}: {shown}", contract.kind);
+    }
+}
+
+/// A file with [`SECRET`] in it.
+pub(crate) fn secret_file(dir: &Path) -> PathBuf {
+    let file = dir.join("secret");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    file
+}

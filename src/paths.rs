@@ -5,6 +5,7 @@
 pub(crate) mod attempt_dir;
 pub mod cloud_run;
 pub mod command;
+pub mod fly;
 pub mod github_actions;
 pub mod gitlab;
 pub(crate) mod remote;
@@ -28,6 +29,7 @@ use crate::outside::Pending;
 const ADAPTERS: &[(&str, Decode)] = &[
     ("cloud_run", |node, problems| registered(cloud_run::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
+    ("fly", |node, problems| registered(fly::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
 ];

@@ -1,8 +1,10 @@
 //! Every kind of rollback path, each against a stand-in of what it reaches.
 #![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
+mod cloud_run;
 mod command;
 mod contract;
+mod fly;
 mod github_actions;
 mod gitlab;
 mod proxy;

@@ -85,7 +85,7 @@ pub fn install_crypto() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
 
-/// Builds a client. The only way to do so: it also works on a machine without a single CA file, where
+/// Builds a client, this way or by [`build_without_proxy`] and by no other: it also works on a machine without a single CA file, where
 /// `reqwest::Client::new()` would panic. Certificate files are read here and not again until the next build.
 ///
 /// # Errors
@@ -94,14 +94,13 @@ pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
     prepare(settings)?.build().map_err(|error| Error::Build(explain(&error)))
 }
 
-/// Builds a client for a service beside this machine, such as a cloud's metadata service: a proxy of the environment
-/// would ask its own, and see the secrets.
+/// The same, but past any proxy of the environment: for a server beside this machine that answers with secrets, such as
+/// a cloud's metadata server.
 ///
 /// # Errors
-/// The client can't be made.
-pub fn build_direct(timeout: Duration) -> Result<Client, Error> {
-    let builder = prepare(&HttpSettings::with_timeout(timeout))?.no_proxy();
-    builder.build().map_err(|error| Error::Build(explain(&error)))
+/// As [`build`].
+pub fn build_without_proxy(settings: &HttpSettings) -> Result<Client, Error> {
+    prepare(settings)?.no_proxy().build().map_err(|error| Error::Build(explain(&error)))
 }
 
 fn prepare(settings: &HttpSettings) -> Result<ClientBuilder, Error> {

@@ -5,8 +5,10 @@
 mod app_runner;
 pub(crate) mod attempt_dir;
 mod aws;
+pub mod cloud_run;
 pub mod command;
 mod ecs;
+pub mod fly;
 pub mod github_actions;
 pub mod gitlab;
 pub(crate) mod remote;
@@ -31,6 +33,8 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("app_runner", |node, problems| registered(app_runner::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("ecs", |node, problems| registered(ecs::decode(node, problems))),
+    ("cloud_run", |node, problems| registered(cloud_run::decode(node, problems))),
+    ("fly", |node, problems| registered(fly::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
 ];

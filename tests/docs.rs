@@ -219,6 +219,12 @@ fn every_key_of_the_config_is_described() {
         ("docs/sources/gitlab.md", vec!["src/sources/gitlab.rs".to_owned(), "src/sources/mapping.rs".to_owned()]),
         ("docs/sources/gitlab.md", files("src/sources/gitlab", "rs")),
         ("docs/sources/cdevents.md", vec!["src/sources/cdevents.rs".to_owned(), "src/sources/mapping.rs".to_owned()]),
+        (
+            "docs/paths/cloud-run.md",
+            vec!["src/paths/cloud_run.rs".to_owned(), "src/http_client/settings.rs".to_owned()],
+        ),
+        ("docs/paths/cloud-run.md", vec!["src/paths/cloud_run/access.rs".to_owned()]),
+        ("docs/paths/fly.md", vec!["src/paths/fly.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
         ("docs/paths/command.md", vec!["src/paths/command.rs".to_owned()]),
         ("docs/paths/github-actions.md", vec!["src/paths/github_actions.rs".to_owned()]),
         ("docs/paths/gitlab.md", vec!["src/paths/gitlab.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),

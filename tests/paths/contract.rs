@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
-use crate::{app_runner, ecs, github_actions, gitlab};
+use crate::{app_runner, cloud_run, ecs, fly, github_actions, gitlab};
 use futures_util::future::join_all;
 use rollbackd::paths::{KINDS, Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -37,7 +37,14 @@ pub(crate) struct Contract {
     pub(crate) is_change: fn(&Seen) -> bool,
 }
 
-const CONTRACTS: &[Contract] = &[app_runner::CONTRACT, ecs::CONTRACT, github_actions::CONTRACT, gitlab::CONTRACT];
+const CONTRACTS: &[Contract] = &[
+    app_runner::CONTRACT,
+    cloud_run::CONTRACT,
+    ecs::CONTRACT,
+    fly::CONTRACT,
+    github_actions::CONTRACT,
+    gitlab::CONTRACT,
+];
 
 /// One attempt of a kind, at a platform of its own.
 struct World {

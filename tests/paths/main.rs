@@ -3,9 +3,11 @@
 
 mod app_runner;
 mod aws_model;
+mod cloud_run;
 mod command;
 mod contract;
 mod ecs;
+mod fly;
 mod github_actions;
 mod gitlab;
 mod moto;

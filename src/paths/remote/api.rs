@@ -55,7 +55,7 @@ pub(crate) struct Answer {
 pub(crate) enum NoAnswer {
     /// A secret can't be read: nothing was sent.
     NoSecret(String),
-    /// No connection came about: nothing was sent.
+    /// No connection came about, or no token was to be had this time: nothing was sent.
     NotSent(String),
     /// The request may have arrived.
     Broken(String),
@@ -64,16 +64,21 @@ pub(crate) enum NoAnswer {
 impl Api {
     /// `name` is the platform's, for sentences.
     pub(crate) fn new(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
-        let client =
-            http_client::build(settings).map_err(|error| format!("could not set up an HTTP client: {error}"))?;
-        Ok(Self { name, client, settings: settings.clone() })
+        Self::with(name, settings, http_client::build(settings))
     }
 
-    /// The same for a service beside this machine, which no proxy of the environment stands in front of.
-    pub(crate) fn direct(name: &'static str, timeout: Duration) -> Result<Self, String> {
-        let client = http_client::build_direct(timeout);
+    /// The same for what is on this machine or beside it, and must not be asked by a proxy.
+    pub(crate) fn beside(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
+        Self::with(name, settings, http_client::build_without_proxy(settings))
+    }
+
+    fn with(
+        name: &'static str,
+        settings: &HttpSettings,
+        client: Result<Client, http_client::Error>,
+    ) -> Result<Self, String> {
         let client = client.map_err(|error| format!("could not set up an HTTP client: {error}"))?;
-        Ok(Self { name, client, settings: HttpSettings::with_timeout(timeout) })
+        Ok(Self { name, client, settings: settings.clone() })
     }
 
     /// What requests are made with.
@@ -107,6 +112,14 @@ impl NoAnswer {
             Self::NoSecret(why) => Asked::Refused(why),
             Self::NotSent(why) => Asked::NotSent(why),
             Self::Broken(why) => Asked::Perhaps(format!("the request was sent and not answered ({why})")),
+        }
+    }
+
+    /// What it means for a request that changes nothing, and whose answer has to be known before the change is asked for.
+    pub(crate) fn unread(self) -> Asked {
+        match self {
+            Self::NoSecret(why) => Asked::Refused(why),
+            Self::NotSent(why) | Self::Broken(why) => Asked::NotSent(why),
         }
     }
 }
@@ -203,6 +216,14 @@ impl Answer {
             }
             _ => Asked::Refused(format!("{complaint}; check {check}")),
         })
+    }
+
+    /// The same for a request that changes nothing, and whose answer has to be known before the change is asked for.
+    pub(crate) fn unread(&self, check: &str) -> Option<Asked> {
+        match self.refusal(check)? {
+            Asked::Perhaps(why) => Some(Asked::NotSent(why)),
+            other @ (Asked::Accepted(_) | Asked::Later(..) | Asked::NotSent(_) | Asked::Refused(_)) => Some(other),
+        }
     }
 
     /// What an answer other than a success means for a look; `None` for a success.

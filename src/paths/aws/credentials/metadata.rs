@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::{Credentials, Environment, Temporary, address, said};
+use crate::http_client::HttpSettings;
 use crate::http_client::{self, one_line};
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 
@@ -41,7 +42,7 @@ pub(super) async fn of_container(environment: Environment<'_>) -> Result<Option<
     if url.scheme() == "http" && !is_near(&url) {
         return Err("AWS_CONTAINER_CREDENTIALS_FULL_URI names another machine without https".to_owned());
     }
-    let api = Api::direct("the container's credentials endpoint", TIMEOUT)?;
+    let api = Api::beside("the container's credentials endpoint", &HttpSettings::with_timeout(TIMEOUT))?;
     let mut request = api.client().get(url);
     if let Some(token) = container_token(environment).await? {
         request = request.header(reqwest::header::AUTHORIZATION, sensitive(&token)?);
@@ -81,7 +82,7 @@ pub(super) async fn of_instance(environment: Environment<'_>) -> Result<Credenti
 }
 
 async fn of_metadata_service(base: &Url) -> Result<Credentials, String> {
-    let api = Api::direct("the metadata service", TIMEOUT)?;
+    let api = Api::beside("the metadata service", &HttpSettings::with_timeout(TIMEOUT))?;
     let url = |path: &str| base.join(path).map_err(|error| error.to_string());
     let request = api.client().put(url("/latest/api/token")?);
     let token = text(&api, request.header("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)).await?;

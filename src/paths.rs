@@ -6,6 +6,7 @@ pub(crate) mod attempt_dir;
 pub mod command;
 pub mod github_actions;
 pub mod gitlab;
+pub mod http;
 pub(crate) mod remote;
 pub mod supervised;
 
@@ -28,6 +29,7 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
+    ("http", |node, problems| registered(http::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<(RollbackPath, PathParts)>;

@@ -86,6 +86,8 @@ pub(crate) trait Remote: Send + Sync {
 pub(crate) enum Asked {
     /// It was accepted, and is found by this.
     Accepted(String),
+    /// It is over already: the answer tells how.
+    Ended(Outcome),
     /// It was accepted, or may have been. What is known.
     Perhaps(String),
     /// It was not carried out, and may be asked again after this time. Why.
@@ -178,6 +180,7 @@ impl<R: Remote> Following<'_, R> {
             }
             let wait = match self.remote.ask().await {
                 Asked::Accepted(handle) => return self.attend_new(handle).await,
+                Asked::Ended(outcome) => return outcome,
                 Asked::Perhaps(what) => return self.attend_found(&what, nothing_ran(&what)).await,
                 Asked::Refused(why) => return nothing_ran(&why),
                 Asked::Later(wait, why) if now() + wait >= self.attempt.order.ends_at => {

@@ -163,8 +163,13 @@ impl Answer {
         limited.then_some(UNNAMED_WAIT)
     }
 
+    /// A header of one line of ASCII.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     fn number(&self, header: &str) -> Option<u64> {
-        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
+        self.header(header)?.trim().parse().ok()
     }
 
     /// What an answer other than a success means for a request that changes something; `None` for a success. `check` is

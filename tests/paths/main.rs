@@ -5,5 +5,6 @@ mod command;
 mod contract;
 mod github_actions;
 mod gitlab;
+mod http;
 mod proxy;
 mod world;

@@ -4,6 +4,7 @@
 
 pub(crate) mod attempt_dir;
 pub mod command;
+pub mod git_revert;
 pub mod github_actions;
 pub mod gitlab;
 pub mod http;
@@ -29,6 +30,7 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
+    ("git_revert", |node, problems| registered(git_revert::decode(node, problems))),
     ("http", |node, problems| registered(http::decode(node, problems))),
 ];
 

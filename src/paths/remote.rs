@@ -160,9 +160,9 @@ impl<P: Platform> Adapter for P {
 }
 
 /// One attempt on its way.
-struct Following<'a, R> {
-    remote: R,
-    attempt: Attempt<'a>,
+pub(super) struct Following<'a, R> {
+    pub(super) remote: R,
+    pub(super) attempt: Attempt<'a>,
 }
 
 /// Whether there is time left.
@@ -172,7 +172,8 @@ enum Pause {
 }
 
 impl<R: Remote> Following<'_, R> {
-    async fn start(mut self) -> Outcome {
+    /// Asks for the change, and follows it to its end.
+    pub(super) async fn start(mut self) -> Outcome {
         let mut connects = 0;
         loop {
             if self.attempt.stop.is_cancelled() {
@@ -201,7 +202,8 @@ impl<R: Remote> Following<'_, R> {
         }
     }
 
-    async fn follow(mut self, handle: Option<&str>) -> Outcome {
+    /// Finds what an earlier process asked for, and follows it to its end.
+    pub(super) async fn follow(mut self, handle: Option<&str>) -> Outcome {
         match handle {
             Some(handle) => self.attend(handle).await,
             None => {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SECRET: &str = "s3cret-of-the-contract";
 
 /// Paths that ask no platform: they have tests of their own for the same promises.
-const WITHOUT_A_PLATFORM: &[&str] = &["command"];
+const WITHOUT_A_PLATFORM: &[&str] = &["command", "git_revert"];
 
 /// What is special about a kind.
 pub(crate) struct Contract {

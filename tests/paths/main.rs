@@ -3,6 +3,7 @@
 
 mod command;
 mod contract;
+mod git_revert;
 mod github_actions;
 mod gitlab;
 mod http;

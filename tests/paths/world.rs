@@ -56,6 +56,7 @@ pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
         .with(Variable::TargetVersion, "v41")
         .with(Variable::Service, "shop")
         .with(Variable::FiringId, "shop-f-1")
+        .with(Variable::DeployCommit, "c0ffee0")
         .with(Variable::AttemptId, "shop-f-1-a1");
     Order {
         service: ServiceName::new("shop").unwrap(),

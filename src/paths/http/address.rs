@@ -258,7 +258,7 @@ mod tests {
             let handle = filled("http://h:1/a/{{ handle }}?k=1", value).unwrap();
             assert_eq!(handle, expected);
         }
-        let in_query = filled("https://h/?to=v-{{ target.version }}&x", "a&b=c/d").unwrap();
+        let in_query = filled("https://h/?to=v-{{ handle }}&x", "a&b=c/d").unwrap();
         assert_eq!(in_query, "https://h/?to=v-a%26b%3Dc%2Fd&x");
     }
 

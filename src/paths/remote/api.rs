@@ -222,7 +222,11 @@ impl Answer {
     pub(crate) fn unread(&self, check: &str) -> Option<Asked> {
         match self.refusal(check)? {
             Asked::Perhaps(why) => Some(Asked::NotSent(why)),
-            other @ (Asked::Accepted(_) | Asked::Later(..) | Asked::NotSent(_) | Asked::Refused(_)) => Some(other),
+            other @ (Asked::Accepted(_)
+            | Asked::Ended(_)
+            | Asked::Later(..)
+            | Asked::NotSent(_)
+            | Asked::Refused(_)) => Some(other),
         }
     }
 

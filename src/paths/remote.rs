@@ -3,6 +3,8 @@
 //! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
 
 pub(crate) mod api;
+pub(crate) mod image;
+pub(crate) mod reading;
 
 use std::future::Future;
 use std::time::Duration;
@@ -90,6 +92,8 @@ pub(crate) enum Asked {
     Perhaps(String),
     /// It was not carried out, and may be asked again after this time. Why.
     Later(Duration, String),
+    /// It was not carried out, and may be asked again once a person has done something. What, and where.
+    Waits(String),
     /// No connection came about.
     NotSent(String),
     /// It was refused, and asking again would not help. Why.
@@ -172,6 +176,7 @@ enum Pause {
 impl<R: Remote> Following<'_, R> {
     async fn start(mut self) -> Outcome {
         let mut connects = 0;
+        let mut told = false;
         loop {
             if self.attempt.stop.is_cancelled() {
                 return Outcome::TimedOut;
@@ -187,6 +192,10 @@ impl<R: Remote> Following<'_, R> {
                     return nothing_ran(&format!("could not connect to {}: {why}", R::NAME));
                 }
                 Asked::Later(wait, _) => wait.max(RECONNECT),
+                Asked::Waits(why) => {
+                    self.page(&mut told, why).await;
+                    self.remote.poll_interval()
+                }
                 Asked::NotSent(_) => {
                     connects += 1;
                     RECONNECT
@@ -251,9 +260,7 @@ impl<R: Remote> Following<'_, R> {
                 Look::Runs => refused = 0,
                 Look::Waits(why) => {
                     refused = 0;
-                    if !std::mem::replace(&mut told, true) {
-                        tell(self.attempt.progress, Progress::Waits { why }).await;
-                    }
+                    self.page(&mut told, why).await;
                 }
                 Look::Refused(why) => {
                     refused += 1;
@@ -291,6 +298,13 @@ impl<R: Remote> Following<'_, R> {
             tokio::time::sleep(self.remote.poll_interval().min(LOOK_UP_INTERVAL)).await;
         }
         Outcome::TimedOut
+    }
+
+    /// Tells once that a person is waited for.
+    async fn page(&self, told: &mut bool, why: String) {
+        if !std::mem::replace(told, true) {
+            tell(self.attempt.progress, Progress::Waits { why }).await;
+        }
     }
 
     async fn pause(&self, duration: Duration) -> Pause {

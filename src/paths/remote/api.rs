@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Asked, Look};
 use crate::clock::now;
-use crate::http_client::{self, HttpSettings};
+use crate::http_client::{self, HttpSettings, Pem};
 
 /// How long one request may take where the config doesn't say: platforms give up after ten seconds themselves.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
@@ -64,8 +64,13 @@ pub(crate) enum NoAnswer {
 impl Api {
     /// `name` is the platform's, for sentences.
     pub(crate) fn new(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
-        let client =
-            http_client::build(settings).map_err(|error| format!("could not set up an HTTP client: {error}"))?;
+        Self::with_certificates(name, settings, &Pem::default())
+    }
+
+    /// The same, with certificates that stand in no file of their own.
+    pub(crate) fn with_certificates(name: &'static str, settings: &HttpSettings, pem: &Pem) -> Result<Self, String> {
+        let client = http_client::build_with(settings, pem)
+            .map_err(|error| format!("could not set up an HTTP client: {error}"))?;
         Ok(Self { name, client, settings: settings.clone() })
     }
 

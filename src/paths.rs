@@ -2,10 +2,12 @@
 //!
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
+pub mod argo_cd;
 pub(crate) mod attempt_dir;
 pub mod command;
 pub mod github_actions;
 pub mod gitlab;
+pub mod kubernetes;
 pub(crate) mod remote;
 pub mod supervised;
 
@@ -25,9 +27,11 @@ use crate::outside::Pending;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
+    ("argo_cd", |node, problems| registered(argo_cd::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
+    ("kubernetes", |node, problems| registered(kubernetes::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<(RollbackPath, PathParts)>;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
-use crate::{github_actions, gitlab};
+use crate::{argo_cd, github_actions, gitlab, kubernetes};
 use futures_util::future::join_all;
 use rollbackd::paths::{KINDS, Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -37,7 +37,7 @@ pub(crate) struct Contract {
     pub(crate) is_change: fn(&Seen) -> bool,
 }
 
-const CONTRACTS: &[Contract] = &[github_actions::CONTRACT, gitlab::CONTRACT];
+const CONTRACTS: &[Contract] = &[argo_cd::CONTRACT, github_actions::CONTRACT, gitlab::CONTRACT, kubernetes::CONTRACT];
 
 /// One attempt of a kind, at a platform of its own.
 struct World {

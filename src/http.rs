@@ -69,6 +69,8 @@ fn routes() -> Vec<(&'static str, Asks, MethodRouter<Api>)> {
         ("/v1/deploys", deploy, post(events::deployed)),
         ("/v1/reports", deploy, post(events::reported)),
         ("/v1/events/github", Asks::Signature, post(sources::github)),
+        ("/v1/events/gitlab", Asks::Signature, post(sources::gitlab)),
+        ("/v1/events/cdevents", deploy, post(sources::cdevents)),
         ("/v1/firings/{id}/approve", operate, post(events::approved)),
         ("/v1/firings/{id}/dismiss", operate, post(events::dismissed)),
         ("/v1/firings/{id}/ack", operate, post(events::acknowledged)),

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod settings;
+mod tls;
 mod to;
 
 use std::error::Error as _;
@@ -13,17 +14,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 
 pub use endpoint::Endpoint;
-pub use settings::{BasicAuth, HttpSettings, Tls};
+pub use settings::{BasicAuth, HttpSettings, Tls, timeout};
+pub use tls::connector;
 pub use to::To;
 
 /// A server that does not even accept a connection in this time is as good as down; the rest of a request's timeout
 /// is for answering.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longer than any token or password in use; a file that is longer is the wrong file.
 const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
@@ -66,6 +68,9 @@ pub enum Error {
     /// The client could not be made of its settings.
     #[error("could not build an HTTP client: {0}")]
     Build(String),
+    /// TLS could not be set up as the settings ask for.
+    #[error("could not set up TLS: {0}")]
+    Tls(String),
     /// The request got no answer.
     #[error("{0}")]
     Transport(String),
@@ -93,13 +98,22 @@ pub(crate) struct Pem {
     pub(crate) identity: Option<SecretString>,
 }
 
-/// Builds a client. The only way to do so: it also works on a machine without a single CA file, where
+/// Builds a client, this way or by [`build_without_proxy`] and by no other: it also works on a machine without a single CA file, where
 /// `reqwest::Client::new()` would panic. Certificate files are read here and not again until the next build.
 ///
 /// # Errors
 /// A certificate or key file can't be read or holds something else.
 pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
-    build_with(settings, &Pem::default())
+    prepare(settings, &Pem::default())?.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+/// The same, but past any proxy of the environment: for a server beside this machine that answers with secrets, such as
+/// a cloud's metadata server.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_without_proxy(settings: &HttpSettings) -> Result<Client, Error> {
+    prepare(settings, &Pem::default())?.no_proxy().build().map_err(|error| Error::Build(explain(&error)))
 }
 
 /// Builds a client, with these certificates.
@@ -107,6 +121,10 @@ pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
 /// # Errors
 /// As [`build`], and where the PEM holds something else.
 pub(crate) fn build_with(settings: &HttpSettings, pem: &Pem) -> Result<Client, Error> {
+    prepare(settings, pem)?.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+fn prepare(settings: &HttpSettings, pem: &Pem) -> Result<ClientBuilder, Error> {
     install_crypto();
     let mut builder = Client::builder()
         .user_agent(concat!("rollbackd/", env!("CARGO_PKG_VERSION")))
@@ -129,7 +147,7 @@ pub(crate) fn build_with(settings: &HttpSettings, pem: &Pem) -> Result<Client, E
     if settings.tls.insecure_skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| Error::Build(explain(&error)))
+    Ok(builder)
 }
 
 fn public_roots() -> Result<Vec<Certificate>, Error> {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announcers;
 pub mod chance;
 pub mod cli;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod counting;
 pub mod daemon;
+mod delivery;
 pub mod door;
 pub mod edges;
 #[doc(hidden)]

@@ -37,6 +37,7 @@ enum Subject {
     Baseline(TriggerName),
     VersionBefore,
     Serving,
+    Version,
     Smoke,
 }
 
@@ -105,7 +106,7 @@ impl Looker {
     /// Runs until stopped. `changed` names the services whose wants may have changed.
     pub async fn run(mut self, mut changed: mpsc::UnboundedReceiver<ServiceName>, stop: CancellationToken) {
         let (done, mut finished) = mpsc::unbounded_channel::<Vec<Key>>();
-        let all: Vec<ServiceName> = self.door.shared.state().services.keys().cloned().collect();
+        let all: Vec<ServiceName> = self.door.shared.config().services.keys().cloned().collect();
         all.iter().for_each(|service| self.refresh(service));
         loop {
             // What is due comes before what is new: a flood of changes must not hold looks up.
@@ -280,7 +281,8 @@ impl Looker {
                 group(groups, &metric, look);
             }
             (other, _) => {
-                job.due_at = now + interval.min(PROOF_INTERVAL);
+                job.due_at =
+                    now + if matches!(other, Want::Version { .. }) { interval } else { interval.min(PROOF_INTERVAL) };
                 let (door, edges) = (self.door.clone(), Arc::clone(edges));
                 let under_way = UnderWay { keys: vec![key.clone()], done: done.clone() };
                 tokio::spawn(async move {
@@ -337,6 +339,7 @@ fn subject(want: &Want) -> Subject {
         Want::Baseline { trigger, .. } => Subject::Baseline(trigger.clone()),
         Want::VersionBefore { .. } => Subject::VersionBefore,
         Want::Serving { .. } => Subject::Serving,
+        Want::Version { .. } => Subject::Version,
         Want::Smoke { .. } => Subject::Smoke,
     }
 }

@@ -137,6 +137,10 @@ struct OwnMetrics {
 pub enum Source {
     /// GitHub's webhooks.
     GitHub,
+    /// GitLab's webhooks.
+    GitLab,
+    /// CDEvents, by whomever.
+    CdEvents,
 }
 
 impl Source {
@@ -145,6 +149,8 @@ impl Source {
     pub const fn word(self) -> &'static str {
         match self {
             Self::GitHub => "github",
+            Self::GitLab => "gitlab",
+            Self::CdEvents => "cdevents",
         }
     }
 }
@@ -675,6 +681,7 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::Looked { .. } => "looked",
         Happening::BaselineRead { .. } => "baseline_read",
         Happening::VersionBeforeRead { .. } => "version_before_read",
+        Happening::Appeared { .. } => "appeared",
         Happening::ServingRead { .. } => "serving_read",
         Happening::SmokeAnswered { .. } => "smoke_answered",
         Happening::AttemptStarted { .. } => "attempt_started",

@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod body;
+mod email;
 mod ntfy;
 mod pagerduty;
 mod slack;
@@ -13,13 +14,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
+use reqwest::Client;
 use rollbackd_core::config::node::{Node, Problems};
 use rollbackd_core::page::Page;
 use rollbackd_core::time::Timestamp;
 
+use crate::delivery::{DEFAULT_TIMEOUT, Sending, not_sent, post, within};
 use crate::http_client::{self, HttpSettings};
 use crate::outside::Pending;
+
+pub use crate::delivery::{Failure, wait_after};
 
 /// Every kind of pager: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
@@ -28,6 +32,7 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("pagerduty", |node, problems| registered(pagerduty::PagerDuty::decode(node, problems))),
     ("slack", |node, problems| registered(slack::Slack::decode(node, problems))),
     ("ntfy", |node, problems| registered(ntfy::Ntfy::decode(node, problems))),
+    ("email", |node, problems| registered(email::Email::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<Pager>;
@@ -42,21 +47,6 @@ pub const KINDS: &[&str] = &{
     }
     kinds
 };
-
-/// How long one try may take, unless the config says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Before the second try.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-
-/// A pager that comes back is used within this time, and one that is down is asked no more often than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// After a refusal: trying again at once would give the same answer, but the config or the receiver may be mended.
-const WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(300);
-
-/// The longest that a `Retry-After` is obeyed: a page must not be put off by an hour.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// One pager as the config describes it. Holds the names of files with secrets, never a secret.
 #[derive(Clone, Debug)]
@@ -86,15 +76,6 @@ trait Adapter: fmt::Debug + Send + Sync {
 trait Heartbeat {
     /// Tries once to say that the daemon works.
     fn say_alive<'a>(&'a self, alive: &'a Alive, with: Sending<'a>) -> Pending<'a, Result<(), Failure>>;
-}
-
-/// What one try is made with.
-#[derive(Clone, Copy)]
-struct Sending<'a> {
-    http: &'a Client,
-    now: Timestamp,
-    /// Where humans reach this daemon.
-    external_url: Option<&'a str>,
 }
 
 fn registered<A: Adapter + 'static>(decoded: Option<A>) -> Option<Pager> {
@@ -150,25 +131,6 @@ pub struct Alive {
     pub instance: String,
 }
 
-/// Why a page was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The same may work soon.
-    #[error("{why}")]
-    Retry {
-        /// What happened.
-        why: String,
-        /// How long the receiver asks to be left alone.
-        after: Option<Duration>,
-    },
-    /// It won't work before somebody mends the config or the receiver.
-    #[error("refused: {why}")]
-    Permanent {
-        /// What happened.
-        why: String,
-    },
-}
-
 impl PagerClient {
     /// Tries once to deliver a page, or the word that it is over where it has a `resolved_at`. `external_url` is
     /// where humans reach this daemon.
@@ -218,66 +180,9 @@ pub async fn deliver(
     }
 }
 
-/// How long to wait after the `failures`-th failure in a row. `random`, from 0 to 1, spreads the waits from half to
-/// the whole, so that many pages to a pager that comes back don't arrive all at once.
-#[must_use]
-pub fn wait_after(failure: &Failure, failures: u32, random: f64) -> Duration {
-    let (longest, least) = match failure {
-        Failure::Retry { after, .. } => {
-            let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-            (doubled.min(LONGEST_WAIT), after.unwrap_or_default())
-        }
-        Failure::Permanent { .. } => (WAIT_AFTER_REFUSAL, Duration::ZERO),
-    };
-    let part = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
-    longest.mul_f64(0.5 + part / 2.0).max(least)
-}
-
-/// Sends a request, and says what its answer means for a page. `to` names the receiver in the reason.
-async fn post(settings: &HttpSettings, request: RequestBuilder, to: &str, now: Timestamp) -> Result<(), Failure> {
-    // A secret file that is not there may just be being rotated.
-    let request = http_client::authorize(settings, request).await.map_err(|error| not_sent(&error))?;
-    match request.send().await {
-        Ok(response) => judge(&response, to, now),
-        Err(error) => Err(Failure::Retry { why: format!("{to}: {}", http_client::explain(&error)), after: None }),
-    }
-}
-
-fn not_sent(error: &http_client::Error) -> Failure {
-    Failure::Retry { why: error.to_string(), after: None }
-}
-
-/// The one classification for all pagers.
-fn judge(response: &Response, to: &str, now: Timestamp) -> Result<(), Failure> {
-    let status = response.status();
-    let why = format!("{to}: HTTP {status}");
-    if status.is_success() {
-        return Ok(());
-    }
-    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    if status.is_server_error() || passes.contains(&status) {
-        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        return Err(Failure::Retry { why, after: asked.and_then(|text| retry_after(text, now)) });
-    }
-    Err(Failure::Permanent { why })
-}
-
-/// The two forms of `Retry-After` (RFC 9110, 10.2.3): seconds, or a date.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let wait = match text.trim().parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-            Timestamp::from_milliseconds(date.timestamp().as_millisecond()).since(now)
-        }
-    };
-    Some(wait.min(LONGEST_RETRY_AFTER))
-}
-
 /// What a human opens to answer a page: this daemon's route for an act upon its firing.
 fn firing_url(external_url: Option<&str>, page: &Page, act: &str) -> Option<String> {
-    let base = external_url?.trim_end_matches('/');
-    Some(format!("{base}/v1/firings/{}{act}", page.firing.as_ref()?))
+    Some(crate::delivery::firing_url(external_url, page.firing.as_ref()?)? + act)
 }
 
 /// What a page is now, in one word for programs.
@@ -293,15 +198,6 @@ fn in_words(page: &Page, external_url: Option<&str>) -> String {
     let link = firing_url(external_url, page, "").map(|url| format!("firing: {url}"));
     let lines = std::iter::once(format!("rollbackd: {}", page.summary));
     lines.chain(page.details.iter().cloned()).chain(link).collect::<Vec<_>>().join("\n")
-}
-
-/// The beginning of a text, in at most so many bytes.
-fn within(text: &str, longest_bytes: usize) -> String {
-    if text.len() <= longest_bytes {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(longest_bytes.saturating_sub('…'.len_utf8()));
-    format!("{}…", text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]

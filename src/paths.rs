@@ -2,9 +2,14 @@
 //!
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
+mod app_runner;
 pub mod argo_cd;
 pub(crate) mod attempt_dir;
+mod aws;
+pub mod cloud_run;
 pub mod command;
+mod ecs;
+pub mod fly;
 pub mod github_actions;
 pub mod gitlab;
 pub mod kubernetes;
@@ -28,7 +33,11 @@ use crate::outside::Pending;
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
     ("argo_cd", |node, problems| registered(argo_cd::decode(node, problems))),
+    ("app_runner", |node, problems| registered(app_runner::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
+    ("ecs", |node, problems| registered(ecs::decode(node, problems))),
+    ("cloud_run", |node, problems| registered(cloud_run::decode(node, problems))),
+    ("fly", |node, problems| registered(fly::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
     ("kubernetes", |node, problems| registered(kubernetes::decode(node, problems))),

@@ -61,6 +61,48 @@ pub fn newest(answer: &Answer, step: Duration, not: Option<&Version>) -> Result<
     Ok(first.map(|(version, (_, since, revision))| Serving { version, revision, since }))
 }
 
+/// A version that was not there while another one was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appeared {
+    /// The version.
+    pub version: Version,
+    /// The instant of its first sample.
+    pub at: Timestamp,
+    /// Whether no other version is shown any more.
+    pub alone: bool,
+}
+
+/// The version that is still shown at the end of the range, where its first sample is later than another version's, and
+/// later than those of all others that are still shown. A version that merely comes back after a gap of all samples, as
+/// when Prometheus was away, has not appeared; nor has the only one that there ever was.
+///
+/// # Errors
+/// The query failed or was answered in part.
+pub fn appeared(answer: &Answer, at: Timestamp, step: Duration) -> Result<Option<Appeared>, String> {
+    let series = match answer {
+        Answer::Series(series) => series,
+        Answer::Partial(why) | Answer::Failed(why) => return Err(why.clone()),
+    };
+    let mut versions: BTreeMap<Version, (Timestamp, Timestamp)> = BTreeMap::new();
+    for each in series {
+        let version = each.labels.get(VERSION_LABEL).and_then(|label| Version::new(label.as_str()).ok());
+        let (Some(version), Some((first, _)), Some((last, _))) = (version, each.samples.first(), each.samples.last())
+        else {
+            continue;
+        };
+        let known = versions.entry(version).or_insert((*first, *last));
+        *known = (known.0.min(*first), known.1.max(*last));
+    }
+    let shown = |last: Timestamp| at.since(last) < step * 2;
+    let mut here = versions.iter().filter(|(_, (_, last))| shown(*last)).map(|(version, (first, _))| (*first, version));
+    let Some((first, version)) = here.clone().max() else { return Ok(None) };
+    let ties = here.clone().filter(|(other, _)| *other == first).count() > 1;
+    let alone = here.all(|(_, other)| other == version);
+    let after_another = versions.iter().any(|(other, (began, _))| other != version && *began < first);
+    let found = after_another && !ties;
+    Ok(found.then(|| Appeared { version: version.clone(), at: first, alone }))
+}
+
 /// When a version was last seen, when its last unbroken run of samples began, and its revision.
 type Seen = (Timestamp, Timestamp, Option<String>);
 
@@ -128,6 +170,34 @@ mod tests {
     #[test]
     fn the_deployed_version_is_not_what_was_before() {
         assert_eq!(newest_of(vec![series("v1", &[1, 2, 3]), series("v2", &[3])], Some("v2")), Some("v1".to_owned()));
+    }
+
+    #[test]
+    fn a_version_has_appeared_where_another_was_there_before_it() {
+        let (old, new) = (|seconds: &[i64]| series("v1", seconds), |seconds: &[i64]| series("v2", seconds));
+        let table: [(&str, Vec<Series>, Option<(&str, i64, bool)>); 10] = [
+            ("a roll-out that is over", vec![old(&[1, 2, 3]), new(&[3, 4, 5])], Some(("v2", 3, true))),
+            ("one that is under way", vec![old(&[1, 2, 3, 4, 5]), new(&[4, 5])], Some(("v2", 4, false))),
+            ("one of several instances", vec![old(&[1, 2]), new(&[4, 5]), new(&[3, 4, 5])], Some(("v2", 3, true))),
+            ("the only one", vec![old(&[1, 2, 3, 4, 5])], None),
+            ("another instance of the only one", vec![old(&[1, 2, 3, 4, 5]), old(&[4, 5])], None),
+            ("two from the beginning", vec![old(&[1, 2, 3, 4, 5]), new(&[1, 2, 3, 4, 5])], None),
+            ("the new one is gone again", vec![old(&[1, 2, 3, 4, 5]), new(&[2, 3])], None),
+            ("after a gap of all", vec![old(&[1, 2, 5]), new(&[2, 5])], Some(("v2", 2, false))),
+            ("nothing any more", vec![old(&[1, 2]), new(&[2])], None),
+            ("a label that is no version", vec![old(&[1, 2, 3]), series("$(reboot)", &[4, 5])], None),
+        ];
+        for (what, shown, expected) in table {
+            let at = Timestamp::from_milliseconds(5_000);
+            let found = appeared(&Answer::Series(shown), at, Duration::from_secs(1)).unwrap();
+            let found = found.map(|found| (found.version.to_string(), found.at, found.alone));
+            let expected = expected.map(|(version, second, alone)| {
+                (version.to_owned(), Timestamp::from_milliseconds(second * 1000), alone)
+            });
+            assert_eq!(found, expected, "{what}");
+        }
+        let failed = appeared(&Answer::Partial("half".to_owned()), Timestamp::from_milliseconds(0), Duration::ZERO);
+        assert_eq!(failed, Err("half".to_owned()));
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! Never acts, and never takes a name from an event: what an event is about stands in the config, and of the event itself
 //! a version, a commit, instants and ids are used (design, R14).
 
+pub mod cdevents;
 pub mod github;
+pub mod gitlab;
 mod mapping;
+mod standard_webhooks;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,7 +16,9 @@ use rollbackd_core::config::Config;
 use rollbackd_core::config::node::{Fields, Node, Problems};
 use rollbackd_core::event::Event;
 
+pub use self::cdevents::CdEvents;
 pub use self::github::GitHub;
+pub use self::gitlab::GitLab;
 use crate::http_client;
 
 /// The sources of one config.
@@ -21,6 +26,10 @@ use crate::http_client;
 pub struct Sources {
     /// GitHub's webhooks.
     pub github: Option<GitHub>,
+    /// GitLab's webhooks.
+    pub gitlab: Option<GitLab>,
+    /// CDEvents, by whomever.
+    pub cdevents: Option<CdEvents>,
 }
 
 impl Sources {
@@ -28,8 +37,10 @@ impl Sources {
     pub fn decode(node: &Node, config: &Config, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`sources`", problems)?;
         let github = fields.optional("github").and_then(|node| GitHub::decode(node, config, problems));
+        let gitlab = fields.optional("gitlab").and_then(|node| GitLab::decode(node, config, problems));
+        let cdevents = fields.optional("cdevents").and_then(|node| CdEvents::decode(node, config, problems));
         fields.finish(problems);
-        Some(Self { github })
+        Some(Self { github, gitlab, cdevents })
     }
 }
 

@@ -24,13 +24,18 @@ pub fn log(service: &ServiceName, record: &Record) {
 fn ledger(service: &ServiceName, record: &LedgerRecord) {
     match record {
         LedgerRecord::Deployed { deploy, end, running } => {
-            info!(%service, deploy = %deploy.id, version = %deploy.version, at = %deploy.at, ?end, running, "deploy reported");
+            let said = if deploy.seen { "a version appeared that nobody told of" } else { "deploy reported" };
+            info!(%service, deploy = %deploy.id, version = %deploy.version, at = %deploy.at, ?end, running, "{said}");
         }
         LedgerRecord::Announced { version, .. } => {
             info!(%service, %version, "the deploy that a rollback caused was announced; no watch opens");
         }
         LedgerRecord::MigrationLearned { deploy, migration } => {
             info!(%service, %deploy, ?migration, "the deploy turned out to have migrated data");
+        }
+        LedgerRecord::Told { deploy, commit, run_url, .. } => {
+            let commit = commit.as_ref().map(|commit| commit.as_str());
+            info!(%service, %deploy, commit, run_url, "somebody told of the deploy that was seen");
         }
         LedgerRecord::ReportTaken { key } => debug!(%service, key, "report taken"),
         LedgerRecord::RevisionSeen { version, revision } => debug!(%service, %version, revision, "revision seen"),

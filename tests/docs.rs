@@ -216,6 +216,15 @@ fn every_key_of_the_config_is_described() {
         ("docs/sources/github.md", vec!["src/sources/github.rs".to_owned()]),
         ("docs/sources/github.md", vec!["src/sources/github/workflow_run.rs".to_owned()]),
         ("docs/sources/github.md", vec!["src/sources/mapping.rs".to_owned()]),
+        ("docs/sources/gitlab.md", vec!["src/sources/gitlab.rs".to_owned(), "src/sources/mapping.rs".to_owned()]),
+        ("docs/sources/gitlab.md", files("src/sources/gitlab", "rs")),
+        ("docs/sources/cdevents.md", vec!["src/sources/cdevents.rs".to_owned(), "src/sources/mapping.rs".to_owned()]),
+        (
+            "docs/paths/cloud-run.md",
+            vec!["src/paths/cloud_run.rs".to_owned(), "src/http_client/settings.rs".to_owned()],
+        ),
+        ("docs/paths/cloud-run.md", vec!["src/paths/cloud_run/access.rs".to_owned()]),
+        ("docs/paths/fly.md", vec!["src/paths/fly.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
         ("docs/paths/command.md", vec!["src/paths/command.rs".to_owned()]),
         ("docs/paths/github-actions.md", vec!["src/paths/github_actions.rs".to_owned()]),
         ("docs/paths/gitlab.md", vec!["src/paths/gitlab.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
@@ -228,6 +237,13 @@ fn every_key_of_the_config_is_described() {
         ("docs/pagers/pagerduty.md", vec!["src/pagers/pagerduty.rs".to_owned()]),
         ("docs/pagers/slack.md", vec!["src/pagers/slack.rs".to_owned()]),
         ("docs/pagers/ntfy.md", vec!["src/pagers/ntfy.rs".to_owned()]),
+        ("docs/announcers/grafana.md", vec!["src/announcers/grafana.rs".to_owned()]),
+        ("docs/announcers/github.md", vec!["src/announcers/github.rs".to_owned()]),
+        (
+            "docs/announcers/cdevents.md",
+            vec!["src/announcers/cdevents.rs".to_owned(), "src/http_client/to.rs".to_owned()],
+        ),
+        ("docs/pagers/email.md", vec!["src/pagers/email.rs".to_owned()]),
         ("docs/pagers/alertmanager.md", vec!["src/pagers/alertmanager.rs".to_owned()]),
     ];
     let mut described = 0;

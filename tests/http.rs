@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Every route: method, path, scope. `FIRING` stands for the id of one.
-const ROUTES: [(&str, &str, Option<Scope>); 17] = [
+const ROUTES: [(&str, &str, Option<Scope>); 18] = [
     ("GET", "/healthz", None),
     ("GET", "/readyz", None),
     ("GET", "/-/healthy", None),
@@ -26,6 +26,7 @@ const ROUTES: [(&str, &str, Option<Scope>); 17] = [
     ("GET", "/v1/firings/FIRING", Some(Scope::Read)),
     ("POST", "/v1/deploys", Some(Scope::Deploy)),
     ("POST", "/v1/reports", Some(Scope::Deploy)),
+    ("POST", "/v1/events/cdevents", Some(Scope::Deploy)),
     ("POST", "/v1/firings/FIRING/approve", Some(Scope::Operate)),
     ("POST", "/v1/firings/FIRING/dismiss", Some(Scope::Operate)),
     ("POST", "/v1/firings/FIRING/ack", Some(Scope::Operate)),
@@ -364,7 +365,7 @@ async fn texts_and_bodies_have_a_limit() {
 #[tokio::test]
 async fn a_source_that_is_not_configured_takes_no_event_and_says_what_to_configure() {
     let world = World::open().await;
-    for source in ["github"] {
+    for source in ["github", "gitlab", "cdevents"] {
         let answered = world.post(&format!("/v1/events/{source}"), &json!({"action": "created"})).await;
         let told = problem(&answered, 404, "not-configured");
         assert!(told["detail"].as_str().unwrap().contains(&format!("`sources.{source}`")), "{told}");

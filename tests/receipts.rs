@@ -75,6 +75,7 @@ fn service() -> Service {
         watch: Duration::from_secs(1800),
         page: vec![],
         version_query: Some(Template::parse("app_build_info").unwrap()),
+        watch_version: false,
         triggers: vec![
             trigger("error-rate", Observed::Metric(Box::new(ratio)), None),
             trigger("login-broken", Observed::Report, Some("Expand-contract; see RUNBOOK.md#migrations")),
@@ -146,6 +147,7 @@ fn firing() -> Firing {
             at: at(0.0),
             reported_at: at(2.0),
             key: None,
+            seen: false,
         }),
         target: Some(Target { version: Version::new("v1.4.1").unwrap(), source: TargetSource::Passed, revision: None }),
         note: None,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::deploy::{Deploy, Entry, WatchEnd};
 use crate::firing::Stage;
-use crate::name::{FiringId, ServiceName, TriggerName};
+use crate::name::{DeployId, FiringId, ServiceName, TriggerName};
 use crate::page::{Page, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
 use crate::state::{Freeze, REMEMBERED_REPORTS, ServiceState, State, TriggerWatch, Watch};
@@ -93,13 +93,15 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
             }
         }
         LedgerRecord::MigrationLearned { deploy, migration } => {
-            if let Some(entry) = own.ledger.entry_mut(deploy) {
-                entry.deploy.migration = *migration;
-            }
-            let told = own.firings.iter_mut().filter(|firing| firing.is_open());
-            let told = told.filter_map(|firing| firing.deploy.as_mut()).filter(|told| &told.id == deploy);
-            told.for_each(|told| told.migration = *migration);
+            change_deploy(own, deploy, |known| known.migration = *migration);
         }
+        LedgerRecord::Told { deploy, previous, commit, run_url, key } => change_deploy(own, deploy, |known| {
+            known.previous.clone_from(previous);
+            known.commit.clone_from(commit);
+            known.run_url.clone_from(run_url);
+            known.key.clone_from(key);
+            known.seen = false;
+        }),
         LedgerRecord::ReportTaken { key } => {
             own.reports.push(key.clone());
             let superfluous = own.reports.len().saturating_sub(REMEMBERED_REPORTS);
@@ -112,6 +114,16 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
             }
         }
     }
+}
+
+/// Changes what is known of a deploy, in the ledger and in the firings that are open about it.
+fn change_deploy(own: &mut ServiceState, id: &DeployId, change: impl Fn(&mut Deploy)) {
+    if let Some(entry) = own.ledger.entry_mut(id) {
+        change(&mut entry.deploy);
+    }
+    let told = own.firings.iter_mut().filter(|firing| firing.is_open());
+    let told = told.filter_map(|firing| firing.deploy.as_mut()).filter(|told| &told.id == id);
+    told.for_each(change);
 }
 
 fn add_deploy(own: &mut ServiceState, deploy: &Deploy, end: Option<WatchEnd>, running: bool) {

@@ -71,6 +71,8 @@ pub struct Service {
     pub page: Vec<PagerName>,
     /// The query whose newest series' label `version` says what serves.
     pub version_query: Option<Template>,
+    /// Whether a version that the query shows and nobody told of is a deploy.
+    pub watch_version: bool,
     /// The trigger list: its own triggers, then the shared ones that it doesn't replace.
     pub triggers: Vec<Trigger>,
     /// The rollback paths, preferred first.

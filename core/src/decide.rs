@@ -49,6 +49,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         Happening::VersionBeforeRead { deploy, serving } => {
             deploys::version_before_read(draft, deploy, serving.as_ref());
         }
+        Happening::Appeared { version, at, alone } => deploys::appeared(draft, version, *at, *alone),
         Happening::ServingRead { serving, at } => proof::serving_read(draft, serving.as_ref(), *at),
         Happening::SmokeAnswered { at, healthy } => proof::smoke_answered(draft, *at, *healthy),
         Happening::AttemptStarted { attempt, handle } => attempts::attempt_started(draft, attempt, handle),

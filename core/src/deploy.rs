@@ -50,6 +50,9 @@ pub struct Deploy {
     /// The event's own identity, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Whether nobody has told of it yet: `version_query` showed it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub seen: bool,
 }
 
 /// How a watch ended.

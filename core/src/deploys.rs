@@ -26,6 +26,10 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         return Reply::Refused(Refusal::FromTheFuture { at: asked, now: draft.now });
     }
     let at = asked.min(draft.now);
+    if let Some(known) = seen_before(draft, report, at) {
+        learn(draft, &known, report);
+        return Reply::SameDeploy(known);
+    }
     if let Some(known) = same_event(draft, report) {
         learn_migration(draft, &known, report);
         return Reply::SameDeploy(known);
@@ -33,6 +37,11 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
     if let Some(known) = announced(draft, &report.version, at) {
         return Reply::SameDeploy(known);
     }
+    record(draft, report, at, false)
+}
+
+/// A deploy that is news: recorded, and watched unless something newer serves.
+fn record(draft: &mut Draft<'_>, report: &DeployReport, at: Timestamp, seen: bool) -> Reply {
     let Ok(id) = DeployId::new(draft.next_id('d')) else {
         return Reply::Refused(Refusal::Conflict("the service's name is too long for an id".to_owned()));
     };
@@ -46,6 +55,7 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         at,
         reported_at: draft.now,
         key: report.key.clone(),
+        seen,
     };
     let out_of_order = draft.own().ledger.latest().is_some_and(|latest| latest.deploy.at > at);
     if out_of_order {
@@ -55,6 +65,67 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         open(draft, deploy);
     }
     Reply::Deploy(id)
+}
+
+/// `version_query` shows a version that was not there before. Nobody may have told of it, or will only later.
+pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp, alone: bool) {
+    let own = draft.own();
+    let at = at.min(draft.now);
+    let serves = own.running.as_ref() == Some(version);
+    // What was deployed since then may only not serve yet.
+    let is_old = own.ledger.latest().is_some_and(|latest| latest.deploy.at >= at);
+    // Beside another one, an old version is no more than a part of production that came back late.
+    let lingers = own.ledger.knows(version) && !alone;
+    if !draft.service.watch_version || serves || is_old || lingers || brought_back(draft, version, at).is_some() {
+        return;
+    }
+    let report = DeployReport {
+        version: version.clone(),
+        previous: None,
+        commit: None,
+        migration: Migration::None,
+        run_url: None,
+        at: Some(at),
+        key: None,
+    };
+    let _: Reply = record(draft, &report, at, true);
+}
+
+/// The deploy that `version_query` showed before anybody told of it, where this tells of it now: its instant and ours of
+/// the same deploy differ by a scrape, a roll-out and a pipeline's last steps.
+fn seen_before(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Option<DeployId> {
+    let own = draft.own();
+    let last = own.ledger.latest().filter(|last| last.deploy.seen && !last.rolled_back)?;
+    let (seen_at, watch) = (last.deploy.at, draft.service.watch);
+    let same = last.deploy.version == report.version && at < seen_at + watch && seen_at < at + watch;
+    (same && own.running.as_ref() == Some(&report.version)).then(|| last.deploy.id.clone())
+}
+
+/// What is told of a deploy that is known already.
+fn learn(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+    learn_migration(draft, known, report);
+    let same = draft.own().ledger.entry(known).filter(|entry| entry.deploy.version == report.version);
+    if same.is_some_and(|entry| entry.deploy.seen) {
+        draft.record(Record::Ledger(LedgerRecord::Told {
+            deploy: known.clone(),
+            previous: report.previous.clone(),
+            commit: report.commit.clone(),
+            run_url: report.run_url.clone(),
+            key: report.key.clone(),
+        }));
+        learn_target(draft, known);
+    }
+}
+
+/// The version that the event names as the one before comes before what `version_query` shows (design, R3).
+fn learn_target(draft: &mut Draft<'_>, known: &DeployId) {
+    let own = draft.own();
+    let Some(watch) = own.watch.as_ref().filter(|watch| &watch.deploy == known) else { return };
+    let Some(entry) = own.ledger.entry(known).filter(|entry| entry.deploy.previous.is_some()) else { return };
+    if watch.target.as_ref().is_none_or(|target| target.source == TargetSource::Seen) {
+        let (target, _) = target(&own.ledger, &entry.deploy, false);
+        draft.watch_record(WatchRecord::TargetFound { target });
+    }
 }
 
 /// A source outside saw a deploy. Several may see the same one, each with a key and an instant of its own, and a pipeline
@@ -68,7 +139,7 @@ pub(crate) fn hinted(draft: &mut Draft<'_>, report: &DeployReport, run: Option<&
     }
     match same_version(draft, report, at) {
         Some(known) => {
-            learn_migration(draft, &known, report);
+            learn(draft, &known, report);
             Reply::SameDeploy(known)
         }
         None => reported(draft, report),
@@ -135,27 +206,31 @@ fn was_ahead(entry: &Entry, at: Timestamp) -> bool {
 /// (design, R4). It opens no watch.
 fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<DeployId> {
     let current = current(draft.own())?.deploy.id.clone();
-    let brings_back = |firing: &&Firing| {
-        firing.target.as_ref().is_some_and(|target| &target.version == version)
-            && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))
-    };
-    let under_way = draft.own().rolling().cloned();
-    let firing = under_way.clone().filter(|firing| brings_back(&firing));
-    let firing = firing.or_else(|| draft.own().open_firings().find(brings_back).cloned());
-    let returned = draft.own().returned.as_ref().is_some_and(|returned| {
-        &returned.version == version && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
-    });
-    if firing.is_none() && !returned {
-        return None;
-    }
+    let firing = brought_back(draft, version, at)?;
+    let under_way = draft.own().rolling().is_some();
     let id = firing.as_ref().map(|firing| firing.id.clone());
     draft.record(Record::Ledger(LedgerRecord::Announced { version: version.clone(), firing: id }));
-    if let (None, Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. })) = (&under_way, &firing) {
+    if let (false, Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. })) = (under_way, &firing) {
         rollback::verify(draft, id, "the target was deployed by somebody else".to_owned());
     }
     let ledger = &draft.own().ledger;
     let known = ledger.entries.iter().rev().find(|entry| &entry.deploy.version == version);
     Some(known.map_or(current, |entry| entry.deploy.id.clone()))
+}
+
+/// Whether a rollback went back to this version, or a human brings it back: by the firing, while that is open.
+fn brought_back(draft: &Draft<'_>, version: &Version, at: Timestamp) -> Option<Option<Firing>> {
+    let current = current(draft.own())?.deploy.id.clone();
+    let brings_back = |firing: &&Firing| {
+        firing.target.as_ref().is_some_and(|target| &target.version == version)
+            && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))
+    };
+    let firing = draft.own().rolling().filter(brings_back).cloned();
+    let firing = firing.or_else(|| draft.own().open_firings().find(brings_back).cloned());
+    let returned = draft.own().returned.as_ref().is_some_and(|returned| {
+        &returned.version == version && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
+    });
+    (firing.is_some() || returned).then_some(firing)
 }
 
 fn open(draft: &mut Draft<'_>, deploy: Deploy) {

@@ -104,6 +104,15 @@ pub enum Happening {
         /// The version, where one was shown.
         serving: Option<Serving>,
     },
+    /// `version_query` shows a version that was not there before, while another was.
+    Appeared {
+        /// The version.
+        version: Version,
+        /// The instant of its first sample.
+        at: Timestamp,
+        /// Whether no other version is shown any more.
+        alone: bool,
+    },
     /// What `version_query` shows now came back.
     ServingRead {
         /// The version, where one is shown.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Deploy, Migration, Target, WatchEnd};
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof};
-use crate::name::{AttemptId, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
+use crate::name::{AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
 use crate::page::Page;
 use crate::state::{Turn, Watch};
 use crate::time::Timestamp;
@@ -68,6 +68,19 @@ pub enum LedgerRecord {
         deploy: DeployId,
         /// Whether older code can live with it.
         migration: Migration,
+    },
+    /// Somebody told of a deploy that `version_query` had shown: what only they know.
+    Told {
+        /// The deploy.
+        deploy: DeployId,
+        /// The version before.
+        previous: Option<Version>,
+        /// The commit.
+        commit: Option<Commit>,
+        /// Where its pipeline run can be seen.
+        run_url: Option<String>,
+        /// The event's own identity.
+        key: Option<String>,
     },
     /// A report with an identity of its own was taken: coming again, it starts nothing.
     ReportTaken {

@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_lies_where_it_can_be_written_and_read_again() {
+        for (milliseconds, shown) in [
+            (i64::MIN, "1970-01-01T00:00:00.000Z"),
+            (-1, "1970-01-01T00:00:00.000Z"),
+            (1, "1970-01-01T00:00:00.001Z"),
+            (253_402_207_199_999, "9999-12-30T21:59:59.999Z"),
+            (253_402_207_200_001, "9999-12-30T22:00:00.000Z"),
+            (i64::MAX, "9999-12-30T22:00:00.000Z"),
+        ] {
+            let instant = Timestamp::from_milliseconds(milliseconds);
+            assert_eq!(instant.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(instant));
+        }
+    }
+
+    #[test]
     fn months_years_and_repeated_units_are_no_durations() {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));

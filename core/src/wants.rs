@@ -1,5 +1,7 @@
 //! What is to be looked at now, as data: the cadence of looking is the shell's, what to look at is decided here.
 
+use std::time::Duration;
+
 use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
@@ -55,6 +57,13 @@ pub enum Want {
         /// What the query's template may name.
         values: Values,
     },
+    /// Whether `version_query` shows a version that was not there before.
+    Version {
+        /// Over this long.
+        within: Duration,
+        /// What the query's template may name.
+        values: Values,
+    },
     /// Whether the smoke URL answers.
     Smoke {
         /// The URL, of the config's.
@@ -65,10 +74,9 @@ pub enum Want {
 /// What is to be looked at for one service at this time.
 #[must_use]
 pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want> {
-    let (Some(plan), Some(own)) = (config.services.get(service), state.services.get(service)) else {
-        return Vec::new();
-    };
-    let mut wants = Vec::new();
+    let Some(plan) = config.services.get(service) else { return Vec::new() };
+    let mut wants = Vec::from_iter(for_deploys(plan));
+    let Some(own) = state.services.get(service) else { return wants };
     if let Some(watch) = &own.watch {
         wants.extend(plan.triggers.iter().flat_map(|trigger| for_trigger(plan, own, watch, trigger)));
         if watch.target_awaited {
@@ -83,6 +91,12 @@ pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want>
     }
     wants.extend(for_proof(plan, own));
     wants
+}
+
+/// A deploy that nobody tells of counts from its own instant, and is over when its watch would be.
+fn for_deploys(plan: &Service) -> Option<Want> {
+    let values = Values::default().with(Variable::Service, plan.name.as_str());
+    plan.watch_version.then_some(Want::Version { within: plan.watch, values })
 }
 
 fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {

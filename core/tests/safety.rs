@@ -29,3 +29,5 @@ mod proofs;
 mod targets;
 #[path = "safety/telling.rs"]
 mod telling;
+#[path = "safety/versions.rs"]
+mod versions;

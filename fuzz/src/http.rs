@@ -157,7 +157,8 @@ fn requests(bytes: &[u8]) -> Vec<Request<Body>> {
     found
 }
 
-fn request(bytes: &[u8]) -> Option<Request<Body>> {
+/// A request as bytes; `None` where they are none.
+pub(super) fn request(bytes: &[u8]) -> Option<Request<Body>> {
     let head_end = bytes.windows(2).position(|window| window == b"\n\n");
     let (head, body) = head_end.map_or((bytes, &[][..]), |end| (&bytes[..end], &bytes[end + 2..]));
     let mut lines = head.split(|each| *each == b'\n');

@@ -15,6 +15,7 @@ mod prometheus;
 mod receipts;
 mod records;
 mod texts;
+mod webhooks;
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -39,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("snapshot", records::snapshot),
     ("template", texts::template),
     ("times", texts::times),
+    ("webhooks", webhooks::webhooks),
 ];
 
 thread_local! {

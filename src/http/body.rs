@@ -113,7 +113,12 @@ impl Fields {
 
 /// The whole body of a request that says that it is JSON.
 pub(super) async fn whole(request: Request) -> Result<Bytes, Problem> {
-    says_json(request.headers())?;
+    whole_of(&["application/json"], request).await
+}
+
+/// The whole body of a request of one of these media types, which no form of a web page can have.
+pub(super) async fn whole_of(media_types: &[&str], request: Request) -> Result<Bytes, Problem> {
+    says_json(media_types, request.headers())?;
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -124,10 +129,15 @@ pub(super) async fn whole(request: Request) -> Result<Bytes, Problem> {
     }
 }
 
-fn says_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// The media type of a body, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = said.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    said.split(';').next().unwrap_or_default().trim()
+}
+
+fn says_json(media_types: &[&str], headers: &HeaderMap) -> Result<(), Problem> {
+    let said = media_type(headers);
+    if media_types.iter().any(|media_type| said.eq_ignore_ascii_case(media_type)) {
         return Ok(());
     }
     let detail = "send `Content-Type: application/json` with every POST, also with one that has no body, so that no \

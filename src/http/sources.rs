@@ -14,7 +14,9 @@ use super::Api;
 use super::body;
 use super::problem::{Kind, Problem};
 use super::reply::ask_whatever_it_replies;
+use crate::clock;
 use crate::metrics::Source;
+use crate::sources::cdevents::Mode;
 use crate::sources::{Denied, GitHub, Translated, Untold};
 
 type Answer = Result<Response, Problem>;
@@ -28,6 +30,25 @@ pub(super) async fn github(State(api): State<Api>, request: Request) -> Answer {
     let body = body::whole(request).await?;
     github.prove(signature, &body).await.map_err(|why| denied(&api, Source::GitHub, &why))?;
     bring(&api, Source::GitHub, github.translate(&headers, &body)).await
+}
+
+/// `POST /v1/events/gitlab`.
+pub(super) async fn gitlab(State(api): State<Api>, request: Request) -> Answer {
+    let sources = api.sources.get();
+    let Some(gitlab) = &sources.gitlab else { return Err(not_configured("gitlab")) };
+    let proof = gitlab.proof(request.headers()).map_err(|why| denied(&api, Source::GitLab, &why))?;
+    let body = body::whole(request).await?;
+    gitlab.prove(proof, &body, clock::now()).await.map_err(|why| denied(&api, Source::GitLab, &why))?;
+    bring(&api, Source::GitLab, gitlab.translate(&body)).await
+}
+
+/// `POST /v1/events/cdevents`. A CloudEvent has no signature: whoever sends one has a token with the scope `deploy`.
+pub(super) async fn cdevents(State(api): State<Api>, request: Request) -> Answer {
+    let sources = api.sources.get();
+    let Some(cdevents) = &sources.cdevents else { return Err(not_configured("cdevents")) };
+    let mode = Mode::of(body::media_type(request.headers()));
+    let body = body::whole_of(&Mode::MEDIA_TYPES, request).await?;
+    bring(&api, Source::CdEvents, cdevents.translate(mode, &body)).await
 }
 
 fn not_configured(source: &str) -> Problem {
@@ -63,7 +84,7 @@ async fn bring(api: &Api, source: Source, translated: Translated) -> Answer {
         Err(Untold::Unusable(why)) => {
             api.metrics.source_event(source, "refused");
             tracing::warn!(source = source.word(), why, "an event can't be used");
-            return Err(Problem::new(Kind::InvalidEvent, body::shortened(&why)));
+            return unusable(source, &body::shortened(&why));
         }
     };
     let (mut results, mut status) = (Vec::new(), StatusCode::OK);
@@ -80,6 +101,15 @@ async fn bring(api: &Api, source: Source, translated: Translated) -> Answer {
         results.push(told);
     }
     Ok((status, Json(json!({ "results": results }))).into_response())
+}
+
+/// An event that is believed, and can't be used. Its sender is told so by an error, where that does no harm: GitLab stops
+/// sending after four of them, and the next event may be one that can be used.
+fn unusable(source: Source, why: &str) -> Answer {
+    match source {
+        Source::GitHub | Source::CdEvents => Err(Problem::new(Kind::InvalidEvent, why)),
+        Source::GitLab => Ok(Json(json!({ "refused": why })).into_response()),
+    }
 }
 
 /// What came of one event: a word of a closed set, and what is told of it. What the core refuses is told as well, and is no

@@ -42,6 +42,23 @@ impl Endpoint {
         problems.take(node.place, Self::parse(text))
     }
 
+    /// The URL at this node of the config, where nobody can read on the way what is sent.
+    pub fn decode_private(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let endpoint = Self::decode(node, problems)?;
+        if !endpoint.is_private() {
+            problems.error(node.place, "expected an https URL (http only for this machine): a token is sent there");
+            return None;
+        }
+        Some(endpoint)
+    }
+
+    /// Whether nobody can read on the way what is sent there: https, or this machine.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        let here = matches!(self.0.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        self.0.scheme() == "https" || here
+    }
+
     /// The URL as it was given.
     #[must_use]
     pub const fn url(&self) -> &Url {

@@ -114,7 +114,8 @@ impl BasicAuth {
 }
 
 impl Tls {
-    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+    /// Reads the mapping `tls`.
+    pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "`tls`", problems)?;
         let ca_file = fields.optional("ca_file").and_then(|node| file(node, problems));
         let cert_file = fields.optional("cert_file").and_then(|node| file(node, problems));
@@ -128,7 +129,8 @@ impl Tls {
     }
 }
 
-fn timeout(node: &Node, problems: &mut Problems) -> Option<Duration> {
+/// A timeout at this node, which is longer than 0.
+pub fn timeout(node: &Node, problems: &mut Problems) -> Option<Duration> {
     let timeout = node::duration(node, problems)?;
     if timeout.is_zero() {
         problems.error(node.place, "expected a timeout longer than 0s");

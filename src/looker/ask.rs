@@ -16,7 +16,7 @@ use crate::clock;
 use crate::door::Door;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
-use crate::serving;
+use crate::serving::{self, Appeared};
 
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
@@ -248,6 +248,13 @@ pub(crate) async fn alone(door: &Door, edges: &dyn Outside, service: &ServiceNam
             let serving = serving_at(door, edges, service, &values, (back_to, at), None).await?;
             Some(Happening::ServingRead { serving, at })
         }
+        Want::Version { within, values } => {
+            let at = clock::now();
+            let interval = edges.settings().core.evaluation_interval;
+            let (answer, _) = versions(door, edges, service, &values, (Some(at - within), at), interval).await?;
+            let appeared = told_of_failure(service, serving::appeared(&answer, at, interval))?;
+            appeared.map(|Appeared { version, at, alone }| Happening::Appeared { version, at, alone })
+        }
         Want::Smoke { url } => {
             let at = clock::now();
             Some(Happening::SmokeAnswered { at, healthy: edges.smoke(&url).await })
@@ -265,17 +272,28 @@ async fn serving_at(
     (back_to, at): (Option<Timestamp>, Timestamp),
     not: Option<&rollbackd_core::name::Version>,
 ) -> Option<Option<rollbackd_core::event::Serving>> {
+    let interval = edges.settings().core.evaluation_interval;
+    let (answer, step) = versions(door, edges, service, values, (back_to, at), interval).await?;
+    told_of_failure(service, serving::newest(&answer, step, not))
+}
+
+/// What `version_query` shows over a stretch of time, and in which steps.
+async fn versions(
+    door: &Door,
+    edges: &dyn Outside,
+    service: &ServiceName,
+    values: &Values,
+    (back_to, at): (Option<Timestamp>, Timestamp),
+    interval: Duration,
+) -> Option<(Answer, Duration)> {
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
-    let (from, step) = serving::stretch(back_to, at, edges.settings().core.evaluation_interval);
-    let answer = edges.range(&query, from, at, step).await;
-    match serving::newest(&answer, step, not) {
-        Ok(serving) => Some(serving),
-        Err(why) => {
-            tracing::warn!(%service, %why, "version_query was not answered");
-            None
-        }
-    }
+    let (from, step) = serving::stretch(back_to, at, interval);
+    Some((edges.range(&query, from, at, step).await, step))
+}
+
+fn told_of_failure<T>(service: &ServiceName, read: Result<T, String>) -> Option<T> {
+    read.inspect_err(|why| tracing::warn!(%service, why, "version_query was not answered")).ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 pub(crate) mod api;
 pub(crate) mod image;
 pub(crate) mod reading;
+pub(crate) mod short_lived;
+pub(crate) mod signed;
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::{Adapter, Attempt, Progress, nothing_ran, tell};
 use crate::clock::now;
 use crate::outside::Pending;
 
-/// How often a connection is tried that does not come about; nothing was sent, so the next try asks for nothing twice.
+/// How often the change is tried to be sent where that fails; nothing was sent, so the next try asks for nothing twice.
 const CONNECTS: u32 = 3;
 
 /// Between two such tries, and the least between two requests of which the first was certainly not carried out.
@@ -62,8 +64,8 @@ pub(crate) trait Remote: Send + Sync {
     /// Between two looks.
     fn poll_interval(&self) -> Duration;
 
-    /// Finds the version to return to, and asks for the change. Called again only after an answer that proves that
-    /// nothing was changed.
+    /// Finds the version to return to, and asks for the change or, where it has several parts, for its next one. Called
+    /// again only after an answer that proves that nothing was changed, and after [`Look::Part`].
     fn ask(&mut self) -> impl Future<Output = Asked> + Send;
 
     /// Looks for what an earlier [`Self::ask`], of this process or of one before it, may have begun.
@@ -94,7 +96,7 @@ pub(crate) enum Asked {
     Later(Duration, String),
     /// It was not carried out, and may be asked again once a person has done something. What, and where.
     Waits(String),
-    /// No connection came about.
+    /// It could not be sent: no connection came about, or what has to be known before could not be read. Why.
     NotSent(String),
     /// It was refused, and asking again would not help. Why.
     Refused(String),
@@ -120,6 +122,8 @@ pub(crate) enum Found {
 pub(crate) enum Look {
     /// It is over.
     Ended(Outcome),
+    /// This part of the change is done, and others are to be asked for.
+    Part,
     /// It runs, or will.
     Runs,
     /// It waits for a person. For what, and where.
@@ -173,23 +177,43 @@ enum Pause {
     Stopped,
 }
 
+/// How following what was asked for ended.
+enum Attended {
+    /// The attempt is over.
+    Ended(Outcome),
+    /// A part of the change is done.
+    Part,
+}
+
 impl<R: Remote> Following<'_, R> {
     async fn start(mut self) -> Outcome {
+        let mut done = 0;
+        loop {
+            match self.part(done).await {
+                Attended::Ended(outcome) => return outcome,
+                Attended::Part => done += 1,
+            }
+        }
+    }
+
+    /// Asks for the change, or for the part of it that comes after so many, and follows it.
+    async fn part(&mut self, done: u32) -> Attended {
         let mut connects = 0;
         let mut told = false;
         loop {
             if self.attempt.stop.is_cancelled() {
-                return Outcome::TimedOut;
+                return Attended::Ended(Outcome::TimedOut);
             }
             let wait = match self.remote.ask().await {
                 Asked::Accepted(handle) => return self.attend_new(handle).await,
-                Asked::Perhaps(what) => return self.attend_found(&what, nothing_ran(&what)).await,
-                Asked::Refused(why) => return nothing_ran(&why),
+                Asked::Perhaps(what) => return self.attend_found(&what, nothing_more::<R>(&what, done)).await,
+                Asked::Refused(why) => return Attended::Ended(nothing_more::<R>(&why, done)),
                 Asked::Later(wait, why) if now() + wait >= self.attempt.order.ends_at => {
-                    return nothing_ran(&format!("{why}; it asks to wait for longer than the path's timeout"));
+                    let why = format!("{why}; it asks to wait for longer than the path's timeout");
+                    return Attended::Ended(nothing_more::<R>(&why, done));
                 }
                 Asked::NotSent(why) if connects + 1 == CONNECTS => {
-                    return nothing_ran(&format!("could not connect to {}: {why}", R::NAME));
+                    return Attended::Ended(nothing_more::<R>(&format!("could not ask {}: {why}", R::NAME), done));
                 }
                 Asked::Later(wait, _) => wait.max(RECONNECT),
                 Asked::Waits(why) => {
@@ -202,24 +226,33 @@ impl<R: Remote> Following<'_, R> {
                 }
             };
             if let Pause::Stopped = self.pause(wait).await {
-                return Outcome::TimedOut;
+                return Attended::Ended(Outcome::TimedOut);
             }
         }
     }
 
     async fn follow(mut self, handle: Option<&str>) -> Outcome {
-        match handle {
+        let attended = match handle {
             Some(handle) => self.attend(handle).await,
             None => {
                 let what = "the daemon ended before it was recorded by what the attempt can be found";
                 self.attend_found(what, Outcome::NeverStarted).await
             }
+        };
+        match attended {
+            Attended::Ended(outcome) => outcome,
+            // Whether the rest may still be changed is not ours to say: a freeze or another deploy may have come.
+            Attended::Part => {
+                let why =
+                    format!("the daemon ended when a part of the change was done: one {} is, others are not", R::WHAT);
+                Outcome::Unknown { why }
+            }
         }
     }
 
     /// Looks for what may have been carried out, and follows it. `never` is the outcome where it certainly was not.
-    async fn attend_found(&mut self, what: &str, never: Outcome) -> Outcome {
-        let unknown = |why: &str| Outcome::Unknown { why: format!("{what}, and {why}") };
+    async fn attend_found(&mut self, what: &str, never: Outcome) -> Attended {
+        let unknown = |why: &str| Attended::Ended(Outcome::Unknown { why: format!("{what}, and {why}") });
         let mut last = "what it began was not found".to_owned();
         let mut certainly_not = false;
         for _ in 0..LOOK_UPS {
@@ -229,7 +262,7 @@ impl<R: Remote> Following<'_, R> {
                 Found::It(handle) => return self.attend_new(handle).await,
                 Found::Unclear(why) => return unknown(&why),
                 // An earlier process can't have sent it in the last moment: that moment was before the restart.
-                Found::Never if never == Outcome::NeverStarted => return never,
+                Found::Never if never == Outcome::NeverStarted => return Attended::Ended(never),
                 Found::NotYet | Found::Never => {}
                 Found::Unanswered(why) => last = format!("what it began could not be looked up ({why})"),
             }
@@ -238,25 +271,26 @@ impl<R: Remote> Following<'_, R> {
             }
         }
         if certainly_not {
-            return never;
+            return Attended::Ended(never);
         }
         let hint = self.remote.hint();
         unknown(&if hint.is_empty() { last } else { format!("{last}: {hint}") })
     }
 
-    async fn attend_new(&mut self, handle: String) -> Outcome {
+    async fn attend_new(&mut self, handle: String) -> Attended {
         tell(self.attempt.progress, Progress::Started { handle: handle.clone() }).await;
         self.attend(&handle).await
     }
 
     /// Follows it to its end; cancels it when the path's timeout is over.
-    async fn attend(&mut self, handle: &str) -> Outcome {
+    async fn attend(&mut self, handle: &str) -> Attended {
         let mut told = false;
         let mut refused = 0;
         loop {
             let mut wait = self.remote.poll_interval();
             match self.remote.look(handle).await {
-                Look::Ended(outcome) => return outcome,
+                Look::Ended(outcome) => return Attended::Ended(outcome),
+                Look::Part => return Attended::Part,
                 Look::Runs => refused = 0,
                 Look::Waits(why) => {
                     refused = 0;
@@ -265,15 +299,15 @@ impl<R: Remote> Following<'_, R> {
                 Look::Refused(why) => {
                     refused += 1;
                     if refused == REFUSED_LOOKS {
-                        return Outcome::Unknown {
+                        return Attended::Ended(Outcome::Unknown {
                             why: format!("{} {handle} can't be looked at any more: {why}", R::WHAT),
-                        };
+                        });
                     }
                 }
                 Look::Later(asked) => wait = asked.max(wait),
             }
             if let Pause::Stopped = self.pause(wait).await {
-                return self.cancel(handle).await;
+                return Attended::Ended(self.cancel(handle).await);
             }
         }
     }
@@ -284,7 +318,7 @@ impl<R: Remote> Following<'_, R> {
         let mut taken = false;
         while Instant::now() < give_up_at {
             match self.remote.look(handle).await {
-                Look::Ended(Outcome::Cancelled { .. }) => return Outcome::TimedOut,
+                Look::Ended(Outcome::Cancelled { .. }) | Look::Part => return Outcome::TimedOut,
                 Look::Ended(outcome) => return outcome,
                 Look::Runs | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
             }
@@ -313,6 +347,17 @@ impl<R: Remote> Following<'_, R> {
             biased;
             () = stop.cancelled() => Pause::Stopped,
             () = tokio::time::sleep(duration) => Pause::Over,
+        }
+    }
+}
+
+/// Nothing was changed by the last request, after so many parts that were.
+fn nothing_more<R: Remote>(why: &str, done: u32) -> Outcome {
+    match done {
+        0 => nothing_ran(why),
+        1.. => {
+            let why = format!("{why}; {done} of its parts ({}) had been changed before, and stay so", R::WHAT);
+            Outcome::Failed { why, output: String::new() }
         }
     }
 }

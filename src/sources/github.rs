@@ -22,6 +22,7 @@ use serde_json::Value;
 use self::workflow_run::Workflow;
 use super::mapping::{self, Deployed, VersionIn};
 use super::{Denied, Translated, Untold};
+use crate::delivery::OWN_STATUS;
 use crate::{http_client, link};
 
 const EVENT: &str = "x-github-event";
@@ -68,6 +69,8 @@ struct DeploymentStatus {
 struct Status {
     id: u64,
     state: String,
+    #[serde(default)]
+    description: Option<String>,
     created_at: Timestamp,
     log_url: Option<String>,
     target_url: Option<String>,
@@ -154,6 +157,10 @@ impl GitHub {
     }
 
     fn deployment_status(&self, told: DeploymentStatus) -> Translated {
+        // Else the end of a rollback would be reported as a failed deploy, and could fire a trigger.
+        if told.deployment_status.description.as_ref().is_some_and(|text| text.starts_with(OWN_STATUS)) {
+            return Err(Untold::Unconcerned("rollbackd's own word that it rolled back".to_owned()));
+        }
         let failed = match told.deployment_status.state.as_str() {
             "success" => false,
             "failure" | "error" => true,
@@ -191,7 +198,7 @@ impl Ended {
                 version: self.deployed(payload.as_ref()).version(&mapped.version)?,
                 previous: None,
                 commit: Commit::new(&self.target.sha).ok(),
-                migration: payload.as_ref().map_or(Migration::None, migration),
+                migration: payload.as_ref().map_or(Migration::None, mapping::migration),
                 run_url: self.link(),
                 at: Some(self.status.created_at),
                 key: Some(format!("github-deployment-{}", self.target.id)),
@@ -246,15 +253,6 @@ impl Ended {
     fn link(&self) -> Option<String> {
         let links = [&self.status.log_url, &self.status.target_url];
         links.into_iter().flatten().find_map(|text| link::checked(text).ok())
-    }
-}
-
-/// Whether the deployment's maker says that it migrates data, in the words of `POST /v1/deploys`.
-fn migration(payload: &Value) -> Migration {
-    match payload.get("migration") {
-        Some(Value::Bool(true)) => Migration::Breaking,
-        Some(Value::String(text)) if text == "compatible" => Migration::Compatible,
-        Some(_) | None => Migration::None,
     }
 }
 

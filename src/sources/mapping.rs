@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::config::{Config, Observed, Service};
+use rollbackd_core::deploy::Migration;
 use rollbackd_core::name::{ServiceName, TriggerName, Version, nearest};
+use serde_json::Value;
 
 /// The service of the config that `service` names.
 pub(super) fn service<'a>(fields: &mut Fields<'_>, config: &'a Config, problems: &mut Problems) -> Option<&'a Service> {
@@ -65,6 +67,15 @@ pub(super) fn repository(node: &Node, problems: &mut Problems) -> Option<String>
     Some(written.to_owned())
 }
 
+/// Whether the deploy's maker says that it migrates data, in the words of `POST /v1/deploys`.
+pub(super) fn migration(added: &Value) -> Migration {
+    match added.get("migration") {
+        Some(Value::Bool(true)) => Migration::Breaking,
+        Some(Value::String(text)) if text == "compatible" => Migration::Compatible,
+        Some(_) | None => Migration::None,
+    }
+}
+
 /// A text of an event as a version.
 pub(super) fn version(text: &str, of: &str) -> Result<Version, super::Untold> {
     Version::new(text).map_err(|error| super::Untold::Unusable(format!("{of} is no version: {error}")))
@@ -113,7 +124,7 @@ pub(super) struct Deployed<'a> {
     pub(super) git_ref: &'a str,
     /// Refs that are branches for certain.
     pub(super) branch: Option<&'a str>,
-    pub(super) payload: Option<&'a serde_json::Value>,
+    pub(super) payload: Option<&'a Value>,
 }
 
 impl Deployed<'_> {
@@ -126,7 +137,7 @@ impl Deployed<'_> {
             VersionIn::ShortSha(digits) => version(sha()?.get(..*digits).unwrap_or(sha()?), "the commit"),
             VersionIn::Tag => self.tag(),
             VersionIn::Payload(key) => {
-                let value = self.payload.and_then(|payload| payload.get(key)).and_then(serde_json::Value::as_str);
+                let value = self.payload.and_then(|payload| payload.get(key)).and_then(Value::as_str);
                 let missing = || unusable(format!("the deployment's payload has no text {key:?}"));
                 version(value.ok_or_else(missing)?, &format!("`payload.{key}`"))
             }

@@ -220,6 +220,7 @@ fn service(name: &str) -> (ServiceName, Service) {
         watch: Duration::from_secs(1800),
         page: vec![PagerName::new("oncall").unwrap()],
         version_query: None,
+        watch_version: false,
         triggers: vec![
             trigger("error-rate", error_rate(), Action::Rollback),
             trigger("smoke-test", Observed::Report, Action::Rollback),

@@ -36,6 +36,7 @@ mod sources;
 mod surroundings;
 #[cfg(test)]
 mod triggers;
+mod versions;
 #[cfg(test)]
 #[expect(dead_code, unused_imports, reason = "the fault matrix uses more of the world")]
 mod world;

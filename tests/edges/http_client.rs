@@ -4,30 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::world::Program;
+use crate::world::{Program, certificates};
 use rollbackd::http_client::{HttpSettings, Tls, build, explain};
-
-const OPENSSL_CONFIG: &str = "[req]\ndistinguished_name = dn\n[dn]\n\
-    [ca]\nbasicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n\
-    [leaf]\nbasicConstraints = CA:FALSE\nsubjectAltName = IP:127.0.0.1\n";
-
-fn openssl(dir: &Path, arguments: &str) {
-    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().expect("openssl is there");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
-/// A CA, a server's and a client's certificate; and another CA, which knows none of them.
-fn certificates(dir: &Path) {
-    std::fs::write(dir.join("openssl.cnf"), OPENSSL_CONFIG).unwrap();
-    let new = "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    for ca in ["ca", "other"] {
-        openssl(dir, &format!("{new} -extensions ca -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"));
-    }
-    for leaf in ["server", "client"] {
-        let signed = format!("-CA ca.pem -CAkey ca.key -subj /CN={leaf} -keyout {leaf}.key -out {leaf}.pem");
-        openssl(dir, &format!("{new} -extensions leaf {signed}"));
-    }
-}
 
 fn server(dir: &Path, more: &[&str]) -> Program {
     let mut command = Command::new("openssl");

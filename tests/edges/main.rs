@@ -4,8 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, what can't be had is a failure")]
 
+mod announcers;
+mod email;
 mod http_client;
 mod pager_contract;
 mod pagers;
 mod prometheus;
+mod smtp;
 mod world;

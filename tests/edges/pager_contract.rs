@@ -6,7 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::pagers::{now, open, page};
+use crate::smtp;
 use crate::world::dead_url;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use rollbackd::pagers::{Failure, KINDS, PagerClient};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -16,21 +19,69 @@ use tokio::sync::mpsc;
 const OURS: Option<&str> = Some("https://rollbackd.example/");
 const SECRET: &str = "s3cret";
 
-/// What is special about a kind: its config for a receiver at this URL, and where its body has the page's key.
+/// What is special about a kind: what it speaks, its config for a receiver at this URL, and where its body has the
+/// page's key.
 struct Contract {
     kind: &'static str,
+    wire: &'static Wire,
     config: fn(&str, &Path) -> Value,
     key: fn(&Value) -> Value,
 }
 
+/// What pagers speak: a receiver that answers each page with the next of these, as it stands, and then takes all that
+/// come; and its answers.
+struct Wire {
+    receiver: fn(Vec<String>) -> BoxFuture<'static, Receiver>,
+    /// Each with what a human has to see of it.
+    refusals: fn() -> Vec<(String, &'static str)>,
+    /// Each with the seconds for which it asks to be left alone.
+    failures: fn() -> Vec<(String, Option<u64>)>,
+}
+
+/// Where a receiver is, and the body of each page that it saw.
+type Receiver = (String, mpsc::UnboundedReceiver<Value>);
+
+const HTTP: Wire = Wire {
+    receiver: |answers| receiver(answers).boxed(),
+    refusals: || {
+        let lines = ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"];
+        lines.map(|line| (status(line, ""), line)).into()
+    },
+    failures: || {
+        vec![
+            (status("408 Request Timeout", ""), None),
+            (status("429 Too Many Requests", "retry-after: 7\r\n"), Some(7)),
+            (status("500 Internal Server Error", ""), None),
+            (status("503 Service Unavailable", "retry-after: 9\r\n"), Some(9)),
+            ("HTTP/1.1 20".to_owned(), None),
+            (String::new(), None),
+        ]
+    },
+};
+
+const SMTP: Wire = Wire {
+    receiver: |answers| smtp::receiver(answers).boxed(),
+    refusals: || {
+        let lines = ["550 5.7.1 not from you", "552 5.3.4 too big", "554 5.6.0 spam", "501 no"];
+        lines.map(|line| (format!("{line}\r\n"), line)).into()
+    },
+    failures: || {
+        let answers =
+            ["421 4.3.2 going down\r\n", "450 4.2.1 busy\r\n", "452-4.3.1\r\n452 full\r\n", "nonsense\r\n", "25", ""];
+        answers.map(|answer| (answer.to_owned(), None)).into()
+    },
+};
+
 const CONTRACTS: &[Contract] = &[
     Contract {
         kind: "webhook",
+        wire: &HTTP,
         config: |url, _| json!({"url": format!("{url}/{SECRET}")}),
         key: |body| body["dedup_key"].clone(),
     },
     Contract {
         kind: "webhook",
+        wire: &HTTP,
         config: |url, _| {
             let body = json!({"key": "{{ page.id }}", "state": "{{ page.status }}"});
             json!({"url": format!("{url}/{SECRET}"), "body": body})
@@ -39,25 +90,47 @@ const CONTRACTS: &[Contract] = &[
     },
     Contract {
         kind: "alertmanager",
+        wire: &HTTP,
         config: |url, _| json!({"url": format!("{url}/{SECRET}")}),
         key: |body| body[0]["labels"]["page_id"].clone(),
     },
     Contract {
         kind: "pagerduty",
+        wire: &HTTP,
         config: |url, dir| json!({"url": url, "routing_key_file": file(dir, SECRET)}),
         key: |body| body["dedup_key"].clone(),
     },
     Contract {
         kind: "slack",
+        wire: &HTTP,
         config: |url, dir| json!({"url_file": file(dir, &format!("{url}/services/{SECRET}"))}),
         key: |body| body["text"].as_str().and_then(|text| text.rsplit_once("page: ")).map(|(_, key)| key).into(),
     },
     Contract {
         kind: "ntfy",
+        wire: &HTTP,
         config: |url, dir| json!({"url": url, "topic": SECRET, "bearer_token_file": file(dir, SECRET)}),
         key: |body| body["sequence_id"].clone(),
     },
+    Contract {
+        kind: "email",
+        wire: &SMTP,
+        config: |url, dir| {
+            let smarthost = url.trim_start_matches("http://");
+            let addresses = json!({"from": "rollbackd@example.com", "to": "oncall@example.com"});
+            let login = json!({"auth_username": "rollbackd", "auth_password_file": file(dir, SECRET)});
+            merged(json!({"smarthost": smarthost}), [addresses, login])
+        },
+        // The mail that says that it is over answers the first one.
+        key: |body| body.get("references").unwrap_or(&body["message-id"]).clone(),
+    },
 ];
+
+fn merged(mut config: Value, more: impl IntoIterator<Item = Value>) -> Value {
+    let map = config.as_object_mut().unwrap();
+    more.into_iter().for_each(|more| map.extend(more.as_object().unwrap().clone()));
+    config
+}
 
 fn file(dir: &Path, content: &str) -> String {
     let file = dir.join("secret");
@@ -125,7 +198,7 @@ fn every_kind_of_pager_has_its_contract_tested() {
 async fn every_pager_is_told_once_and_that_it_is_over_under_the_same_key() {
     for contract in CONTRACTS {
         let dir = tempfile::tempdir().unwrap();
-        let (url, mut requests) = receiver(vec![]).await;
+        let (url, mut requests) = (contract.wire.receiver)(vec![]).await;
         let client = opened(contract, &url, dir.path());
         let (mut page, sent_at) = (page(), now());
         client.send(&page, sent_at, OURS).await.unwrap();
@@ -143,12 +216,12 @@ async fn every_pager_is_told_once_and_that_it_is_over_under_the_same_key() {
 
 #[tokio::test]
 async fn every_pager_takes_a_refusal_for_one_and_says_no_secret() {
-    let refusals = ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"];
     for contract in CONTRACTS {
         let dir = tempfile::tempdir().unwrap();
-        let (url, _requests) = receiver(refusals.iter().map(|line| status(line, "")).collect()).await;
+        let (answers, shown): (Vec<_>, Vec<_>) = (contract.wire.refusals)().into_iter().unzip();
+        let (url, _requests) = (contract.wire.receiver)(answers).await;
         let client = opened(contract, &url, dir.path());
-        for refusal in refusals {
+        for refusal in shown {
             let failure = client.send(&page(), now(), OURS).await.unwrap_err();
             let shown = format!("{failure} {failure:?} {client:?}");
             assert!(matches!(failure, Failure::Permanent { .. }), "{}: {shown}", contract.kind);
@@ -159,17 +232,11 @@ async fn every_pager_takes_a_refusal_for_one_and_says_no_secret() {
 
 #[tokio::test]
 async fn every_pager_tries_again_with_the_same_body_until_it_is_taken() {
-    let answers = [
-        (status("408 Request Timeout", ""), None),
-        (status("429 Too Many Requests", "retry-after: 7\r\n"), Some(7)),
-        (status("500 Internal Server Error", ""), None),
-        (status("503 Service Unavailable", "retry-after: 9\r\n"), Some(9)),
-        ("HTTP/1.1 20".to_owned(), None),
-        (String::new(), None),
-    ];
     for contract in CONTRACTS {
         let dir = tempfile::tempdir().unwrap();
-        let (url, mut requests) = receiver(answers.iter().map(|(answer, _)| answer.clone()).collect()).await;
+        let answers = (contract.wire.failures)();
+        let (url, mut requests) =
+            (contract.wire.receiver)(answers.iter().map(|(answer, _)| answer.clone()).collect()).await;
         let client = opened(contract, &url, dir.path());
         let sent_at = now();
         let mut bodies = Vec::new();

@@ -3,6 +3,7 @@
 //! Ends only what it started.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -76,6 +77,28 @@ pub(crate) async fn serve(router: Router) -> String {
 pub(crate) fn dead_url() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
+}
+
+const OPENSSL_CONFIG: &str = "[req]\ndistinguished_name = dn\n[dn]\n\
+    [ca]\nbasicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n\
+    [leaf]\nbasicConstraints = CA:FALSE\nsubjectAltName = IP:127.0.0.1\n";
+
+fn openssl(dir: &Path, arguments: &str) {
+    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().expect("openssl is there");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// A CA, a server's and a client's certificate; and another CA, which knows none of them.
+pub(crate) fn certificates(dir: &Path) {
+    std::fs::write(dir.join("openssl.cnf"), OPENSSL_CONFIG).unwrap();
+    let new = "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    for ca in ["ca", "other"] {
+        openssl(dir, &format!("{new} -extensions ca -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"));
+    }
+    for leaf in ["server", "client"] {
+        let signed = format!("-CA ca.pem -CAkey ca.key -subj /CN={leaf} -keyout {leaf}.key -out {leaf}.pem");
+        openssl(dir, &format!("{new} -extensions leaf {signed}"));
+    }
 }
 
 /// A tree as the config would have it.

@@ -458,7 +458,10 @@ async fn a_server_that_is_not_there_fails_and_nothing_ran() {
     config["api_url"] = json!(format!("http://{closed}"));
     let (path, parts) = path("github_actions", &config);
     let why = why(world.start(&(path, order(&parts, LONG))).await);
-    assert!(why.starts_with("failed: could not connect to GitHub") && why.ends_with("nothing ran"), "{why}");
+    assert!(
+        why.starts_with("failed: could not ask GitHub: could not connect") && why.ends_with("nothing ran"),
+        "{why}"
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! Every kind of rollback path, each against a stand-in of what it reaches.
 #![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
+mod app_runner;
 mod argo_cd;
+mod aws_model;
+mod cloud_run;
 mod command;
 mod contract;
+mod ecs;
+mod fly;
 mod github_actions;
 mod gitlab;
 mod kubernetes;
+mod moto;
 mod proxy;
 mod world;

@@ -228,3 +228,15 @@ fn a_path_that_was_passed_over_is_told_with_its_reason() {
     let firing = Firing { passed_over: passed_over.clone(), ..firing() };
     assert_eq!(told(&firing, &complete()).passed_over, passed_over);
 }
+
+#[test]
+fn that_nothing_is_left_to_do_is_said_and_why_where_it_was_dismissed() {
+    let end_of = |firing: &Firing, evidence: &Evidence| {
+        let markdown = told(firing, evidence).markdown(PARTS);
+        let (_, rest) = markdown.split_once("## What a human must still do\n\n").unwrap();
+        rest.split_once("\n\n## ").unwrap().0.to_owned()
+    };
+    let rehearsal = Evidence { kind: Kind::Rehearsal, ..complete() };
+    assert_eq!(end_of(&nothing_ran(FiringEnd::Recovered), &rehearsal), "Nothing.");
+    assert_eq!(end_of(&nothing_ran(FiringEnd::Dismissed), &complete()), "Nothing: it was dismissed.");
+}

@@ -69,6 +69,7 @@ fn text(variant: Variant) -> String {
         let _ = writeln!(text, "    automatic_limit: {{rollbacks: {}, within: 30s}}", variant.limit);
         if variant.version_query {
             let _ = writeln!(text, "    version_query: build_info{{service=\"{name}\"}}");
+            let _ = writeln!(text, "    watch_version: {}", variant.watch_version);
         }
         if variant.smoke {
             let _ = writeln!(text, "    smoke: {{url: 'http://127.0.0.1:9/{name}'}}");

@@ -8,6 +8,8 @@ pub(crate) struct Variant {
     pub(crate) services: usize,
     pub(crate) dry_run: bool,
     pub(crate) version_query: bool,
+    /// Versions that nobody has told of yet are deploys.
+    pub(crate) watch_version: bool,
     pub(crate) smoke: bool,
     pub(crate) repeatable: bool,
     pub(crate) fleet_guard: bool,
@@ -220,6 +222,7 @@ fn variant(rng: &mut Rng) -> Variant {
         shared: services > 1 && rng.bool(),
         veto: rng.u8(..4) == 0,
         revision: rng.u8(..8) == 0,
+        watch_version: rng.u8(..3) == 0,
     }
 }
 
@@ -268,7 +271,7 @@ fn act(rng: &mut Rng, services: usize) -> Act {
             service,
             health: health(rng),
             told_after: if rng.u8(..3) == 0 { rng.u64(..4_000) } else { 0 },
-            times: if rng.u8(..6) == 0 { 2 } else { 1 },
+            times: [0, 1, 1, 1, 1, 2][rng.usize(..6)],
             with_at: rng.u8(..3) == 0,
             breaking: rng.u8(..8) == 0,
             keyed: rng.bool(),

@@ -40,6 +40,8 @@ sometimes! {
     BudgetSpent,
     OwnDeployAnnounced,
     AnnouncementIgnored,
+    VersionAppeared,
+    ToldAfterItAppeared,
     WatchPassed,
     WatchUnproven,
     WatchBlind,

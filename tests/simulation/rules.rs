@@ -198,9 +198,13 @@ impl Rules {
                 }
             }
             Record::Ledger(LedgerRecord::Announced { .. }) => reached.see(Seen::AnnouncementIgnored),
+            Record::Ledger(LedgerRecord::Told { .. }) => reached.see(Seen::ToldAfterItAppeared),
             Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
                 let known = self.state.service(service).ledger.entry(&deploy.id).is_some();
                 self.must("R13", !known, || format!("two deploys have the id {}", deploy.id));
+                if deploy.seen {
+                    reached.see(Seen::VersionAppeared);
+                }
             }
             Record::Ledger(
                 LedgerRecord::RevisionSeen { .. }

@@ -146,9 +146,7 @@ impl FrontMatter {
 }
 
 fn scalar(key: &str, value: &str) -> Result<serde_json::Value, NotAReceipt> {
-    let is_json = value.starts_with('"')
-        || matches!(value, "null" | "true" | "false")
-        || (key == "number" && value.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_json = key == "number" || value.starts_with('"') || matches!(value, "null" | "true" | "false");
     if !is_json {
         return Ok(value.into());
     }

@@ -56,6 +56,8 @@ pub(crate) struct Outside {
     pub(crate) smoke_answers: bool,
     /// What each path does.
     pub(crate) runs: BTreeMap<PathName, Run>,
+    /// Whether the version before is still shown beside the one that serves.
+    pub(crate) old_lingers: bool,
     /// Whether pagers take pages.
     pub(crate) pagers_take: bool,
     /// Whether receipts can be written.
@@ -89,6 +91,7 @@ impl Outside {
             queries_are_empty: false,
             smoke_answers: true,
             runs: BTreeMap::new(),
+            old_lingers: false,
             pagers_take: true,
             receipts_are_written: true,
             without_revision: BTreeSet::new(),
@@ -119,6 +122,16 @@ impl Outside {
         let (since, version) = self.served.iter().rev().find(|(since, _)| *since <= at)?.clone();
         let revision = (!self.without_revision.contains(&version)).then(|| format!("rev-{version}"));
         Some(Serving { version, revision, since })
+    }
+
+    /// The version that `version_query` shows by now where another was shown before, and since when; with whether it
+    /// is the only one.
+    pub(crate) fn appeared(&self, at: Timestamp) -> Option<(Version, Timestamp, bool)> {
+        let served: Vec<_> = self.served.iter().filter(|(since, _)| *since <= at).collect();
+        let (_, newest) = served.last()?;
+        let (since, before) =
+            served.windows(2).rev().find_map(|pair| (pair[0].1 != pair[1].1).then_some((pair[1].0, &pair[0].1)))?;
+        (before != newest).then(|| (newest.clone(), since, !self.old_lingers))
     }
 
     /// What served just before an instant.

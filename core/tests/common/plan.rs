@@ -105,6 +105,7 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
         watch: duration("30m"),
         page: vec![PagerName::new("oncall").expect("a pager name")],
         version_query: Some(template("app_build_info")),
+        watch_version: true,
         triggers: vec![
             metric_trigger("error-rate", error_rate, "2m", "5m"),
             metric_trigger("p99-latency", p99, "5m", "10m"),

@@ -270,7 +270,11 @@ impl World {
                 Happening::ServingRead { serving: outside.serving(self.now), at: self.now }
             }
             Want::Smoke { .. } => Happening::SmokeAnswered { at: self.now, healthy: outside.smoke_answers },
-            Want::Baseline { .. } | Want::VersionBefore { .. } | Want::Serving { .. } => return,
+            Want::Version { .. } if reads => match outside.appeared(self.now) {
+                Some((version, at, alone)) => Happening::Appeared { version, at, alone },
+                None => return,
+            },
+            Want::Baseline { .. } | Want::VersionBefore { .. } | Want::Serving { .. } | Want::Version { .. } => return,
         };
         self.tell_of(name, what);
     }

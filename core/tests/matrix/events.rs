@@ -83,6 +83,10 @@ fn serving(name: &'static str, shown: Option<&'static str>) -> Event {
     })
 }
 
+fn appeared(name: &str, state: &State) -> Happening {
+    Happening::Appeared { version: version(name), at: state.world.now, alone: true }
+}
+
 fn first_page(state: &State) -> Page {
     let own = state.world.state.services.get(SHOP);
     let known = own.and_then(|own| own.pages.first()).cloned();
@@ -163,6 +167,8 @@ fn readings() -> Vec<Event> {
             deploy: state.deploy.clone(),
             serving: Some(Serving { version: version("v0"), revision: None, since: state.world.now }),
         }),
+        now("appeared: v9", |state| appeared("v9", state)),
+        now("appeared: v1, alone", |state| appeared("v1", state)),
         serving("serving: v1", Some("v1")),
         serving("serving: v2", Some("v2")),
         serving("serving: nothing", None),

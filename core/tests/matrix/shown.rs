@@ -68,6 +68,7 @@ fn ledger(record: &LedgerRecord) -> String {
             format!("announced {version}{}", if firing.is_some() { " of the firing" } else { "" })
         }
         LedgerRecord::MigrationLearned { .. } => "migration learned".to_owned(),
+        LedgerRecord::Told { .. } => "told".to_owned(),
         LedgerRecord::ReportTaken { .. } => "report taken".to_owned(),
         LedgerRecord::RevisionSeen { version, .. } => format!("revision of {version}"),
     }

@@ -554,7 +554,9 @@ fn look(turn: &mut Turn<'_>, service: &ServiceName, shown: &[Shown], fails: bool
                 });
                 Happening::VersionBeforeRead { deploy, serving }
             }
-            Want::Serving { .. } | Want::VersionBefore { .. } | Want::Baseline { .. } => continue,
+            Want::Serving { .. } | Want::VersionBefore { .. } | Want::Baseline { .. } | Want::Version { .. } => {
+                continue;
+            }
         };
         turn.tell(service, what)?;
     }

@@ -212,7 +212,8 @@ fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &F
 fn write_entry(writer: &mut Writer, entry: &Entry) {
     let Entry { deploy, end, rolled_back, automatically, revision } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
-    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key } = deploy;
+    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
+        deploy;
     writer.text(version.as_str());
     writer.optional(previous.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.byte(*migration as u8);

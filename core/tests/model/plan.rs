@@ -136,6 +136,7 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
         watch: slots(3),
         page: vec![PagerName::new("oncall").expect("a pager name")],
         version_query: Some(template("build_info")),
+        watch_version: false,
         triggers,
         paths: vec![
             rollback_path("pipeline", &in_slots(2), "{{ target.version }}"),

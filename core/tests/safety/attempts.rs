@@ -1,7 +1,8 @@
 //! R1 and R2: how many rollbacks there may be, and what may follow an attempt.
 
 use rollbackd_core::config::{Action, AutomaticLimit};
-use rollbackd_core::event::{Effect, Happening};
+use rollbackd_core::deploy::Migration;
+use rollbackd_core::event::{DeployReport, Effect, Happening};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::page::PageReason;
 
@@ -329,6 +330,23 @@ fn r2_an_attempt_that_never_started_is_started_now() {
     world.end_attempt(&attempt, Outcome::NeverStarted);
     assert_eq!(world.paths_started(), ["pipeline", "pipeline"]);
     assert_ne!(world.started()[1].attempt, attempt, "its id is its own");
+}
+
+#[test]
+fn r6_what_never_started_is_not_started_over_a_migration_that_was_told_meanwhile_unless_a_human_approves() {
+    let mut world = rolling();
+    let never_started = |world: &mut World| {
+        let attempt = world.started().last().unwrap().attempt.clone();
+        world.end_attempt(&attempt, Outcome::NeverStarted);
+    };
+    world.announce(DeployReport { migration: Migration::Breaking, ..report("v2") });
+    never_started(&mut world);
+    assert_eq!(world.paths_started(), ["pipeline"]);
+    assert_eq!(world.paged_for().last(), Some(&PageReason::Held));
+    let firing = world.fired("smoke-test").unwrap().id.clone();
+    world.tell(Happening::Approved { firing });
+    never_started(&mut world);
+    assert_eq!(world.paths_started(), ["pipeline", "pipeline", "pipeline"]);
 }
 
 #[test]

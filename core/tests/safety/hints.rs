@@ -218,6 +218,27 @@ fn r4_a_hint_of_what_a_rollback_brought_back_opens_no_watch_and_the_bad_version_
 }
 
 #[test]
+fn r4_what_a_human_brings_back_is_the_deploy_of_that_version_and_not_the_one_that_it_leaves() {
+    let mut world = deployed();
+    let brought_back = world.own().ledger.entries[0].deploy.id.clone();
+    world.observe("login-broken");
+    let now = world.now;
+    for key in ["github-4", "argocd-4"] {
+        assert_eq!(hinted(&mut world, by(key, "v1", now)), Reply::SameDeploy(brought_back.clone()), "{key}");
+    }
+}
+
+#[test]
+fn r4_the_bad_version_deployed_once_more_while_it_is_rolled_back_is_another_deploy() {
+    let mut world = deployed();
+    red(&mut world, keyed("run-1"));
+    world.run("10s");
+    let now = world.now;
+    assert!(matches!(hinted(&mut world, by("github-4", "v2", now)), Reply::Deploy(_)));
+    assert!(world.paged_for().contains(&PageReason::DeployDuringRollback));
+}
+
+#[test]
 fn r6_a_migration_that_only_the_second_event_of_a_deploy_tells_of_holds_as_well() {
     let migrates = |said: DeployReport| DeployReport { migration: Migration::Breaking, ..said };
     let twice: [fn(&mut World, DeployReport) -> Reply; 2] = [hinted, |world, said| world.announce(said)];

@@ -122,3 +122,17 @@ fn r13_clocks_may_differ_by_five_minutes_and_no_more() {
     let deployed_at = world.own().ledger.latest().unwrap().deploy.at;
     assert_eq!(deployed_at, world.now, "what has not come yet is taken as now");
 }
+
+#[test]
+fn r13_a_source_tells_of_the_same_deploy_for_one_watch_and_no_longer() {
+    let mut world = World::proven();
+    let deploy = world.deploy("v2");
+    let over_at = world.own().watch.as_ref().unwrap().until;
+    world.run("31m");
+    let hinted = |at: Timestamp| {
+        let report = DeployReport { at: Some(at), ..report("v2") };
+        world.clone().tell(Happening::Hinted { report, run: None })
+    };
+    assert_eq!(hinted(over_at - MOMENT), Reply::SameDeploy(deploy));
+    assert!(matches!(hinted(over_at), Reply::Deploy(_)));
+}

@@ -428,6 +428,7 @@ fn r7_the_window_that_is_asked_for_begins_where_an_open_row_of_breaches_does() {
             | Want::Baseline { .. }
             | Want::VersionBefore { .. }
             | Want::Serving { .. }
+            | Want::Version { .. }
             | Want::Smoke { .. } => None,
         })
     };

@@ -494,6 +494,7 @@ fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
         at,
         reported_at: at,
         key: None,
+        seen: false,
     };
     let end = Some(if rolled_back { WatchEnd::RolledBack } else { WatchEnd::Passed });
     Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None }

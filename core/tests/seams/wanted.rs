@@ -22,7 +22,11 @@ fn wanted(world: &World) -> Vec<Want> {
 fn serving(world: &World) -> Option<Option<Timestamp>> {
     wanted(world).into_iter().find_map(|want| match want {
         Want::Serving { back_to, .. } => Some(back_to),
-        Want::Trigger { .. } | Want::Baseline { .. } | Want::VersionBefore { .. } | Want::Smoke { .. } => None,
+        Want::Trigger { .. }
+        | Want::Baseline { .. }
+        | Want::VersionBefore { .. }
+        | Want::Version { .. }
+        | Want::Smoke { .. } => None,
     })
 }
 
@@ -44,7 +48,11 @@ fn a_baseline_is_asked_for_over_its_window_up_to_the_deploy() {
     world.deploy("v2");
     let asked = wanted(&world).into_iter().find_map(|want| match want {
         Want::Baseline { trigger, from, to, .. } => Some((trigger.to_string(), from, to)),
-        Want::Trigger { .. } | Want::VersionBefore { .. } | Want::Serving { .. } | Want::Smoke { .. } => None,
+        Want::Trigger { .. }
+        | Want::VersionBefore { .. }
+        | Want::Serving { .. }
+        | Want::Version { .. }
+        | Want::Smoke { .. } => None,
     });
     let window = (instant("2026-11-23T09:40:15Z"), instant("2026-11-23T10:40:00Z"));
     assert_eq!(asked, Some(("p99-latency".to_owned(), window.0, window.1)));
@@ -60,7 +68,11 @@ fn the_version_before_is_never_the_one_that_was_deployed_then() {
     world.deploy("v2");
     let asked = wanted(&world).into_iter().find_map(|want| match want {
         Want::VersionBefore { before, not, .. } => Some((before, not)),
-        Want::Trigger { .. } | Want::Baseline { .. } | Want::Serving { .. } | Want::Smoke { .. } => None,
+        Want::Trigger { .. }
+        | Want::Baseline { .. }
+        | Want::Serving { .. }
+        | Want::Version { .. }
+        | Want::Smoke { .. } => None,
     });
     assert_eq!(asked, Some((first_at, version("v1"))));
 }
@@ -78,7 +90,7 @@ fn every_question_about_a_watch_brings_what_its_template_may_name() {
             Want::Trigger { values, .. } | Want::Baseline { values, .. } | Want::VersionBefore { values, .. } => {
                 Some(rendered(values))
             }
-            Want::Serving { .. } | Want::Smoke { .. } => None,
+            Want::Serving { .. } | Want::Version { .. } | Want::Smoke { .. } => None,
         })
         .collect();
     // Two triggers, a baseline, and the version before.

@@ -18,7 +18,7 @@ use super::ArgoCd;
 use super::application::{Application, Content, Deployment, OperationState, manifests_name};
 use crate::http_client::one_line;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
-use crate::paths::remote::reading::Reads;
+use crate::paths::remote::reading::read;
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far Argo CD's clock and ours may differ: operations that began this long before the attempt are looked at too.
@@ -39,7 +39,6 @@ pub(crate) struct Rollback<'a> {
     api: Api,
     order: &'a Order,
     version: &'a str,
-    reads: Reads,
     turn_offs: u32,
     /// How automated sync was configured before it was turned off.
     turned_off: Option<String>,
@@ -83,7 +82,7 @@ impl Handle {
 impl<'a> Rollback<'a> {
     pub(super) fn new(settings: &'a ArgoCd, order: &'a Order, version: &'a str) -> Result<Self, String> {
         let api = Api::new("Argo CD", &settings.http)?;
-        Ok(Self { settings, api, order, version, reads: Reads::default(), turn_offs: 0, turned_off: None })
+        Ok(Self { settings, api, order, version, turn_offs: 0, turned_off: None })
     }
 
     /// A request about the application, which is told from others of its name by its namespace and project.
@@ -115,7 +114,7 @@ impl<'a> Rollback<'a> {
     async fn begin(&mut self) -> Result<Asked, Asked> {
         let answer = self.get().await;
         let check = |status| check(self.settings, status, "get");
-        let application: Application = self.reads.take(answer, check)?.json().map_err(Asked::Refused)?;
+        let application: Application = read(answer, check)?.json().map_err(Asked::Refused)?;
         if application.is_deleting() {
             return Err(Asked::Refused(format!("the application {} is being deleted", self.settings.application)));
         }
@@ -166,7 +165,7 @@ impl<'a> Rollback<'a> {
         let body = self.body(json!({"patch": patch, "patchType": "merge"}));
         let answer = self.api.send(self.request(Method::PATCH, &[]).json(&body)).await;
         let check = |status| check(self.settings, status, "update");
-        let after: Application = self.reads.take(answer, check)?.json().map_err(Asked::Refused)?;
+        let after: Application = read(answer, check)?.json().map_err(Asked::Refused)?;
         self.turned_off = Some(automated.to_string());
         if after.auto_sync().is_some() {
             return Err(Asked::Later(self.settings.poll_interval, "automated sync is still on".to_owned()));

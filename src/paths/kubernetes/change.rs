@@ -14,7 +14,7 @@ use super::{By, Kubernetes, Sign, abort, progress, undo};
 use crate::http_client::one_line;
 use crate::paths::remote::api::Answer;
 use crate::paths::remote::image::is_version;
-use crate::paths::remote::reading::Reads;
+use crate::paths::remote::reading::read;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
 /// How often a patch may meet a workload that somebody else changed in the same moment.
@@ -27,14 +27,13 @@ pub(crate) struct Change<'a> {
     order: &'a Order,
     /// The version or the revision's number.
     pub(super) target: &'a str,
-    reads: Reads,
     conflicts: u32,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn new(settings: &'a Kubernetes, order: &'a Order, target: &'a str) -> Result<Self, String> {
         let cluster = Cluster::open(settings)?;
-        Ok(Self { settings, cluster, order, target, reads: Reads::default(), conflicts: 0 })
+        Ok(Self { settings, cluster, order, target, conflicts: 0 })
     }
 
     /// The workload, for sentences.
@@ -54,7 +53,7 @@ impl<'a> Change<'a> {
     pub(super) async fn read(&mut self) -> Result<Workload, Asked> {
         let answer = self.cluster.workload().await;
         let check = |status| self.cluster.check(status, "get", self.settings.kind.resource());
-        let answer = self.reads.take(answer, check)?;
+        let answer = read(answer, check)?;
         workload_of(self.settings, &answer).map_err(Asked::Refused)
     }
 
@@ -62,7 +61,7 @@ impl<'a> Change<'a> {
     pub(super) async fn read_revisions(&mut self, workload: &Workload) -> Result<Vec<Revision>, Asked> {
         let answer = self.cluster.revisions(workload).await;
         let check = |status| self.cluster.check(status, "list", workload.kind.revisions());
-        let answer = self.reads.take(answer, check)?;
+        let answer = read(answer, check)?;
         revisions_of(workload, &answer).map_err(Asked::Refused)
     }
 

@@ -27,7 +27,7 @@ const UNNAMED_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where platforms put what is wrong, in the order in which it is looked for.
-const COMPLAINTS: &[&str] = &["/message", "/error/message", "/error_description", "/error", "/detail"];
+const COMPLAINTS: &[&str] = &["/message", "/Message", "/error/message", "/error_description", "/error", "/detail"];
 
 /// What limits call the requests that are left, and the second of the epoch at which there are more: GitHub, and
 /// GitLab ("Rate limits", "Response headers").
@@ -55,7 +55,7 @@ pub(crate) struct Answer {
 pub(crate) enum NoAnswer {
     /// A secret can't be read: nothing was sent.
     NoSecret(String),
-    /// No connection came about: nothing was sent.
+    /// No connection came about, or no token was to be had this time: nothing was sent.
     NotSent(String),
     /// The request may have arrived.
     Broken(String),
@@ -64,13 +64,25 @@ pub(crate) enum NoAnswer {
 impl Api {
     /// `name` is the platform's, for sentences.
     pub(crate) fn new(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
-        Self::with_certificates(name, settings, &Pem::default())
+        Self::with(name, settings, http_client::build(settings))
     }
 
-    /// The same, with certificates that stand in no file of their own.
+    /// The same for what is on this machine or beside it, and must not be asked by a proxy.
+    pub(crate) fn beside(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
+        Self::with(name, settings, http_client::build_without_proxy(settings))
+    }
+
+    /// The same with certificates that stand in no file of their own.
     pub(crate) fn with_certificates(name: &'static str, settings: &HttpSettings, pem: &Pem) -> Result<Self, String> {
-        let client = http_client::build_with(settings, pem)
-            .map_err(|error| format!("could not set up an HTTP client: {error}"))?;
+        Self::with(name, settings, http_client::build_with(settings, pem))
+    }
+
+    fn with(
+        name: &'static str,
+        settings: &HttpSettings,
+        client: Result<Client, http_client::Error>,
+    ) -> Result<Self, String> {
+        let client = client.map_err(|error| format!("could not set up an HTTP client: {error}"))?;
         Ok(Self { name, client, settings: settings.clone() })
     }
 
@@ -107,6 +119,14 @@ impl NoAnswer {
             Self::Broken(why) => Asked::Perhaps(format!("the request was sent and not answered ({why})")),
         }
     }
+
+    /// What it means for a request that changes nothing, and whose answer has to be known before the change is asked for.
+    pub(crate) fn unread(self) -> Asked {
+        match self {
+            Self::NoSecret(why) => Asked::Refused(why),
+            Self::NotSent(why) | Self::Broken(why) => Asked::NotSent(why),
+        }
+    }
 }
 
 impl Answer {
@@ -129,6 +149,16 @@ impl Answer {
         }
         serde_json::from_slice(&self.body)
             .map_err(|error| format!("the answer of {} is not as expected: {error}", self.name))
+    }
+
+    /// The body, of a success or not.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's value; `None` for one that is no text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// What the platform says is wrong.
@@ -169,7 +199,7 @@ impl Answer {
     }
 
     fn number(&self, header: &str) -> Option<u64> {
-        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
+        self.header(header)?.trim().parse().ok()
     }
 
     /// What an answer other than a success means for a request that changes something; `None` for a success. `check` is
@@ -191,6 +221,18 @@ impl Answer {
             }
             _ => Asked::Refused(format!("{complaint}; check {check}")),
         })
+    }
+
+    /// The same for a request that changes nothing, and whose answer has to be known before the change is asked for.
+    pub(crate) fn unread(&self, check: &str) -> Option<Asked> {
+        match self.refusal(check)? {
+            Asked::Perhaps(why) => Some(Asked::NotSent(why)),
+            other @ (Asked::Accepted(_)
+            | Asked::Later(..)
+            | Asked::Waits(_)
+            | Asked::NotSent(_)
+            | Asked::Refused(_)) => Some(other),
+        }
     }
 
     /// What an answer other than a success means for a look; `None` for a success.

@@ -308,3 +308,13 @@ fn each_mistake_in_the_config_is_named() {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{github}: {problems:?}");
     }
 }
+
+#[test]
+fn the_status_that_an_announcer_gave_a_deployment_is_no_news() {
+    let source = deployments("sha");
+    let failed = with(deployment_status(), "/deployment_status/state", json!("failure"));
+    report(&source, "deployment_status", &failed);
+    let ours = json!("rollbackd: shop-f-20261123T100402Z-1: rolled back to v1 after error-rate");
+    unconcerned(&source, "deployment_status", &with(failed.clone(), "/deployment_status/description", ours));
+    report(&source, "deployment_status", &with(failed, "/deployment_status/description", Value::Null));
+}

@@ -5,27 +5,69 @@ use std::fmt::Write as _;
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
-use super::{ago, begun, listening, result, send};
-use crate::world::{Answer, SERVICE, World};
+use super::{SHA, Words, ago, begun, result, send};
+use crate::world::{SERVICE, World};
 
 const SECRET: &str = "It's a Secret to Everybody";
 const ROUTE: &str = "/v1/events/github";
-const SHA: &str = "9f1c2ab9c0f14e1f8a55c1f0d0a7b6a1c2d3e4f5";
 
-async fn with_github() -> World {
-    listening(|world| {
+struct GitHub;
+
+impl Words for GitHub {
+    const NAME: &'static str = "github";
+    const UNUSABLE: u16 = 422;
+
+    fn config(world: &World) -> Value {
         std::fs::write(world.place("webhook-secret"), SECRET).unwrap();
         let repo = "acme/capstone-api";
-        json!({"github": {
+        json!({
             "secret_file": world.place("webhook-secret"),
             "deployments": [{
                 "service": SERVICE, "repo": repo, "environment": "production", "version": "payload.image_tag",
                 "on_failure": "smoke-test",
             }],
             "workflows": [{"service": SERVICE, "repo": repo, "workflow": "deploy.yml", "on_failure": "smoke-test"}],
-        }})
-    })
-    .await
+        })
+    }
+
+    fn deployed(id: u64, version: &str, at: &str) -> Value {
+        deployment(id, version, at)
+    }
+
+    fn red(id: u64, began_at: &str, ended_at: &str) -> Value {
+        red_run(id, SHA, began_at, ended_at)
+    }
+
+    fn unconcerned(at: &str) -> Vec<Value> {
+        let elsewhere = |pointer: &str, value: &str| {
+            let mut body = deployment(505, "v5", at);
+            *body.pointer_mut(pointer).unwrap() = json!(value);
+            body
+        };
+        vec![
+            json!({"zen": "Keep it logically awesome.", "hook_id": 1}),
+            json!({"ref": "refs/heads/main"}),
+            elsewhere("/repository/full_name", "evil/capstone-api"),
+            elsewhere("/deployment/environment", "staging"),
+            elsewhere("/deployment_status/state", "inactive"),
+            red_run(81, "0123456789abcdef0123456789abcdef01234567", &ago(3), at),
+        ]
+    }
+
+    fn headers(body: &Value, delivery: &str) -> Vec<(&'static str, String)> {
+        let kind = match body.as_object() {
+            Some(fields) if fields.contains_key("deployment_status") => "deployment_status",
+            Some(fields) if fields.contains_key("workflow_run") => "workflow_run",
+            Some(fields) if fields.contains_key("zen") => "ping",
+            Some(_) | None => "push",
+        };
+        vec![
+            ("content-type", "application/json".to_owned()),
+            ("x-github-event", kind.to_owned()),
+            ("x-github-delivery", delivery.to_owned()),
+            ("x-hub-signature-256", signature(SECRET, &body.to_string())),
+        ]
+    }
 }
 
 fn signature(secret: &str, body: &str) -> String {
@@ -34,17 +76,6 @@ fn signature(secret: &str, body: &str) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-async fn signed(world: &World, kind: &str, body: &Value, delivery: &str) -> Answer {
-    let body = body.to_string();
-    let headers = [
-        ("content-type", "application/json".to_owned()),
-        ("x-github-event", kind.to_owned()),
-        ("x-github-delivery", delivery.to_owned()),
-        ("x-hub-signature-256", signature(SECRET, &body)),
-    ];
-    send(world, ROUTE, &headers, body).await
 }
 
 fn deployment(id: u64, version: &str, at: &str) -> Value {
@@ -75,48 +106,12 @@ fn red_run(id: u64, sha: &str, started_at: &str, ended_at: &str) -> Value {
 
 #[tokio::test]
 async fn a_red_workflow_after_a_deployment_rolls_back_once_however_often_both_are_delivered() {
-    let mut world = with_github().await;
-    let (deployed, at) = (deployment(500, "v2", &ago(0)), ago(0));
-    world.production.deploy(SERVICE, "v2", "test").await;
-    let first = result(&signed(&world, "deployment_status", &deployed, "delivery-1").await, 202);
-    // Again: the same delivery, another delivery id, and a second status of the same deployment.
-    for delivery in ["delivery-1", "delivery-2"] {
-        let again = result(&signed(&world, "deployment_status", &deployed, delivery).await, 200);
-        assert_eq!(again["deploy"], first["deploy"]);
-    }
-    world.view_until("the target is known", |view| view["target"] == "v1").await;
-
-    let red = red_run(77, SHA, &at, &ago(0));
-    let fired = result(&signed(&world, "workflow_run", &red, "delivery-3").await, 202);
-    let receipt = world.receipt(1).await;
-    assert_eq!((receipt.get("outcome"), receipt.get("trigger")), ("recovered", "smoke-test"));
-    assert_eq!((receipt.get("version"), receipt.get("target")), ("v2", "v1"));
-    assert!(fired["firing"].is_string(), "{fired}");
-
-    let before = begun(&world).await;
-    for restarted in [false, true] {
-        if restarted {
-            world.daemon().kill().await;
-            world.daemon().start().await;
-        }
-        for delivery in ["delivery-3", "delivery-4"] {
-            let again = result(&signed(&world, "workflow_run", &red, delivery).await, 200);
-            assert!(again["ignored"].is_string(), "{again}");
-            let again = result(&signed(&world, "deployment_status", &deployed, delivery).await, 200);
-            assert_eq!(again["deploy"], first["deploy"]);
-        }
-    }
-    assert_eq!(begun(&world).await, before);
-    assert_eq!(world.pipeline_runs().await, ["v1"]);
-    assert_eq!(world.receipts().len(), 1);
-    let metrics = world.api().get("/metrics").await.body;
-    let metrics = metrics.as_str().unwrap_or_default();
-    assert!(metrics.contains("rollbackd_source_events_total{source=\"github\",result=\"known\"} 4"), "{metrics}");
+    super::rolls_back_once::<GitHub>().await;
 }
 
 #[tokio::test]
 async fn an_event_that_is_not_signed_with_the_secret_changes_nothing() {
-    let mut world = with_github().await;
+    let mut world = GitHub::listening().await;
     let body = deployment(500, "v2", &ago(0)).to_string();
     let headers = |signature: Option<String>| {
         let kind =
@@ -165,52 +160,13 @@ async fn an_event_that_is_not_signed_with_the_secret_changes_nothing() {
 
 #[tokio::test]
 async fn events_out_of_order_from_the_future_or_about_something_else_start_nothing() {
-    let world = with_github().await;
-    world.production.deploy(SERVICE, "v3", "test").await;
-    let newest = result(&signed(&world, "deployment_status", &deployment(503, "v3", &ago(1)), "1").await, 202);
+    let world = super::starts_nothing::<GitHub>().await;
+    // Nor one that brings a service of its own.
     let before = begun(&world).await;
-    assert_eq!(before.0, newest["deploy"]);
-    // An older deploy that comes late is written down, and what serves stays watched.
-    result(&signed(&world, "deployment_status", &deployment(502, "v2", &ago(5)), "2").await, 202);
-    let ahead = deployment(504, "v4", "2999-01-01T00:00:00Z");
-    let refused = result(&signed(&world, "deployment_status", &ahead, "3").await, 200);
-    assert!(refused["refused"].as_str().unwrap().contains("more than five minutes"), "{refused}");
-    // A red run that was before the deploy, is about another commit, comes from the future, or from long ago.
-    for red in [
-        red_run(80, SHA, &ago(60), &ago(20)),
-        red_run(81, "0123456789abcdef0123456789abcdef01234567", &ago(3), &ago(0)),
-        red_run(82, SHA, &ago(3), "2999-01-01T00:00:00Z"),
-        red_run(83, SHA, &ago(900), &ago(600)),
-    ] {
-        let told = result(&signed(&world, "workflow_run", &red, "4").await, 200);
-        assert!(told["ignored"].is_string() || told["refused"].is_string(), "{told}");
-    }
-    let elsewhere = |pointer: &str, value: &str| {
-        let mut body = deployment(505, "v5", &ago(0));
-        *body.pointer_mut(pointer).unwrap() = json!(value);
-        body
-    };
-    for (kind, body) in [
-        ("ping", json!({"zen": "Keep it logically awesome.", "hook_id": 1})),
-        ("push", json!({"ref": "refs/heads/main"})),
-        ("deployment_status", elsewhere("/repository/full_name", "evil/capstone-api")),
-        ("deployment_status", elsewhere("/deployment/environment", "staging")),
-        ("deployment_status", elsewhere("/deployment_status/state", "inactive")),
-    ] {
-        let answer = signed(&world, kind, &body, "5").await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        assert!(answer.body["ignored"].as_str().is_some_and(|why| !why.is_empty()), "{}", answer.body);
-    }
-    // Its own events can't bring what is no version, nor a name of their own.
-    for evil in ["$(reboot)", "-rf", "{{ service }}", "v1 v2"] {
-        let answer = signed(&world, "deployment_status", &deployment(506, evil, &ago(0)), "6").await;
-        assert_eq!(answer.body["type"], "urn:rollbackd:problem:invalid-event", "{}", answer.body);
-    }
     let mut named = deployment(507, "v5", &ago(0));
     named["service"] = json!("billing");
     named["deployment"]["payload"] = json!({"service": "billing", "image_tag": ["v5"]});
-    assert_eq!(signed(&world, "deployment_status", &named, "7").await.status, 422);
+    let answer = GitHub::tell(&world, &named, "7").await;
+    assert_eq!(answer.body["type"], "urn:rollbackd:problem:invalid-event", "{}", answer.body);
     assert_eq!(begun(&world).await, before);
-    assert_eq!(world.view(SERVICE).await["running"], "v3");
-    assert!(world.pipeline_runs().await.is_empty());
 }

@@ -32,6 +32,8 @@ impl Plan {
                 "watch": "60s",
                 "page": ["oncall"],
                 "version_query": "app_build_info{service=\"capstone-api\"}",
+                // Most tests tell of their deploys, and are about what follows.
+                "watch_version": false,
                 "triggers": [triggers::error_rate()],
                 "paths": [],
                 "smoke": {"url": format!("{}/healthz", world.production.url())},

@@ -86,6 +86,7 @@ fn decode(
     let unread_page = problems.0.len() > errors;
     let asks_version = fields.optional("version_query");
     let version_query = asks_version.and_then(|node| query::query(node, Use::Version, reading, problems));
+    let watch_version = watch_version(fields, asks_version.is_some(), problems);
     let (triggers, unread_triggers) = triggers(fields, shared, reading, problems);
     let (paths, unread_paths) = paths(fields, &name, reading, problems);
     let smoke = fields.optional("smoke").and_then(|node| smoke(node, problems));
@@ -104,6 +105,7 @@ fn decode(
         watch,
         page,
         version_query: version_query.map(|queried| queried.template),
+        watch_version,
         triggers: triggers.iter().map(|placed| placed.trigger.clone()).collect(),
         paths,
         smoke,
@@ -111,6 +113,16 @@ fn decode(
         side_effects,
     };
     Written { service, place, triggers, paths: places, unread }
+}
+
+/// Where something shows what serves, a new version is noticed, unless the config says otherwise.
+fn watch_version(fields: &mut Fields<'_>, asks_version: bool, problems: &mut Problems) -> bool {
+    let Some(node) = fields.optional("watch_version") else { return asks_version };
+    let watch_version = node::boolean(node, problems).unwrap_or(asks_version);
+    if watch_version && !asks_version {
+        problems.error(node.place, "`watch_version` needs a `version_query`, which shows what serves");
+    }
+    watch_version
 }
 
 fn pagers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<PagerName> {

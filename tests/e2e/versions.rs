@@ -1,0 +1,51 @@
+//! Deploys that nobody tells of: seen by the version label alone.
+
+use serde_json::{Value, json};
+
+use crate::world::{SERVICE, WINDOW, World};
+
+/// A world whose `v2` is bad and whose daemon watches versions.
+async fn watching() -> World {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
+    let mut plan = world.plan();
+    plan.service("watch_version", json!(true));
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+    world
+}
+
+async fn told(world: &World, report: Value) -> (u16, String) {
+    let answer = world.post("/v1/deploys", report).await;
+    let status = answer.status;
+    (status, answer.text_of(status, "deploy"))
+}
+
+#[tokio::test]
+async fn a_bad_version_that_nobody_told_of_is_rolled_back_and_what_comes_back_is_no_deploy() {
+    let world = watching().await;
+    world.production.deploy(SERVICE, "v2", "test").await;
+    let receipt = world.receipt(1).await;
+    assert_eq!((receipt.get("outcome"), receipt.get("version"), receipt.get("target")), ("recovered", "v2", "v1"));
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+
+    // v1 is what is shown now; a good v3 is a deploy again, and its only watch is that of v3.
+    world.production.deploy(SERVICE, "v3", "test").await;
+    let view = world.view_until("v3 is watched", |view| view["watch"]["version"] == "v3").await;
+    assert_eq!((&view["watch"]["state"], &view["target"]), (&json!("watching"), &json!("v1")));
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+    assert_eq!(world.receipts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deploy_that_is_told_of_after_it_was_seen_is_the_same_deploy() {
+    let world = watching().await;
+    world.production.deploy(SERVICE, "v3", "test").await;
+    let view = world.view_until("v3 is watched", |view| view["watch"]["version"] == "v3").await;
+    let seen = view["watch"]["deploy"].as_str().expect("a deploy").to_owned();
+    let report = json!({"service": SERVICE, "version": "v3", "migration": true, "commit": "0a1b2c3d"});
+    assert_eq!(told(&world, report.clone()).await, (200, seen.clone()));
+    assert_eq!(told(&world, report).await, (200, seen.clone()));
+    let view = world.view(SERVICE).await;
+    assert_eq!((&view["watch"]["deploy"], &view["watch"]["migration"]), (&json!(seen), &json!("breaking")));
+}

@@ -33,6 +33,9 @@ const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
 /// A local file answers in milliseconds; a pipe or a dead network mount must not hold a page back for ever.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What stands for the name of a file in errors where the PEM came without one.
+const INLINE: &str = "(inline)";
+
 /// As much of a remote's text as fits on a line of a log.
 const LINE_LIMIT: usize = 300;
 
@@ -85,13 +88,23 @@ pub fn install_crypto() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
 
+/// Certificates and a key that are at hand already, as PEM, in place of the settings' files. Not `Debug`: a key is a
+/// secret.
+#[derive(Default)]
+pub(crate) struct Pem {
+    /// The only CAs to trust.
+    pub(crate) roots: Option<Vec<u8>>,
+    /// Our certificate and its private key.
+    pub(crate) identity: Option<SecretString>,
+}
+
 /// Builds a client, this way or by [`build_without_proxy`] and by no other: it also works on a machine without a single CA file, where
 /// `reqwest::Client::new()` would panic. Certificate files are read here and not again until the next build.
 ///
 /// # Errors
 /// A certificate or key file can't be read or holds something else.
 pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
-    prepare(settings)?.build().map_err(|error| Error::Build(explain(&error)))
+    prepare(settings, &Pem::default())?.build().map_err(|error| Error::Build(explain(&error)))
 }
 
 /// The same, but past any proxy of the environment: for a server beside this machine that answers with secrets, such as
@@ -100,22 +113,36 @@ pub fn build(settings: &HttpSettings) -> Result<Client, Error> {
 /// # Errors
 /// As [`build`].
 pub fn build_without_proxy(settings: &HttpSettings) -> Result<Client, Error> {
-    prepare(settings)?.no_proxy().build().map_err(|error| Error::Build(explain(&error)))
+    prepare(settings, &Pem::default())?.no_proxy().build().map_err(|error| Error::Build(explain(&error)))
 }
 
-fn prepare(settings: &HttpSettings) -> Result<ClientBuilder, Error> {
+/// Builds a client, with these certificates.
+///
+/// # Errors
+/// As [`build`], and where the PEM holds something else.
+pub(crate) fn build_with(settings: &HttpSettings, pem: &Pem) -> Result<Client, Error> {
+    prepare(settings, pem)?.build().map_err(|error| Error::Build(explain(&error)))
+}
+
+fn prepare(settings: &HttpSettings, pem: &Pem) -> Result<ClientBuilder, Error> {
     install_crypto();
     let mut builder = Client::builder()
         .user_agent(concat!("rollbackd/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .timeout(settings.timeout)
         .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT));
-    builder = match &settings.tls.ca_file {
-        Some(file) => builder.tls_certs_only(certificates(file)?),
-        None => builder.tls_certs_merge(public_roots()?),
+    builder = match (&pem.roots, &settings.tls.ca_file) {
+        (Some(pem), _) => builder.tls_certs_only(certificates(pem, Path::new(INLINE))?),
+        (None, Some(file)) => builder.tls_certs_only(certificates(&read_pem("CA file", file)?, file)?),
+        (None, None) => builder.tls_certs_merge(public_roots()?),
     };
-    if let (Some(cert_file), Some(key_file)) = (&settings.tls.cert_file, &settings.tls.key_file) {
-        builder = builder.identity(identity(cert_file, key_file)?);
+    if let Some(pem) = &pem.identity {
+        builder = builder.identity(identity(pem.expose_secret().as_bytes(), Path::new(INLINE))?);
+    } else if let (Some(cert_file), Some(key_file)) = (&settings.tls.cert_file, &settings.tls.key_file) {
+        let mut pem = read_pem("certificate file", cert_file)?;
+        pem.push(b'\n');
+        pem.extend(read_pem("key file", key_file)?);
+        builder = builder.identity(identity(&pem, key_file)?);
     }
     if settings.tls.insecure_skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
@@ -129,8 +156,8 @@ fn public_roots() -> Result<Vec<Certificate>, Error> {
     roots.map_err(|error| Error::Build(explain(&error)))
 }
 
-fn certificates(file: &Path) -> Result<Vec<Certificate>, Error> {
-    let found = Certificate::from_pem_bundle(&read_pem("CA file", file)?).unwrap_or_default();
+fn certificates(pem: &[u8], file: &Path) -> Result<Vec<Certificate>, Error> {
+    let found = Certificate::from_pem_bundle(pem).unwrap_or_default();
     if found.is_empty() {
         let expected = "certificates as PEM";
         return Err(Error::Contents { what: "CA file", file: file.to_owned(), expected });
@@ -138,12 +165,9 @@ fn certificates(file: &Path) -> Result<Vec<Certificate>, Error> {
     Ok(found)
 }
 
-fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity, Error> {
-    let mut pem = read_pem("certificate file", cert_file)?;
-    pem.push(b'\n');
-    pem.extend(read_pem("key file", key_file)?);
+fn identity(pem: &[u8], file: &Path) -> Result<Identity, Error> {
     let expected = "a private key as PEM, and its certificate in the certificate file";
-    Identity::from_pem(&pem).map_err(|_| Error::Contents { what: "key file", file: key_file.to_owned(), expected })
+    Identity::from_pem(pem).map_err(|_| Error::Contents { what: "key file", file: file.to_owned(), expected })
 }
 
 fn read_pem(what: &'static str, file: &Path) -> Result<Vec<u8>, Error> {

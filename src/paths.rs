@@ -3,6 +3,7 @@
 //! Never decides whether a path runs, and never runs an attempt a second time: an order is carried out once.
 
 mod app_runner;
+pub mod argo_cd;
 pub(crate) mod attempt_dir;
 mod aws;
 pub mod cloud_run;
@@ -13,6 +14,7 @@ pub mod git_revert;
 pub mod github_actions;
 pub mod gitlab;
 pub mod http;
+pub mod kubernetes;
 pub(crate) mod remote;
 pub mod supervised;
 
@@ -32,6 +34,7 @@ use crate::outside::Pending;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
+    ("argo_cd", |node, problems| registered(argo_cd::decode(node, problems))),
     ("app_runner", |node, problems| registered(app_runner::decode(node, problems))),
     ("command", |node, problems| registered(command::decode(node, problems))),
     ("ecs", |node, problems| registered(ecs::decode(node, problems))),
@@ -41,6 +44,7 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
     ("git_revert", |node, problems| registered(git_revert::decode(node, problems))),
     ("http", |node, problems| registered(http::decode(node, problems))),
+    ("kubernetes", |node, problems| registered(kubernetes::decode(node, problems))),
 ];
 
 type Decode = fn(&Node, &mut Problems) -> Option<(RollbackPath, PathParts)>;

@@ -230,6 +230,11 @@ fn every_key_of_the_config_is_described() {
         ("docs/paths/gitlab.md", vec!["src/paths/gitlab.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
         ("docs/paths/git-revert.md", vec!["src/paths/git_revert.rs".to_owned()]),
         ("docs/paths/http.md", vec!["src/paths/http.rs".to_owned(), "src/paths/http/expect.rs".to_owned()]),
+        (
+            "docs/paths/kubernetes.md",
+            vec!["src/paths/kubernetes.rs".to_owned(), "src/http_client/settings.rs".to_owned()],
+        ),
+        ("docs/paths/argo-cd.md", vec!["src/paths/argo_cd.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
         ("docs/pagers/webhook.md", vec!["src/pagers/webhook.rs".to_owned(), "src/http_client/to.rs".to_owned()]),
         ("docs/pagers/pagerduty.md", vec!["src/pagers/pagerduty.rs".to_owned()]),
         ("docs/pagers/slack.md", vec!["src/pagers/slack.rs".to_owned()]),

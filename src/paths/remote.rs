@@ -3,6 +3,8 @@
 //! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
 
 pub(crate) mod api;
+pub(crate) mod image;
+pub(crate) mod reading;
 pub(crate) mod short_lived;
 pub(crate) mod signed;
 
@@ -94,6 +96,8 @@ pub(crate) enum Asked {
     Perhaps(String),
     /// It was not carried out, and may be asked again after this time. Why.
     Later(Duration, String),
+    /// It was not carried out, and may be asked again once a person has done something. What, and where.
+    Waits(String),
     /// It could not be sent: no connection came about, or what has to be known before could not be read. Why.
     NotSent(String),
     /// It was refused, and asking again would not help. Why.
@@ -105,6 +109,7 @@ impl Asked {
     pub(crate) fn unanswered(self) -> Found {
         match self {
             Self::Accepted(why)
+            | Self::Waits(why)
             | Self::Perhaps(why)
             | Self::Later(_, why)
             | Self::NotSent(why)
@@ -212,6 +217,7 @@ impl<R: Remote> Following<'_, R> {
     /// Asks for the change, or for the part of it that comes after so many, and follows it.
     async fn part(&mut self, done: u32) -> Attended {
         let mut connects = 0;
+        let mut told = false;
         loop {
             if self.attempt.stop.is_cancelled() {
                 return Attended::Ended(Outcome::TimedOut);
@@ -229,6 +235,10 @@ impl<R: Remote> Following<'_, R> {
                     return Attended::Ended(nothing_more::<R>(&format!("could not ask {}: {why}", R::NAME), done));
                 }
                 Asked::Later(wait, _) => wait.max(RECONNECT),
+                Asked::Waits(why) => {
+                    self.page(&mut told, why).await;
+                    self.remote.poll_interval()
+                }
                 Asked::NotSent(_) => {
                     connects += 1;
                     RECONNECT
@@ -304,9 +314,7 @@ impl<R: Remote> Following<'_, R> {
                 Look::Runs => refused = 0,
                 Look::Waits(why) => {
                     refused = 0;
-                    if !std::mem::replace(&mut told, true) {
-                        tell(self.attempt.progress, Progress::Waits { why }).await;
-                    }
+                    self.page(&mut told, why).await;
                 }
                 Look::Refused(why) => {
                     refused += 1;
@@ -344,6 +352,13 @@ impl<R: Remote> Following<'_, R> {
             tokio::time::sleep(self.remote.poll_interval().min(LOOK_UP_INTERVAL)).await;
         }
         Outcome::TimedOut
+    }
+
+    /// Tells once that a person is waited for.
+    async fn page(&self, told: &mut bool, why: String) {
+        if !std::mem::replace(told, true) {
+            tell(self.attempt.progress, Progress::Waits { why }).await;
+        }
     }
 
     async fn pause(&self, duration: Duration) -> Pause {

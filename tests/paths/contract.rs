@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
-use crate::{app_runner, cloud_run, ecs, fly, github_actions, gitlab, http};
+use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, gitlab, http, kubernetes};
 use futures_util::future::join_all;
 use rollbackd::paths::{KINDS, Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -39,12 +39,14 @@ pub(crate) struct Contract {
 
 const CONTRACTS: &[Contract] = &[
     app_runner::CONTRACT,
+    argo_cd::CONTRACT,
     cloud_run::CONTRACT,
     ecs::CONTRACT,
     fly::CONTRACT,
     github_actions::CONTRACT,
     gitlab::CONTRACT,
     http::CONTRACT,
+    kubernetes::CONTRACT,
 ];
 
 /// One attempt of a kind, at a platform of its own.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own tools may panic: that fails the test")]
 
 mod app_runner;
+mod argo_cd;
 mod aws_model;
 mod cloud_run;
 mod command;
@@ -12,6 +13,7 @@ mod git_revert;
 mod github_actions;
 mod gitlab;
 mod http;
+mod kubernetes;
 mod moto;
 mod proxy;
 mod world;

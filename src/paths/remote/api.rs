@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Asked, Look};
 use crate::clock::now;
-use crate::http_client::{self, HttpSettings};
+use crate::http_client::{self, HttpSettings, Pem};
 
 /// How long one request may take where the config doesn't say: platforms give up after ten seconds themselves.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
@@ -70,6 +70,11 @@ impl Api {
     /// The same for what is on this machine or beside it, and must not be asked by a proxy.
     pub(crate) fn beside(name: &'static str, settings: &HttpSettings) -> Result<Self, String> {
         Self::with(name, settings, http_client::build_without_proxy(settings))
+    }
+
+    /// The same with certificates that stand in no file of their own.
+    pub(crate) fn with_certificates(name: &'static str, settings: &HttpSettings, pem: &Pem) -> Result<Self, String> {
+        Self::with(name, settings, http_client::build_with(settings, pem))
     }
 
     fn with(
@@ -225,6 +230,7 @@ impl Answer {
             other @ (Asked::Accepted(_)
             | Asked::Ended(_)
             | Asked::Later(..)
+            | Asked::Waits(_)
             | Asked::NotSent(_)
             | Asked::Refused(_)) => Some(other),
         }

@@ -1,0 +1,222 @@
+//! The path `kubernetes`: the pod template of an earlier revision put back, as `kubectl rollout undo` does it, or an
+//! Argo Rollout's update aborted.
+//!
+//! Never goes to "the previous" revision: after one undo that is the bad one. Never runs `kubectl` or a plugin of it.
+
+mod abort;
+mod change;
+mod cluster;
+mod credentials;
+mod kubeconfig;
+mod progress;
+mod undo;
+mod workload;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rollbackd_core::config::node::{self, Fields, Node, Problems};
+use rollbackd_core::config::{PathParts, RunPart};
+use rollbackd_core::event::Order;
+use rollbackd_core::template::Template;
+
+use self::change::Change;
+use self::workload::Kind;
+use super::remote::Platform;
+use super::remote::api::REQUEST_TIMEOUT;
+use crate::http_client::{Endpoint, HttpSettings};
+
+/// What names the version where the config doesn't say.
+const VERSION: &str = "{{ target.version }}";
+
+/// Between two looks: pods take seconds to become ready.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The shortest time between two looks, for stand-ins of an API server on this machine.
+const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The longest one: what waits for a person pages at the next look.
+const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The longest name that Kubernetes takes (RFC 1123 subdomains).
+const LONGEST_NAME: usize = 253;
+
+/// What an undone workload leaves to a human.
+const UNDO_LEAVES: &str = "git does not know of the rollback, and what deploys from git (Argo CD, Flux, the next pipeline) \
+                           brings the bad version back: commit the revert";
+
+/// What an aborted Rollout leaves to a human.
+const ABORT_LEAVES: &str = "the Rollout is aborted and shows Degraded, and its spec still names the bad version: commit the \
+                            revert before anything retries the update";
+
+/// One workload of a cluster, but for the target, which an [`Order`] brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    kind: Kind,
+    by: By,
+    namespace: String,
+    name: String,
+    sign: Sign,
+    access: Access,
+    http: HttpSettings,
+    poll_interval: Duration,
+}
+
+/// How the workload gets back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The pod template of the target's revision becomes the workload's.
+    Undo,
+    /// The update in progress is given up; the stable revision must be the target's.
+    Abort,
+}
+
+/// By what the target's revision is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sign {
+    /// Its number.
+    Revision,
+    /// The tag or digest of this container's image; without a name the pod's default container.
+    Image(Option<String>),
+    /// This label of its pods.
+    Label(String),
+}
+
+/// Where the API server is, and who we are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Access {
+    /// At this URL, with the credentials of the settings.
+    Url(Endpoint),
+    /// As a kubeconfig file says, which is read at each attempt.
+    Kubeconfig { file: PathBuf, context: Option<String> },
+    /// We run in a pod of the cluster: its service account.
+    InCluster,
+}
+
+/// Reads the config.
+pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Kubernetes, PathParts)> {
+    let mut fields = Fields::of(at, "a `kubernetes` path", problems)?;
+    let kind = fields.optional("kind").map_or(Some(Kind::Deployment), |at| node::choice(at, Kind::WORDS, problems));
+    let by = fields
+        .optional("by")
+        .map_or(Some(By::Undo), |at| node::choice(at, &[("undo", By::Undo), ("abort", By::Abort)], problems));
+    if by == Some(By::Abort) && kind.is_some_and(|kind| kind != Kind::Rollout) {
+        problems.error(fields.value_place("by"), "`by: abort` is for `kind: Rollout` alone: expected `undo`");
+    }
+    let namespace = fields.required("namespace", problems).and_then(|at| object_name(at, problems));
+    let name = fields.required("name", problems).and_then(|at| object_name(at, problems));
+    let target = target(&mut fields, problems);
+    let poll_interval = fields.optional("poll_interval").map_or(Some(POLL_INTERVAL), |at| {
+        node::duration_within(at, SHORTEST_POLL_INTERVAL, LONGEST_POLL_INTERVAL, problems)
+    });
+    let access = access(&mut fields, problems);
+    let http = HttpSettings::decode(&mut fields, problems, REQUEST_TIMEOUT);
+    check_credentials(&fields, &http, access.as_ref(), problems);
+    fields.finish(problems);
+
+    let (sign, run) = target?;
+    let leaves_behind = match by? {
+        By::Undo => UNDO_LEAVES,
+        By::Abort => ABORT_LEAVES,
+    };
+    let settings = Kubernetes {
+        kind: kind?,
+        by: by?,
+        namespace: namespace?,
+        name: name?,
+        sign,
+        access: access?,
+        http,
+        poll_interval: poll_interval?,
+    };
+    Some((settings, PathParts { run: vec![run], leaves_behind: Some(leaves_behind.to_owned()) }))
+}
+
+fn object_name(at: &Node, problems: &mut Problems) -> Option<String> {
+    let written = node::text(at, problems)?;
+    let allowed = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || matches!(each, '-' | '.');
+    let ends_well = |each: &str| !each.starts_with(['-', '.']) && !each.ends_with(['-', '.']);
+    let is_name =
+        !written.is_empty() && written.len() <= LONGEST_NAME && written.chars().all(allowed) && ends_well(written);
+    if !is_name {
+        problems
+            .error(at.place, format!("expected a name as Kubernetes takes it, such as capstone-api, not {written:?}"));
+    }
+    is_name.then(|| written.to_owned())
+}
+
+/// What names the target, and by what its revision is told.
+fn target(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<(Sign, RunPart)> {
+    let (version, revision) = (fields.optional("version"), fields.optional("revision"));
+    let container = fields.optional("container").map(|at| object_name(at, problems));
+    let label = fields.optional("label").map(|at| node::text(at, problems).map(str::to_owned));
+    let given = [("revision", revision.is_some()), ("container", container.is_some()), ("label", label.is_some())];
+    let given: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
+    if let [first, second, ..] = given.as_slice() {
+        let message = format!("{} has `{first}` and `{second}`: each tells the target's revision alone", fields.what());
+        problems.error(fields.key_place(second), message);
+    }
+    if let (Some(_), Some(version)) = (revision, version) {
+        problems.error(version.place, "expected `version` or `revision`, not both");
+    }
+    if let Some(at) = revision {
+        return Some((Sign::Revision, RunPart { name: "revision".to_owned(), value: node::template(at, problems)? }));
+    }
+    let value = match version {
+        Some(at) => node::template(at, problems)?,
+        None => problems.take(fields.place, Template::parse(VERSION))?,
+    };
+    let sign = match label {
+        Some(label) => Sign::Label(label?),
+        None => Sign::Image(container.map_or(Some(None), |container| container.map(Some))?),
+    };
+    Some((sign, RunPart { name: "version".to_owned(), value }))
+}
+
+fn access(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Access> {
+    let (url, file, context) = (fields.optional("url"), fields.optional("kubeconfig"), fields.optional("context"));
+    if let (Some(context), None) = (context, file) {
+        problems.error(context.place, "`context` is one of a `kubeconfig`, which is missing");
+    }
+    match (url, file) {
+        (Some(url), None) => Endpoint::decode(url, problems).map(Access::Url),
+        (None, Some(file)) => {
+            let file = PathBuf::from(node::text(file, problems)?);
+            let context = context.map(|at| node::text(at, problems).map(str::to_owned));
+            Some(Access::Kubeconfig { file, context: context.map_or(Some(None), |context| context.map(Some))? })
+        }
+        (None, None) => Some(Access::InCluster),
+        (Some(_), Some(file)) => {
+            problems.error(file.place, "expected `url` or `kubeconfig`, not both");
+            None
+        }
+    }
+}
+
+/// Credentials of the config go with its `url` alone: elsewhere they would silently stand against others.
+fn check_credentials(fields: &Fields<'_>, http: &HttpSettings, access: Option<&Access>, problems: &mut Problems) {
+    let elsewhere = match access {
+        Some(Access::Kubeconfig { .. }) => "the kubeconfig",
+        Some(Access::InCluster) => "the pod's service account",
+        Some(Access::Url(_)) | None => return,
+    };
+    let given = [
+        ("bearer_token_file", http.bearer_token_file.is_some()),
+        ("basic_auth", http.basic_auth.is_some()),
+        ("tls", fields.has("tls")),
+    ];
+    for (key, _) in given.iter().filter(|(_, given)| *given) {
+        problems.error(fields.key_place(key), format!("`{key}` goes with `url` alone: {elsewhere} brings its own"));
+    }
+}
+
+impl Platform for Kubernetes {
+    type Remote<'a> = Change<'a>;
+
+    fn open<'a>(&'a self, order: &'a Order) -> Result<Change<'a>, String> {
+        let [target] = order.run.as_slice() else {
+            return Err("the order does not fit the config, which changed meanwhile".to_owned());
+        };
+        Change::new(self, order, target)
+    }
+}

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::event::Effect;
-use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
-use crate::receipt::text::line;
+use crate::firing::{Firing, Took};
+use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
+use crate::receipt::text::{line, took};
 use crate::record::{FiringRecord, PageRecord};
 use crate::state::Watch;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, show_duration};
 
 /// What others wrote stands on one line of a page, however it was written, so that it can't pass for a line of ours.
 /// As long as a note may be.
@@ -115,18 +116,7 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
         draft.firing_record(id, FiringRecord::Noted { what: format!("dry run: would have paged: {summary}") });
         return;
     }
-    let trigger = draft.service.trigger(&firing.trigger);
-    let mut details = Vec::new();
-    if let (Some(value), Some(limit)) = (firing.value, firing.limit) {
-        details.push(format!("value {value:.4}, limit {limit:.4}"));
-    }
-    details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
-    details.extend(trigger.and_then(|trigger| trigger.note.clone()));
-    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST_WORDS))));
-    if !firing.never_roll_back {
-        details.push(format!("answer with: rollbackd approve {id} | rollbackd dismiss {id} --why TEXT"));
-    }
-    details.push(format!("seen: rollbackd ack {id}"));
+    let details = details_of(draft, &firing);
     let page = Page {
         firing: Some(id.clone()),
         deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
@@ -136,6 +126,44 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
         ..blank(draft, id.as_str(), reason, summary)
     };
     open(draft, page);
+}
+
+/// What a human needs to decide: what was seen, how much time there is, where to and by which ways, and how to answer.
+fn details_of(draft: &Draft<'_>, firing: &Firing) -> Vec<String> {
+    let (id, trigger) = (&firing.id, draft.service.trigger(&firing.trigger));
+    let mut details = Vec::new();
+    if let (Some(value), Some(limit)) = (firing.value, firing.limit) {
+        details.push(format!("value {value:.4}, limit {limit:.4}"));
+    }
+    details.push(clock(draft, firing));
+    details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
+    if !firing.never_roll_back {
+        details.extend(draft.service.paths.iter().map(|path| last_run(draft, &path.name)));
+    }
+    details.extend(trigger.and_then(|trigger| trigger.note.clone()));
+    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST_WORDS))));
+    if !firing.never_roll_back {
+        details.push(format!("to roll back: rollbackd approve {id}"));
+        details.push(format!("to leave it: rollbackd dismiss {id} --why TEXT"));
+    }
+    details.push(format!("seen: rollbackd ack {id}"));
+    details
+}
+
+/// How much of the budget is used, and what is left of it.
+fn clock(draft: &Draft<'_>, firing: &Firing) -> String {
+    let used = format!("observed at {}, {} ago", firing.observed_at, took(draft.now.since(firing.observed_at)));
+    let Some(budget) = firing.budget else { return format!("{used}; no budget") };
+    let left = budget.saturating_sub(draft.now.since(firing.observed_at));
+    let left = if left.is_zero() { "is spent".to_owned() } else { format!("has {} left", took(left)) };
+    format!("{used}; the budget of {} {left}", show_duration(budget))
+}
+
+fn last_run(draft: &Draft<'_>, path: &PathName) -> String {
+    match draft.own().durations.get(path).and_then(|durations| durations.last()) {
+        Some(Took(last)) => format!("path {path} took {} last time", took(*last)),
+        None => format!("path {path} has not brought a version back yet"),
+    }
 }
 
 /// Opens a page about a watch, unless one for the same reason is open. In a dry run nobody is paged.

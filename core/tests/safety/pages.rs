@@ -41,6 +41,46 @@ fn r8_a_page_says_what_it_is_about() {
 }
 
 #[test]
+fn r8_a_page_tells_the_clock_the_ways_back_and_how_to_answer() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.observe("smoke-test");
+    world.run("20m");
+    assert_eq!(world.own().running, Some(version("v1")), "the pipeline took a minute");
+    world.deploy("v3");
+    world.run("1m");
+    let firing = world.observe("login-broken");
+    world.run("11m");
+    let pages: Vec<Page> = world.pages_opened();
+    let about = |reason: PageReason| pages.iter().rev().find(|page| page.reason == reason).expect("a page");
+    let [clock, target, pipeline, console, approve, dismiss, ack] = about(PageReason::Manual).details.as_slice() else {
+        panic!("{:?}", about(PageReason::Manual).details)
+    };
+    assert!(
+        clock.starts_with("observed at 2026-11-23T11:0") && clock.ends_with("; the budget of 10m has 10m left"),
+        "{clock}"
+    );
+    assert_eq!(target, "the version to return to is v1");
+    assert_eq!(pipeline, "path pipeline took 1m last time");
+    assert_eq!(console, "path console has not brought a version back yet");
+    assert_eq!(approve, &format!("to roll back: rollbackd approve {firing}"));
+    assert_eq!(dismiss, &format!("to leave it: rollbackd dismiss {firing} --why TEXT"));
+    assert_eq!(ack, &format!("seen: rollbackd ack {firing}"));
+    let spent = &about(PageReason::BudgetSpent).details[0];
+    assert!(spent.ends_with("10m ago; the budget of 10m is spent"), "{spent}");
+}
+
+#[test]
+fn r8_a_page_where_nothing_is_rolled_back_names_no_way_back() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.observe("data-corruption");
+    let details = world.pages_opened().pop().expect("a page").details;
+    assert!(details[0].ends_with("; no budget"), "{details:?}");
+    assert!(!details.iter().any(|line| line.starts_with("path ") || line.starts_with("to roll back")), "{details:?}");
+}
+
+#[test]
 fn r8_each_page_for_one_reason_has_its_own_key_while_the_ones_before_are_owed() {
     let mut world = World::proven();
     world.shop().pagers_take = false;

@@ -402,6 +402,7 @@ async fn a_workload_that_somebody_changes_in_the_same_moment_is_read_again() {
     done(&world.start().await);
     assert_eq!(world.changes(), 1);
     assert_eq!(world.remote().object["spec"]["replicas"], 4, "what the other one changed stays");
+    assert_eq!(world.remote().patches[0][1], json!({"op": "test", "path": "/metadata/generation", "value": 9}));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod ecs;
 mod fly;
 mod github_actions;
 mod gitlab;
+mod kmock;
 mod kubernetes;
 mod moto;
 mod proxy;

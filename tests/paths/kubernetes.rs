@@ -158,18 +158,18 @@ fn failure(status: u16, message: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
-/// Applies a JSON patch (RFC 6902), all of it or nothing; `None` where a test fails.
+/// Applies a JSON patch (RFC 6902), all of it or nothing; `None` where a test fails or it is none.
 fn patched(object: &Value, patch: &Value) -> Option<Value> {
     let mut object = object.clone();
-    for operation in patch.as_array().unwrap() {
-        let pointer = operation["path"].as_str().unwrap();
+    for operation in patch.as_array()? {
+        let pointer = operation["path"].as_str()?;
         let value = &operation["value"];
-        match operation["op"].as_str().unwrap() {
+        match operation["op"].as_str()? {
             "test" if object.pointer(pointer) == Some(value) => {}
             "test" => return None,
             "replace" => *object.pointer_mut(pointer)? = value.clone(),
             "add" => {
-                let (parent, key) = pointer.rsplit_once('/').unwrap();
+                let (parent, key) = pointer.rsplit_once('/')?;
                 let key = key.replace("~1", "/").replace("~0", "~");
                 object.pointer_mut(parent)?.as_object_mut()?.insert(key, value.clone());
             }

@@ -116,6 +116,10 @@ enum Command {
 
 /// Reads the arguments (the program's name first), does what they say, and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(answered) = crate::paths::git_revert::askpass::answer(&arguments) {
+        return answered;
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(usage) => {

@@ -26,6 +26,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod http_client;
 pub mod journal;
+pub(crate) mod json_body;
 pub mod link;
 pub mod logging;
 pub mod looker;

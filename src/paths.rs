@@ -10,8 +10,10 @@ pub mod cloud_run;
 pub mod command;
 mod ecs;
 pub mod fly;
+pub mod git_revert;
 pub mod github_actions;
 pub mod gitlab;
+pub mod http;
 pub mod kubernetes;
 pub(crate) mod remote;
 pub mod supervised;
@@ -40,6 +42,8 @@ const ADAPTERS: &[(&str, Decode)] = &[
     ("fly", |node, problems| registered(fly::decode(node, problems))),
     ("github_actions", |node, problems| registered(github_actions::decode(node, problems))),
     ("gitlab", |node, problems| registered(gitlab::decode(node, problems))),
+    ("git_revert", |node, problems| registered(git_revert::decode(node, problems))),
+    ("http", |node, problems| registered(http::decode(node, problems))),
     ("kubernetes", |node, problems| registered(kubernetes::decode(node, problems))),
 ];
 

@@ -228,6 +228,8 @@ fn every_key_of_the_config_is_described() {
         ("docs/paths/command.md", vec!["src/paths/command.rs".to_owned()]),
         ("docs/paths/github-actions.md", vec!["src/paths/github_actions.rs".to_owned()]),
         ("docs/paths/gitlab.md", vec!["src/paths/gitlab.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
+        ("docs/paths/git-revert.md", vec!["src/paths/git_revert.rs".to_owned()]),
+        ("docs/paths/http.md", vec!["src/paths/http.rs".to_owned(), "src/paths/http/expect.rs".to_owned()]),
         (
             "docs/paths/kubernetes.md",
             vec!["src/paths/kubernetes.rs".to_owned(), "src/http_client/settings.rs".to_owned()],

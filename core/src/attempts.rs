@@ -127,10 +127,10 @@ fn values(draft: &Draft<'_>, firing: &Firing) -> Values {
 }
 
 fn prepare(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Result<Attempt, Unknown> {
-    let values = values(draft, firing);
-    let run: Vec<String> = path.run.iter().map(|part| part.value.render(&values)).collect::<Result<_, _>>()?;
     let number = firing.attempts.len() + 1;
     let id = AttemptId::new(format!("{}-a{number}", firing.id)).map_err(|_| Unknown(Variable::FiringId))?;
+    let values = values(draft, firing).with(Variable::AttemptId, id.as_str());
+    let run: Vec<String> = path.run.iter().map(|part| part.value.render(&values)).collect::<Result<_, _>>()?;
     Ok(Attempt {
         id,
         path: path.name.clone(),

@@ -31,6 +31,8 @@ pub enum Variable {
     TargetRevision,
     /// `firing.id`: the firing, which is the correlation id as well.
     FiringId,
+    /// `attempt.id`: the attempt, by which a remote can tell it from others; in a path alone.
+    AttemptId,
     /// `since_deploy`: a PromQL duration from the deploy to the instant that is asked for.
     SinceDeploy,
     /// `bad_window`: a PromQL duration from the deploy to the recovery; in `side_effects` alone.
@@ -39,7 +41,7 @@ pub enum Variable {
 
 impl Variable {
     /// All of them, in the order in which messages list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::DeployVersion,
         Self::DeployAt,
@@ -47,6 +49,7 @@ impl Variable {
         Self::TargetVersion,
         Self::TargetRevision,
         Self::FiringId,
+        Self::AttemptId,
         Self::SinceDeploy,
         Self::BadWindow,
     ];
@@ -62,6 +65,7 @@ impl Variable {
             Self::TargetVersion => "target.version",
             Self::TargetRevision => "target.revision",
             Self::FiringId => "firing.id",
+            Self::AttemptId => "attempt.id",
             Self::SinceDeploy => "since_deploy",
             Self::BadWindow => "bad_window",
         }

@@ -1,12 +1,13 @@
 //! A webhook's own body: a tree of the config whose texts may name what a page holds.
 //!
-//! Never joins texts to JSON: values go into the tree, and the tree is written out, so nothing in a page can end a text.
+//! Never names anything else.
 
-use rollbackd_core::config::node::{Node, Problems, Value};
+use rollbackd_core::config::node::{Node, Problems};
 use rollbackd_core::page::Page;
 use rollbackd_core::template::{Names, Text};
 
 use super::firing_url;
+use crate::json_body::JsonBody;
 
 /// What a body may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,48 +86,23 @@ impl Fact {
 
 /// A body with places for what a page holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Body(Part);
-
-#[derive(Clone, Debug, PartialEq)]
-enum Part {
-    /// The same for each page.
-    Fixed(serde_json::Value),
-    Text(Text<Fact>),
-    List(Vec<Self>),
-    Map(Vec<(String, Self)>),
-}
+pub(super) struct Body(JsonBody<Text<Fact>>);
 
 impl Body {
     /// Reads a mapping or a list.
     pub(super) fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        match &node.value {
-            Value::Map(_) | Value::List(_) => part(node, problems).map(Self),
-            Value::Null | Value::Scalar { .. } => {
-                let message = "expected the body as a mapping or a list, not as one text: it is sent as JSON, with \
-                               every value escaped";
-                problems.error(node.place, message);
-                None
-            }
-        }
+        let mut read =
+            |node: &Node, text: &str, _at: &str, problems: &mut Problems| problems.take(node.place, Text::parse(text));
+        JsonBody::decode(node, &mut read, problems).map(Self)
     }
 
     /// The body for this page.
     pub(super) fn render(&self, page: &Page, external_url: Option<&str>) -> serde_json::Value {
-        self.0.render(&|fact| fact.of(page, external_url))
-    }
-}
-
-impl Part {
-    fn render(&self, value: &impl Fn(Fact) -> Option<String>) -> serde_json::Value {
-        match self {
-            Self::Fixed(fixed) => fixed.clone(),
-            Self::Text(text) => match text.sole() {
-                Some(fact) => value(fact).into(),
-                None => filled(text, value).into(),
-            },
-            Self::List(parts) => parts.iter().map(|part| part.render(value)).collect(),
-            Self::Map(parts) => parts.iter().map(|(key, part)| (key.clone(), part.render(value))).collect(),
-        }
+        let value = |fact: Fact| fact.of(page, external_url);
+        self.0.render(&|text| match text.sole() {
+            Some(fact) => value(fact).into(),
+            None => filled(text, &value).into(),
+        })
     }
 }
 
@@ -134,42 +110,4 @@ impl Part {
 fn filled(text: &Text<Fact>, value: &impl Fn(Fact) -> Option<String>) -> String {
     let filled: Result<String, std::convert::Infallible> = text.fill(|fact| Ok(value(fact).unwrap_or_default()));
     filled.unwrap_or_else(|never| match never {})
-}
-
-/// The mistakes of all of its parts, not of the first alone.
-fn part(node: &Node, problems: &mut Problems) -> Option<Part> {
-    match &node.value {
-        Value::Null => Some(Part::Fixed(serde_json::Value::Null)),
-        Value::Scalar { text, quoted } => scalar(node, text, *quoted, problems),
-        Value::List(nodes) => {
-            let parts: Vec<Option<Part>> = nodes.iter().map(|node| part(node, problems)).collect();
-            parts.into_iter().collect::<Option<Vec<Part>>>().map(Part::List)
-        }
-        Value::Map(entries) => {
-            let parts: Vec<_> = entries.iter().map(|(name, node)| entry(name, node, problems)).collect();
-            parts.into_iter().collect::<Option<Vec<(String, Part)>>>().map(Part::Map)
-        }
-    }
-}
-
-fn entry(name: &Node, node: &Node, problems: &mut Problems) -> Option<(String, Part)> {
-    let found = part(node, problems);
-    let Value::Scalar { text, .. } = &name.value else {
-        problems.error(name.place, "expected a plain key in the body");
-        return None;
-    };
-    if text.contains("{{") {
-        problems.error(name.place, "expected a plain key in the body: only values are filled in");
-        return None;
-    }
-    Some((text.clone(), found?))
-}
-
-/// In quotes it is a text; without them a number, `true` and `false` are what JSON says they are.
-fn scalar(node: &Node, text: &str, quoted: bool, problems: &mut Problems) -> Option<Part> {
-    let plain = if quoted { None } else { serde_json::from_str::<serde_json::Value>(text).ok() };
-    match plain {
-        Some(fixed @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => Some(Part::Fixed(fixed)),
-        Some(_) | None => problems.take(node.place, Text::parse(text)).map(Part::Text),
-    }
 }

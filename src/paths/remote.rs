@@ -90,6 +90,8 @@ pub(crate) trait Remote: Send + Sync {
 pub(crate) enum Asked {
     /// It was accepted, and is found by this.
     Accepted(String),
+    /// It is over already: the answer tells how.
+    Ended(Outcome),
     /// It was accepted, or may have been. What is known.
     Perhaps(String),
     /// It was not carried out, and may be asked again after this time. Why.
@@ -100,6 +102,21 @@ pub(crate) enum Asked {
     NotSent(String),
     /// It was refused, and asking again would not help. Why.
     Refused(String),
+}
+
+impl Asked {
+    /// What a look-up comes to whose own reads ended like this.
+    pub(crate) fn unanswered(self) -> Found {
+        match self {
+            Self::Accepted(why)
+            | Self::Waits(why)
+            | Self::Perhaps(why)
+            | Self::Later(_, why)
+            | Self::NotSent(why)
+            | Self::Refused(why) => Found::Unanswered(why),
+            Self::Ended(outcome) => Found::Unclear(format!("it ended while it was looked for: {outcome:?}")),
+        }
+    }
 }
 
 /// What is found of an earlier request.
@@ -166,9 +183,9 @@ impl<P: Platform> Adapter for P {
 }
 
 /// One attempt on its way.
-struct Following<'a, R> {
-    remote: R,
-    attempt: Attempt<'a>,
+pub(super) struct Following<'a, R> {
+    pub(super) remote: R,
+    pub(super) attempt: Attempt<'a>,
 }
 
 /// Whether there is time left.
@@ -186,7 +203,8 @@ enum Attended {
 }
 
 impl<R: Remote> Following<'_, R> {
-    async fn start(mut self) -> Outcome {
+    /// Asks for the change, and follows it to its end.
+    pub(super) async fn start(mut self) -> Outcome {
         let mut done = 0;
         loop {
             match self.part(done).await {
@@ -206,6 +224,7 @@ impl<R: Remote> Following<'_, R> {
             }
             let wait = match self.remote.ask().await {
                 Asked::Accepted(handle) => return self.attend_new(handle).await,
+                Asked::Ended(outcome) => return Attended::Ended(outcome),
                 Asked::Perhaps(what) => return self.attend_found(&what, nothing_more::<R>(&what, done)).await,
                 Asked::Refused(why) => return Attended::Ended(nothing_more::<R>(&why, done)),
                 Asked::Later(wait, why) if now() + wait >= self.attempt.order.ends_at => {
@@ -231,7 +250,8 @@ impl<R: Remote> Following<'_, R> {
         }
     }
 
-    async fn follow(mut self, handle: Option<&str>) -> Outcome {
+    /// Finds what an earlier process asked for, and follows it to its end.
+    pub(super) async fn follow(mut self, handle: Option<&str>) -> Outcome {
         let attended = match handle {
             Some(handle) => self.attend(handle).await,
             None => {

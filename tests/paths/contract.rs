@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
-use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, gitlab, kubernetes};
+use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, gitlab, http, kubernetes};
 use futures_util::future::join_all;
 use rollbackd::paths::{KINDS, Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SECRET: &str = "s3cret-of-the-contract";
 
 /// Paths that ask no platform: they have tests of their own for the same promises.
-const WITHOUT_A_PLATFORM: &[&str] = &["command"];
+const WITHOUT_A_PLATFORM: &[&str] = &["command", "git_revert"];
 
 /// What is special about a kind.
 pub(crate) struct Contract {
@@ -45,6 +45,7 @@ const CONTRACTS: &[Contract] = &[
     fly::CONTRACT,
     github_actions::CONTRACT,
     gitlab::CONTRACT,
+    http::CONTRACT,
     kubernetes::CONTRACT,
 ];
 

@@ -52,7 +52,12 @@ pub(crate) fn now() -> Timestamp {
 
 /// An order as the core makes it out of the path's templates, with this much time.
 pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
-    let values = Values::default().with(Variable::TargetVersion, "v41").with(Variable::Service, "shop");
+    let values = Values::default()
+        .with(Variable::TargetVersion, "v41")
+        .with(Variable::Service, "shop")
+        .with(Variable::FiringId, "shop-f-1")
+        .with(Variable::DeployCommit, "c0ffee0")
+        .with(Variable::AttemptId, "shop-f-1-a1");
     Order {
         service: ServiceName::new("shop").unwrap(),
         firing: FiringId::new("shop-f-1").unwrap(),

@@ -218,11 +218,7 @@ impl Remote for Traffic<'_> {
     }
 
     async fn find(&mut self) -> Found {
-        match self.search().await {
-            Ok(found) => found,
-            Err(Asked::Accepted(why) | Asked::Perhaps(why) | Asked::Later(_, why)) => Found::Unanswered(why),
-            Err(Asked::Waits(why) | Asked::NotSent(why) | Asked::Refused(why)) => Found::Unanswered(why),
-        }
+        self.search().await.unwrap_or_else(Asked::unanswered)
     }
 
     async fn look(&mut self, handle: &str) -> Look {

@@ -228,6 +228,7 @@ impl Answer {
         match self.refusal(check)? {
             Asked::Perhaps(why) => Some(Asked::NotSent(why)),
             other @ (Asked::Accepted(_)
+            | Asked::Ended(_)
             | Asked::Later(..)
             | Asked::Waits(_)
             | Asked::NotSent(_)

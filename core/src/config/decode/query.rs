@@ -9,7 +9,8 @@ use crate::config::node::{self, Node, Place, Problems};
 use crate::template::{Template, Values, Variable};
 
 use Variable::{
-    BadWindow, DeployAt, DeployCommit, DeployVersion, FiringId, Service, SinceDeploy, TargetRevision, TargetVersion,
+    AttemptId, BadWindow, DeployAt, DeployCommit, DeployVersion, FiringId, Service, SinceDeploy, TargetRevision,
+    TargetVersion,
 };
 
 /// Where a template stands, which decides what it may name.
@@ -46,7 +47,9 @@ impl Use {
             Self::Compensate => {
                 &[Service, DeployVersion, DeployAt, DeployCommit, TargetVersion, TargetRevision, FiringId, BadWindow]
             }
-            Self::Path => &[Service, DeployVersion, DeployAt, DeployCommit, TargetVersion, TargetRevision, FiringId],
+            Self::Path => {
+                &[Service, DeployVersion, DeployAt, DeployCommit, TargetVersion, TargetRevision, FiringId, AttemptId]
+            }
         }
     }
 
@@ -121,7 +124,7 @@ pub(super) fn query(node: &Node, place_of_use: Use, reading: &Reading<'_>, probl
 
 /// Letters alone, so that a stand-in passes for a part of a metric's name, a label's value and a regular expression,
 /// and is found again in a selector. `since_deploy` adds nothing to a window: it never reaches behind the deploy.
-const TEXTS: [(Variable, &str); 7] = [
+const TEXTS: [(Variable, &str); 8] = [
     (Service, "standInService"),
     (DeployVersion, "standInDeployVersion"),
     (DeployAt, "standInDeployAt"),
@@ -129,6 +132,7 @@ const TEXTS: [(Variable, &str); 7] = [
     (TargetVersion, "standInTargetVersion"),
     (TargetRevision, "standInTargetRevision"),
     (FiringId, "standInFiringId"),
+    (AttemptId, "standInAttemptId"),
 ];
 
 fn stand_ins() -> Values {

@@ -158,18 +158,18 @@ fn failure(status: u16, message: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
-/// Applies a JSON patch (RFC 6902), all of it or nothing; `None` where a test fails.
+/// Applies a JSON patch (RFC 6902), all of it or nothing; `None` where a test fails or it is none.
 fn patched(object: &Value, patch: &Value) -> Option<Value> {
     let mut object = object.clone();
-    for operation in patch.as_array().unwrap() {
-        let pointer = operation["path"].as_str().unwrap();
+    for operation in patch.as_array()? {
+        let pointer = operation["path"].as_str()?;
         let value = &operation["value"];
-        match operation["op"].as_str().unwrap() {
+        match operation["op"].as_str()? {
             "test" if object.pointer(pointer) == Some(value) => {}
             "test" => return None,
             "replace" => *object.pointer_mut(pointer)? = value.clone(),
             "add" => {
-                let (parent, key) = pointer.rsplit_once('/').unwrap();
+                let (parent, key) = pointer.rsplit_once('/')?;
                 let key = key.replace("~1", "/").replace("~0", "~");
                 object.pointer_mut(parent)?.as_object_mut()?.insert(key, value.clone());
             }
@@ -402,6 +402,7 @@ async fn a_workload_that_somebody_changes_in_the_same_moment_is_read_again() {
     done(&world.start().await);
     assert_eq!(world.changes(), 1);
     assert_eq!(world.remote().object["spec"]["replicas"], 4, "what the other one changed stays");
+    assert_eq!(world.remote().patches[0][1], json!({"op": "test", "path": "/metadata/generation", "value": 9}));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod git_revert;
 mod github_actions;
 mod gitlab;
 mod http;
+mod kmock;
 mod kubernetes;
 mod moto;
 mod proxy;

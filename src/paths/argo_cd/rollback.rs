@@ -331,7 +331,7 @@ impl Remote for Rollback<'_> {
         let Some(handle) = Handle::read(handle) else { return Cancelled::Impossible };
         let Ok(application) = self.application().await else { return Cancelled::NotTaken };
         // What runs may be another's by now, and what is synced already can't be given up.
-        if !application.operation.is_some_and(|operation| operation.fingerprint() == handle.fingerprint) {
+        if application.operation.is_none_or(|operation| operation.fingerprint() != handle.fingerprint) {
             return Cancelled::Impossible;
         }
         let request = self.request(Method::DELETE, &["operation"]).query(&self.scope());

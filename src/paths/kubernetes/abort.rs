@@ -5,7 +5,7 @@
 //! Source: Argo Rollouts, `kubectl-argo-rollouts/cmd/abort`, `rollout-crd.yaml` (status), "FAQ" on aborted Rollouts.
 
 use rollbackd_core::firing::Outcome;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::change::Change;
 use super::workload::Workload;
@@ -85,12 +85,10 @@ fn is_back(rollout: &Workload, stable: &str) -> bool {
     if !active.is_empty() {
         return active == stable;
     }
-    match rollout.at("/status/canary/weights/canary/weight") {
-        Value::Null => {
-            // Without a traffic router, the pods are the traffic.
-            rollout.number("/status/updatedReplicas") == 0
-                && rollout.number("/status/availableReplicas") >= rollout.replicas()
-        }
-        weight => weight == 0,
+    let weight = rollout.at("/status/canary/weights/canary/weight");
+    if !weight.is_null() {
+        return weight == 0;
     }
+    // Without a traffic router, the pods are the traffic.
+    rollout.number("/status/updatedReplicas") == 0 && rollout.number("/status/availableReplicas") >= rollout.replicas()
 }

@@ -175,7 +175,8 @@ mod tests {
     #[test]
     fn a_version_has_appeared_where_another_was_there_before_it() {
         let (old, new) = (|seconds: &[i64]| series("v1", seconds), |seconds: &[i64]| series("v2", seconds));
-        let table: [(&str, Vec<Series>, Option<(&str, i64, bool)>); 10] = [
+        type Expected = Option<(&'static str, i64, bool)>;
+        let table: [(&str, Vec<Series>, Expected); 10] = [
             ("a roll-out that is over", vec![old(&[1, 2, 3]), new(&[3, 4, 5])], Some(("v2", 3, true))),
             ("one that is under way", vec![old(&[1, 2, 3, 4, 5]), new(&[4, 5])], Some(("v2", 4, false))),
             ("one of several instances", vec![old(&[1, 2]), new(&[4, 5]), new(&[3, 4, 5])], Some(("v2", 3, true))),

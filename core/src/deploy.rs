@@ -201,13 +201,28 @@ impl Ledger {
     pub fn add(&mut self, entry: Entry) {
         self.entries.push(entry);
         if self.entries.len() > LONGEST_LEDGER {
-            let kept = self.latest_to_return_to();
-            let oldest = (0..self.entries.len()).find(|index| !kept.contains(index)).unwrap_or(0);
-            let forgotten = self.entries.remove(oldest);
+            let forgotten = self.entries.remove(self.oldest_to_forget());
             // Once rolled back, never a target: that outlives the deploy it is known from.
             let same = |entry: &&mut Entry| entry.deploy.version == forgotten.deploy.version;
             self.entries.iter_mut().filter(same).for_each(|entry| entry.rolled_back |= forgotten.rolled_back);
         }
+    }
+
+    /// The oldest deploy with which nothing is lost: neither a version to return to, nor the only word that a version
+    /// was rolled back. Where there is no such deploy, the oldest that is no version to return to.
+    fn oldest_to_forget(&self) -> usize {
+        let kept = self.latest_to_return_to();
+        let may_go = |index: &usize| !kept.contains(index);
+        // The last two are what has just come and what serves.
+        let mut settled = (0..self.entries.len().saturating_sub(2)).filter(may_go);
+        let free = settled.find(|index| !self.is_only_word(&self.entries[*index]));
+        free.or_else(|| (0..self.entries.len()).find(may_go)).unwrap_or(0)
+    }
+
+    /// Whether that its version was rolled back is known by this deploy alone.
+    fn is_only_word(&self, of: &Entry) -> bool {
+        let same = self.entries.iter().filter(|entry| entry.deploy.version == of.deploy.version);
+        of.rolled_back && same.count() == 1
     }
 
     /// The entries of the latest versions that passed and were never rolled back.

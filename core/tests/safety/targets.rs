@@ -514,6 +514,33 @@ fn r3_a_version_that_was_rolled_back_stays_so_when_the_ledger_forgets_that_deplo
 }
 
 #[test]
+fn r3_a_version_that_was_rolled_back_late_stays_so_when_its_deploy_is_the_oldest() {
+    let mut ledger = Ledger::default();
+    ledger.add(entry(0, "bad", false));
+    (1..LONGEST_LEDGER).for_each(|number| ledger.add(entry(number, &format!("good-{number}"), false)));
+    // It was the oldest version to return to, and then it was left itself.
+    ledger.entries[0].rolled_back = true;
+    (0..10).for_each(|number| ledger.add(entry(LONGEST_LEDGER + number, &format!("later-{number}"), false)));
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
+    assert!(ledger.was_rolled_back(&version("bad")));
+    ledger.add(entry(LONGEST_LEDGER + 10, "bad", false));
+    assert_ne!(ledger.latest_passed(&version("later-9")), Some(&version("bad")));
+}
+
+#[test]
+fn r3_a_ledger_full_of_what_was_rolled_back_keeps_what_is_new() {
+    let mut ledger = Ledger::default();
+    for number in 0..LONGEST_LEDGER * 2 {
+        ledger.add(entry(number, &format!("bad-{number}"), true));
+        assert_eq!(ledger.latest().expect("a deploy").deploy.version, version(&format!("bad-{number}")));
+    }
+    assert_eq!(ledger.entries.len(), LONGEST_LEDGER);
+    ledger.add(entry(0, "good", false));
+    ledger.add(entry(1, "worse", true));
+    assert_eq!(ledger.latest_passed(&version("worse")), Some(&version("good")));
+}
+
+#[test]
 fn r3_the_ledger_never_forgets_what_it_would_return_to() {
     let mut ledger = Ledger::default();
     ledger.add(entry(0, "good", false));

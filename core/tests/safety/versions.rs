@@ -154,6 +154,19 @@ fn r13_the_same_version_told_of_a_watch_later_is_another_deploy() {
 }
 
 #[test]
+fn r13_an_event_a_whole_watch_before_or_after_what_was_seen_tells_of_another_deploy() {
+    for (waits, far) in [("1m", false), ("31m", true)] {
+        let mut world = World::proven();
+        switch(&mut world, "v2");
+        let seen_at = world.now;
+        world.run(waits);
+        let at = if far { seen_at + duration("30m") } else { seen_at - duration("30m") };
+        let reply = world.announce(DeployReport { at: Some(at), ..report("v2") });
+        assert!(matches!(reply, Reply::Deploy(_)), "{at}: {reply:?}");
+    }
+}
+
+#[test]
 fn r13_a_version_that_appears_supersedes_the_watch_before_it() {
     let mut world = World::proven();
     world.deploy("v2");

@@ -405,7 +405,9 @@ impl Supervisor {
 
     /// After a start or a reload: deadlines may have moved, and other things may be wanted to be looked at.
     fn reschedule_all(&mut self) {
-        let services: Vec<ServiceName> = self.shared.state().services.keys().cloned().collect();
+        // One that a reload brought has no state yet, and its versions are looked at all the same.
+        let mut services: BTreeSet<ServiceName> = self.shared.state().services.keys().cloned().collect();
+        services.extend(self.shared.config().services.keys().cloned());
         for service in services {
             self.reschedule(&service);
             let _ = self.changed.send(service);

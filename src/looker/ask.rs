@@ -250,9 +250,8 @@ pub(crate) async fn alone(door: &Door, edges: &dyn Outside, service: &ServiceNam
         }
         Want::Version { within, values } => {
             let at = clock::now();
-            let interval = edges.settings().core.evaluation_interval;
-            let (answer, _) = versions(door, edges, service, &values, (Some(at - within), at), interval).await?;
-            let appeared = told_of_failure(service, serving::appeared(&answer, at, interval))?;
+            let (answer, step) = versions(door, edges, service, &values, (Some(at - within), at)).await?;
+            let appeared = told_of_failure(service, serving::appeared(&answer, at, step))?;
             appeared.map(|Appeared { version, at, alone }| Happening::Appeared { version, at, alone })
         }
         Want::Smoke { url } => {
@@ -272,8 +271,7 @@ async fn serving_at(
     (back_to, at): (Option<Timestamp>, Timestamp),
     not: Option<&rollbackd_core::name::Version>,
 ) -> Option<Option<rollbackd_core::event::Serving>> {
-    let interval = edges.settings().core.evaluation_interval;
-    let (answer, step) = versions(door, edges, service, values, (back_to, at), interval).await?;
+    let (answer, step) = versions(door, edges, service, values, (back_to, at)).await?;
     told_of_failure(service, serving::newest(&answer, step, not))
 }
 
@@ -284,11 +282,10 @@ async fn versions(
     service: &ServiceName,
     values: &Values,
     (back_to, at): (Option<Timestamp>, Timestamp),
-    interval: Duration,
 ) -> Option<(Answer, Duration)> {
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
-    let (from, step) = serving::stretch(back_to, at, interval);
+    let (from, step) = serving::stretch(back_to, at, edges.settings().core.evaluation_interval);
     Some((edges.range(&query, from, at, step).await, step))
 }
 

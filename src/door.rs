@@ -20,8 +20,11 @@ pub struct Asked {
     /// The event.
     pub event: Event,
     /// Where the reply goes; nobody may be waiting for it.
-    pub reply: Option<oneshot::Sender<Result<Reply, NotDone>>>,
+    pub reply: Option<Waiting>,
 }
+
+/// Who waits for a reply.
+pub type Waiting = oneshot::Sender<Result<Reply, NotDone>>;
 
 /// Why an event was not taken at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

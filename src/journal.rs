@@ -77,6 +77,29 @@ pub struct Replay {
     pub records: Vec<Stored>,
 }
 
+/// What is appended to one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The service.
+    pub service: String,
+    /// The sequence that it is at, counting the parts before this one.
+    pub expected_seq: u64,
+    /// When the records were decided.
+    pub at: Timestamp,
+    /// The records, JSON texts.
+    pub bodies: Vec<String>,
+}
+
+impl Part {
+    /// Whether this can be appended at all.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub fn check(&self) -> Result<(), Error> {
+        check_limits(&self.service, &self.bodies)
+    }
+}
+
 /// So much room there must be again before the journal counts as writable: some dozens of records.
 const PROBE_BYTES: usize = 64 * 1024;
 
@@ -127,27 +150,52 @@ impl Journal {
     /// Appends records to a service, all or none; durable when it returns the service's new last sequence.
     ///
     /// # Errors
-    /// `Conflict` where the service is not at `expected_seq`, `TooLarge`, `NotWritable` (nothing was appended; ask
-    /// again), and `Corrupt` where the file was changed from outside.
+    /// As [`Self::append_all`].
     pub fn append(&mut self, service: &str, expected_seq: u64, at: Timestamp, bodies: &[String]) -> Result<u64, Error> {
-        check_limits(service, bodies)?;
-        let found = self.sequences.get(service).copied().unwrap_or(0);
-        if found != expected_seq {
-            return Err(Error::Conflict { service: service.to_owned(), expected: expected_seq, found });
+        let part = Part { service: service.to_owned(), expected_seq, at, bodies: bodies.to_vec() };
+        self.append_all(std::slice::from_ref(&part))?;
+        Ok(self.sequence(service))
+    }
+
+    /// Appends records to several services, all or none and in this order, with one sync; durable when it returns.
+    ///
+    /// # Errors
+    /// `Conflict` where a service is not at its `expected_seq`, `TooLarge`, `NotWritable` (nothing was appended; ask
+    /// again), and `Corrupt` where the file was changed from outside.
+    pub fn append_all(&mut self, parts: &[Part]) -> Result<(), Error> {
+        let mut sequences: BTreeMap<&str, u64> = BTreeMap::new();
+        for part in parts {
+            part.check()?;
+            let known = self.sequence(&part.service);
+            let found = sequences.entry(&part.service).or_insert(known);
+            if *found != part.expected_seq {
+                let (service, expected) = (part.service.clone(), part.expected_seq);
+                return Err(Error::Conflict { service, expected, found: *found });
+            }
+            *found += part.bodies.len() as u64;
         }
-        if bodies.is_empty() {
-            return Ok(found);
+        if parts.iter().all(|part| part.bodies.is_empty()) {
+            return Ok(());
         }
-        let mut seq = found;
         self.write("append to", |transaction, mut tip| {
-            for body in bodies {
-                seq += 1;
-                tip = database::put_record(transaction, &tip, service, seq, at, body)?;
+            for part in parts {
+                for (seq, body) in (part.expected_seq + 1..).zip(&part.bodies) {
+                    tip = database::put_record(transaction, &tip, &part.service, seq, part.at, body)?;
+                }
             }
             Ok(tip)
         })?;
-        self.sequences.insert(service.to_owned(), seq);
-        Ok(seq)
+        for (service, seq) in sequences {
+            match self.sequences.get_mut(service) {
+                Some(known) => *known = seq,
+                None => drop(self.sequences.insert(service.to_owned(), seq)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sequence(&self, service: &str) -> u64 {
+        self.sequences.get(service).copied().unwrap_or(0)
     }
 
     /// Replaces all records, and the snapshot before, by a snapshot that stands for them. Room that this frees goes

@@ -3,17 +3,23 @@
 //! Cadence lives here, meaning does not: an answer is never interpreted, only handed on.
 
 mod ask;
+mod closer;
+mod gate;
+mod jobs;
+mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollbackd_core::config::{Metric, Observed, Trigger};
-use rollbackd_core::event::{Event, Happening};
-use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::config::{Config, Metric, Observed, Trigger};
+use rollbackd_core::event::Event;
+use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
+use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::wants::{Want, wants};
-use tokio::sync::{Semaphore, mpsc};
+use rollbackd_core::trigger::{SETTLES_AFTER_INTERVALS, SoFar, Verdict};
+use rollbackd_core::wants::{self, Want, wants};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -23,65 +29,42 @@ use crate::outside::{InForce, Outside};
 
 use ask::QuerySet;
 pub(crate) use ask::over;
+use gate::Gate;
+use jobs::{Job, Jobs, Key, Subject};
+use look::{Look, Reach, Shares};
 
 /// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
 const PROOF_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A look back over no more intervals than this goes with all others of its query.
+const NEAR_INTERVALS: u32 = SETTLES_AFTER_INTERVALS * 2;
+
+/// A gap is asked for again when this part of its age has passed: at first with each look, later more rarely.
+const GAP_PART: u32 = 8;
+
+/// So many triggers are looked at closer at once.
+const MOST_CLOSER: usize = 64;
+
 /// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
-
-/// What is looked at, without its instants.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
-    Trigger(TriggerName),
-    Baseline(TriggerName),
-    VersionBefore,
-    Serving,
-    Version,
-    Smoke,
-}
-
-/// When a subject is due, and whether an earlier look at it is still under way.
-#[derive(Clone, Debug)]
-struct Job {
-    due_at: Timestamp,
-    under_way: bool,
-    /// What it last asked, where it may share that with others.
-    asks: Option<Arc<Shares>>,
-}
-
-/// Looks with the same queries and the same slots share one answer.
-type Shares = (QuerySet, Duration);
-
-type Key = (ServiceName, Subject);
-
-/// One trigger's look at one service, as it goes into a group that shares a query.
-#[derive(Clone, Debug)]
-pub(crate) struct Look {
-    pub(crate) service: ServiceName,
-    pub(crate) trigger: TriggerName,
-    pub(crate) deploy: rollbackd_core::name::DeployId,
-    pub(crate) from: Timestamp,
-    pub(crate) to: Timestamp,
-    pub(crate) answered_until: Option<Timestamp>,
-    /// The service's label in a query that is shared; `None` where the query is the service's own.
-    pub(crate) split: bool,
-    /// Where the queries name `since_deploy`: the deploy's instant.
-    pub(crate) since_deploy: Option<Timestamp>,
-    pub(crate) values: rollbackd_core::template::Values,
-    pub(crate) baseline: bool,
-}
 
 /// Says that looks have come to their end, however they do: a mistake in one must not keep a trigger from ever being
 /// looked at again.
 struct UnderWay {
+    over: Over,
+    done: mpsc::UnboundedSender<Over>,
+}
+
+/// Looks that have come to their end, and what they shared.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Over {
     keys: Vec<Key>,
-    done: mpsc::UnboundedSender<Vec<Key>>,
+    shared: Option<Arc<Shares>>,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let _ = self.done.send(std::mem::take(&mut self.keys));
+        let _ = self.done.send(std::mem::take(&mut self.over));
     }
 }
 
@@ -90,22 +73,36 @@ pub struct Looker {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
-    jobs: BTreeMap<Key, Job>,
+    jobs: Jobs,
+    /// What is being asked for those who share it.
+    asking: BTreeSet<Arc<Shares>>,
     looked_at: Timestamp,
-    concurrency: Arc<Semaphore>,
+    gate: Gate,
+}
+
+/// One turn of looking: what holds for all that is due in it.
+struct Turn {
+    edges: Arc<dyn Outside>,
+    config: Arc<Config>,
+    now: Timestamp,
+    groups: BTreeMap<Shares, Vec<Look>>,
+    done: mpsc::UnboundedSender<Over>,
 }
 
 impl Looker {
     /// A looker that brings what it sees to this door.
     #[must_use]
     pub fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        let concurrency = Arc::new(Semaphore::new(edges.get().settings().prometheus.concurrency.max(1)));
-        Self { door, edges, metrics, jobs: BTreeMap::new(), looked_at: clock::now(), concurrency }
+        let outside = edges.get();
+        let settings = &outside.settings().prometheus;
+        let gate = Gate::new(settings.concurrency, settings.http.timeout, Arc::clone(&metrics));
+        let (jobs, asking) = (Jobs::default(), BTreeSet::new());
+        Self { door, edges, metrics, jobs, asking, looked_at: clock::now(), gate }
     }
 
     /// Runs until stopped. `changed` names the services whose wants may have changed.
     pub async fn run(mut self, mut changed: mpsc::UnboundedReceiver<ServiceName>, stop: CancellationToken) {
-        let (done, mut finished) = mpsc::unbounded_channel::<Vec<Key>>();
+        let (done, mut finished) = mpsc::unbounded_channel::<Over>();
         let all: Vec<ServiceName> = self.door.shared.config().services.keys().cloned().collect();
         all.iter().for_each(|service| self.refresh(service));
         loop {
@@ -118,7 +115,7 @@ impl Looker {
                 biased;
                 () = stop.cancelled() => return,
                 Some(service) = changed.recv() => self.refresh(&service),
-                Some(keys) = finished.recv() => self.finish(&keys),
+                Some(over) = finished.recv() => self.finish(&over),
                 () = tokio::time::sleep(sleep) => self.look(clock::now(), &done),
             }
             self.metrics.turned(Turning::Looker);
@@ -127,76 +124,106 @@ impl Looker {
 
     /// Until the next look is due.
     fn sleep(&self) -> Duration {
-        let next = self.jobs.values().filter(|job| !job.under_way).map(|job| job.due_at).min();
-        next.map_or(LONGEST_SLEEP, |at| at.since(clock::now())).min(LONGEST_SLEEP)
+        self.jobs.next().map_or(LONGEST_SLEEP, |at| at.since(clock::now())).min(LONGEST_SLEEP)
     }
 
     /// Adds what a service newly wants, due at once, and drops what it wants no longer.
     fn refresh(&mut self, service: &ServiceName) {
-        let wanted: BTreeSet<Key> = self.wants(service).iter().map(|want| (service.clone(), subject(want))).collect();
-        self.jobs.retain(|key, job| &key.0 != service || job.under_way || wanted.contains(key));
+        let wanted = wants(&self.door.shared.config(), &self.door.shared.state(), service);
+        let wanted: BTreeSet<Subject> = wanted.iter().map(subject).collect();
         let now = clock::now();
-        for key in wanted {
-            self.jobs.entry(key).or_insert(Job { due_at: now, under_way: false, asks: None });
-        }
-    }
-
-    fn wants(&self, service: &ServiceName) -> Vec<Want> {
-        wants(&self.door.shared.config(), &self.door.shared.state(), service)
-    }
-
-    fn finish(&mut self, keys: &[Key]) {
-        for key in keys {
-            if let Some(job) = self.jobs.get_mut(key) {
-                job.under_way = false;
+        let jobs = self.jobs.of_mut(service);
+        jobs.retain(|subject, job| {
+            let is_wanted = wanted.contains(subject);
+            if is_wanted && job.unwanted {
+                // It owes nothing for the time in which it was not wanted.
+                job.due_at = now;
             }
+            job.unwanted = !is_wanted;
+            is_wanted || job.under_way
+        });
+        for subject in wanted {
+            jobs.entry(subject).or_insert(Job::due(now));
         }
-        let services: BTreeSet<&ServiceName> = keys.iter().map(|key| &key.0).collect();
-        services.into_iter().for_each(|service| self.refresh(service));
+        self.jobs.note(service);
+    }
+
+    fn finish(&mut self, over: &Over) {
+        if let Some(shared) = &over.shared {
+            self.asking.remove(shared);
+        }
+        for key in &over.keys {
+            let Some(job) = self.jobs.get_mut(key) else { continue };
+            job.under_way = false;
+            if job.unwanted {
+                self.jobs.of_mut(&key.0).remove(&key.1);
+            } else {
+                self.follow_breach(key);
+            }
+            self.jobs.note(&key.0);
+        }
+    }
+
+    /// Where a trigger has begun to breach, it is looked closer when exactly; then when its `for` will be over.
+    fn follow_breach(&mut self, key: &Key) {
+        let Subject::Trigger(name) = &key.1 else { return };
+        let Some(verdict) = self.verdict(&key.0, name) else { return };
+        let config = self.door.shared.config();
+        let Some((rule, metric)) = metric_of(&config, key) else { return };
+        let since = closer::open_row(&verdict, rule.hold).filter(|_| !wants::names_since_deploy(metric));
+        let slot = since.map(|since| closer::slot_of(since, metric.step));
+        let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && job.closer != slot);
+        // Where so many breach at once it is an outage, which nothing is rolled back for.
+        let room = !is_new || self.jobs.closer() < MOST_CLOSER;
+        let offset = self.edges.get().settings().prometheus.query_offset;
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let (Some(since), true) = (since, room) else {
+            (job.closer, job.exactly_at) = (None, None);
+            return;
+        };
+        if is_new {
+            job.closer = slot;
+            job.exactly_at = Some(clock::now());
+        } else if job.exactly_done != Some(since) {
+            job.exactly_at = Some(closer::exactly_at(since, rule.hold) + offset);
+        }
     }
 
     /// Starts every look that is due: those that share a query share it, all others go by themselves.
-    fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Vec<Key>>) {
-        let edges = self.edges.get();
+    fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Over>) {
         self.notice_clock(now);
-        let due: BTreeSet<Key> =
-            self.jobs.iter().filter(|(_, job)| job.due_at <= now).map(|(key, _)| key.clone()).collect();
-        let services: BTreeSet<ServiceName> = due.iter().map(|(service, _)| service.clone()).collect();
-        let asked: BTreeSet<Arc<Shares>> =
-            self.jobs.values().filter(|job| job.under_way).filter_map(|job| job.asks.clone()).collect();
-        let mut groups: BTreeMap<Shares, Vec<Look>> = BTreeMap::new();
-        for service in services {
-            for want in self.wants(&service) {
+        let (edges, config) = (self.edges.get(), self.door.shared.config());
+        let mut turn = Turn { edges, config, now, groups: BTreeMap::new(), done: done.clone() };
+        for service in self.jobs.due(now) {
+            let wanted = wants(&turn.config, &self.door.shared.state(), &service);
+            for want in wanted {
                 let key = (service.clone(), subject(&want));
-                if due.contains(&key) {
-                    self.start(&edges, key, want, now, &mut groups, done);
+                if self.jobs.get_mut(&key).is_some_and(|job| !job.under_way && job.next() <= now) {
+                    self.start(&mut turn, key, want);
                 }
             }
+            // A reload may have ended what was wanted; a look that nobody starts would stay due for ever.
+            self.jobs.of_mut(&service).retain(|_, job| job.under_way || job.next() > now);
+            self.jobs.note(&service);
         }
-        // A reload may have ended what was wanted; a look that nobody starts would stay due for ever.
-        self.jobs.retain(|key, job| job.under_way || job.due_at > now || !due.contains(key));
-        // What is still under way and not wanted now owes nothing for the time until it is wanted again.
-        self.jobs.values_mut().filter(|job| job.due_at < now).for_each(|job| job.due_at = now);
-        for (shares, looks) in groups {
-            let shares = Arc::new(shares);
-            if asked.contains(&shares) {
-                self.put_off(&looks);
-                continue;
-            }
-            for look in &looks {
-                if let Some(job) = self.jobs.get_mut(&look.key()) {
-                    job.asks = Some(Arc::clone(&shares));
-                }
-            }
-            let (door, edges, metrics) = (self.door.clone(), Arc::clone(&edges), Arc::clone(&self.metrics));
-            let concurrency = Arc::clone(&self.concurrency);
-            let under_way = UnderWay { keys: looks.iter().map(Look::key).collect(), done: done.clone() };
-            tokio::spawn(async move {
-                let _under_way = under_way;
-                let _permit = concurrency.acquire().await;
-                ask::group(&door, edges.as_ref(), &metrics, &shares.0, shares.1, looks).await;
-            });
+        for (shares, looks) in std::mem::take(&mut turn.groups) {
+            self.ask(&turn, shares, looks);
         }
+    }
+
+    fn ask(&mut self, turn: &Turn, shares: Shares, looks: Vec<Look>) {
+        let shares = Arc::new(shares);
+        if !self.asking.insert(Arc::clone(&shares)) {
+            return self.put_off(&looks);
+        }
+        let (door, edges, metrics) = (self.door.clone(), Arc::clone(&turn.edges), Arc::clone(&self.metrics));
+        let gate = self.gate.clone();
+        let over = Over { keys: looks.iter().map(Look::key).collect(), shared: Some(Arc::clone(&shares)) };
+        let under_way = UnderWay { over, done: turn.done.clone() };
+        tokio::spawn(async move {
+            let _under_way = under_way;
+            ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await;
+        });
     }
 
     /// The same is being asked already, for others: the next time all go together again. Where each asked for itself,
@@ -206,6 +233,7 @@ impl Looker {
             if let Some(job) = self.jobs.get_mut(&look.key()) {
                 job.under_way = false;
             }
+            self.jobs.note(&look.service);
             if !look.baseline {
                 self.metrics.evaluations_missed(1);
             }
@@ -216,56 +244,23 @@ impl Looker {
     fn notice_clock(&mut self, now: Timestamp) {
         if now + LONGEST_SLEEP < self.looked_at {
             tracing::warn!(from = %self.looked_at, to = %now, "the clock was set back; everything is looked at now");
-            self.jobs.values_mut().for_each(|job| job.due_at = now);
+            self.jobs.all_mut().for_each(|job| job.due_at = now);
+            self.jobs.note_all();
         }
         self.looked_at = now;
     }
 
-    fn start(
-        &mut self,
-        edges: &Arc<dyn Outside>,
-        key: Key,
-        want: Want,
-        now: Timestamp,
-        groups: &mut BTreeMap<Shares, Vec<Look>>,
-        done: &mpsc::UnboundedSender<Vec<Key>>,
-    ) {
-        let interval = edges.settings().core.evaluation_interval;
-        let metric = self.metric_of(&key);
-        let step = metric.as_ref().map_or(interval, |(_, metric)| metric.step);
-        let offset = edges.settings().prometheus.query_offset;
-        let next = next_slot(now - offset, step) + offset;
-        let Some(job) = self.jobs.get_mut(&key) else { return };
-        count_due(&self.metrics, &key.1, job, slots_due(job.due_at, next, step));
-        if job.under_way {
-            job.due_at = next;
-            return;
-        }
-        job.under_way = true;
-        match (want, metric) {
+    fn start(&mut self, turn: &mut Turn, key: Key, want: Want) {
+        let interval = turn.config.evaluation_interval;
+        let now = turn.now;
+        let config = Arc::clone(&turn.config);
+        match (want, metric_of(&config, &key)) {
             (Want::Trigger { deploy, trigger, from, deploy_at, values }, Some((rule, metric))) => {
-                job.due_at = next;
-                let answered_until = self.answered_until(&key.0, &trigger);
-                let to = (now - offset).floor(step).max(from);
-                let since_deploy = rollbackd_core::wants::names_since_deploy(&metric).then_some(deploy_at);
-                let split = ask::is_split(&rule, &metric);
-                let look = Look {
-                    service: key.0,
-                    trigger,
-                    deploy,
-                    from: from.min(to),
-                    to,
-                    answered_until,
-                    split,
-                    since_deploy,
-                    values,
-                    baseline: false,
-                };
-                group(groups, &metric, look);
+                self.look_at_trigger(turn, &key, (rule, metric), (deploy, trigger, from, deploy_at, values));
             }
             (Want::Baseline { deploy, trigger, from, to, values }, Some((rule, metric))) => {
-                job.due_at = now + interval;
-                let split = ask::is_split(&rule, &metric);
+                let Some(job) = self.jobs.get_mut(&key) else { return };
+                (job.due_at, job.under_way) = (now + interval, true);
                 let look = Look {
                     service: key.0,
                     trigger,
@@ -273,21 +268,26 @@ impl Looker {
                     from,
                     to,
                     answered_until: None,
-                    split,
+                    split: ask::is_split(rule, metric),
                     since_deploy: None,
                     values,
                     baseline: true,
+                    so_far: None,
+                    besides: Vec::new(),
+                    due_at: None,
                 };
-                group(groups, &metric, look);
+                turn.group(metric, interval, look);
             }
             (other, _) => {
-                job.due_at =
-                    now + if matches!(other, Want::Version { .. }) { interval } else { interval.min(PROOF_INTERVAL) };
-                let (door, edges) = (self.door.clone(), Arc::clone(edges));
-                let under_way = UnderWay { keys: vec![key.clone()], done: done.clone() };
+                let Some(job) = self.jobs.get_mut(&key) else { return };
+                let next = if matches!(other, Want::Version { .. }) { interval } else { interval.min(PROOF_INTERVAL) };
+                (job.due_at, job.under_way) = (now + next, true);
+                let (door, edges, gate) = (self.door.clone(), Arc::clone(&turn.edges), self.gate.clone());
+                let over = Over { keys: vec![key.clone()], shared: None };
+                let under_way = UnderWay { over, done: turn.done.clone() };
                 tokio::spawn(async move {
                     let _under_way = under_way;
-                    if let Some(what) = ask::alone(&door, edges.as_ref(), &key.0, other).await {
+                    if let Some(what) = ask::alone(&door, (edges.as_ref(), &gate), &key.0, other).await {
                         let _ = door.tell(Event { service: key.0.clone(), what }).await;
                     }
                 });
@@ -295,24 +295,95 @@ impl Looker {
         }
     }
 
-    fn answered_until(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Timestamp> {
-        let board = self.door.shared.board();
-        board.get(&(service.clone(), trigger.clone())).and_then(|verdict| verdict.answered_until)
+    fn look_at_trigger(
+        &mut self,
+        turn: &mut Turn,
+        key: &Key,
+        (rule, metric): (&Trigger, &Metric),
+        (deploy, trigger, from, deploy_at, values): (DeployId, TriggerName, Timestamp, Timestamp, Values),
+    ) {
+        let (interval, step, now) = (turn.config.evaluation_interval, metric.step, turn.now);
+        let offset = turn.edges.settings().prometheus.query_offset;
+        let verdict = self.verdict(&key.0, &trigger);
+        let so_far = verdict.and_then(|verdict| verdict.so_far);
+        let so_far = so_far.filter(|known| known.generation == turn.config.generation && known.until >= from);
+        // While a recovery is awaited the clock stops by these looks.
+        let state = self.door.shared.state();
+        let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
+        drop(state);
+        let pace = if awaited { step } else { closer::pace(rule.hold, step, interval) };
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let due_at = job.next();
+        if job.due_at <= now {
+            let next = next_slot(now - offset, pace) + offset;
+            count_due(&self.metrics, slots_due(job.due_at, next, pace));
+            job.due_at = next;
+        }
+        job.under_way = true;
+        let open = verdict.and_then(|verdict| closer::open_row(&verdict, rule.hold)).filter(|_| job.closer.is_some());
+        let besides =
+            open.map_or_else(Vec::new, |since| closer::besides(since, rule.hold, step, so_far.as_ref(), now - offset));
+        if job.exactly_at.is_some_and(|at| at <= now) {
+            job.exactly_at = None;
+            job.exactly_done = open.filter(|since| closer::exactly_at(*since, rule.hold) + offset <= now);
+        }
+        let so_far = so_far.filter(|known| !asks_gap_again(job, known, now));
+        let from = so_far.map_or(from, |known| known.until + step);
+        let to = (now - offset).floor(step).max(from);
+        let look = Look {
+            service: key.0.clone(),
+            trigger,
+            deploy,
+            from: from.min(to),
+            to,
+            answered_until: verdict.and_then(|verdict| verdict.answered_until),
+            split: ask::is_split(rule, metric),
+            since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
+            values,
+            baseline: false,
+            so_far,
+            besides,
+            due_at: Some(due_at),
+        };
+        turn.group(metric, interval, look);
     }
 
-    fn metric_of(&self, key: &Key) -> Option<(Trigger, Metric)> {
-        let (Subject::Trigger(name) | Subject::Baseline(name)) = &key.1 else { return None };
-        let config = self.door.shared.config();
-        let trigger = config.services.get(&key.0)?.trigger(name)?.clone();
-        let Observed::Metric(metric) = &trigger.observed else { return None };
-        let metric = metric.as_ref().clone();
-        Some((trigger, metric))
+    fn verdict(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Verdict> {
+        self.door.shared.board().get(service)?.get(trigger).copied()
     }
 }
 
-fn group(groups: &mut BTreeMap<Shares, Vec<Look>>, metric: &Metric, look: Look) {
-    let queries = QuerySet::of(metric, &look.service, &look.values, look.since_deploy);
-    groups.entry((queries, metric.step)).or_default().push(look);
+impl Turn {
+    fn group(&mut self, metric: &Metric, interval: Duration, look: Look) {
+        let queries = QuerySet::of(metric, &look.service, &look.values, look.since_deploy);
+        let reach = if !look.besides.is_empty() {
+            Reach::Alone(look.service.clone(), look.trigger.clone())
+        } else if look.to.since(look.from) > interval * NEAR_INTERVALS {
+            Reach::Far
+        } else {
+            Reach::Near
+        };
+        self.groups.entry(Shares { queries, step: metric.step, reach }).or_default().push(look);
+    }
+}
+
+/// Whether a look asks for the whole window again for the sake of a gap in what was seen so far: the longer ago that
+/// was, the more rarely.
+fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
+    let Some(gap_at) = so_far.gap_at else { return false };
+    let asked_at = job.gap_asked_at.unwrap_or(gap_at).max(gap_at);
+    let again = now.since(asked_at) >= now.since(gap_at) / GAP_PART;
+    if again {
+        job.gap_asked_at = Some(now);
+    }
+    again
+}
+
+fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metric)> {
+    let (Subject::Trigger(name) | Subject::Baseline(name)) = &key.1 else { return None };
+    let trigger = config.services.get(&key.0)?.trigger(name)?;
+    let Observed::Metric(metric) = &trigger.observed else { return None };
+    Some((trigger, metric))
 }
 
 fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
@@ -320,11 +391,9 @@ fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
 }
 
 /// The points of looks that are missed are not lost: the look that follows asks for them too.
-fn count_due(metrics: &Metrics, of: &Subject, job: &Job, due: u64) {
-    if matches!(of, Subject::Trigger(_)) {
-        metrics.evaluations_due(due);
-        metrics.evaluations_missed(if job.under_way { due } else { due - 1 });
-    }
+fn count_due(metrics: &Metrics, due: u64) {
+    metrics.evaluations_due(due);
+    metrics.evaluations_missed(due - 1);
 }
 
 /// How many looks fell due from `due_at` until before the next slot: one, and more where the loop came late.
@@ -344,106 +413,5 @@ fn subject(want: &Want) -> Subject {
     }
 }
 
-impl Look {
-    fn key(&self) -> Key {
-        let name = self.trigger.clone();
-        (self.service.clone(), if self.baseline { Subject::Baseline(name) } else { Subject::Trigger(name) })
-    }
-
-    pub(crate) fn happening(&self, answers: rollbackd_core::reading::Answers) -> Happening {
-        let (deploy, trigger) = (self.deploy.clone(), self.trigger.clone());
-        if self.baseline {
-            Happening::BaselineRead { deploy, trigger, answers }
-        } else {
-            Happening::Looked { deploy, trigger, answers, answered_until: self.answered_until }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-    use crate::door::Shared;
-    use crate::edges::Edges;
-
-    fn looker(dir: &std::path::Path) -> Looker {
-        crate::http_client::install_crypto();
-        let file = dir.join("rollbackd.yml");
-        let text = format!(
-            "prometheus: {{url: 'http://127.0.0.1:9'}}\nlisten: 127.0.0.1:0\nstate_dir: {dir}\nreceipts_dir: {dir}\n\
-             services:\n  - {{name: api, watch: 30m, page: [oncall], side_effects: none, \
-             triggers: [{{name: smoke-test, observed: report, budget: 3m}}], \
-             paths: [{{name: path, timeout: 1m, command: ['true']}}]}}\n\
-             pagers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]\n",
-            dir = dir.display()
-        );
-        std::fs::write(&file, text).unwrap();
-        let settings = config::load(&file).unwrap_or_else(|error| panic!("{}", config::explain(&error))).settings;
-        let (events, _) = mpsc::channel(1);
-        let door = Door::new(events, Arc::new(Shared::default()));
-        door.shared.set_config(Arc::new(settings.core.clone()));
-        Looker::new(door, InForce::new(Edges::open(settings).unwrap()), Arc::new(Metrics::new("test")))
-    }
-
-    fn key() -> Key {
-        (ServiceName::new("api").unwrap(), Subject::Serving)
-    }
-
-    #[tokio::test]
-    async fn a_look_that_is_wanted_no_longer_is_forgotten_and_not_due_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut looker = looker(dir.path());
-        let (done, _finished) = mpsc::unbounded_channel();
-        let now = clock::now();
-        looker.jobs.insert(key(), Job { due_at: now, under_way: false, asks: None });
-        looker.look(now, &done);
-        assert!(looker.jobs.is_empty());
-    }
-
-    #[tokio::test]
-    async fn while_nothing_is_watched_nothing_falls_due_however_long_the_last_look_takes() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut looker = looker(dir.path());
-        let (done, _finished) = mpsc::unbounded_channel();
-        let now = clock::now();
-        let last_watch = now - Duration::from_secs(60);
-        looker.jobs.insert(key(), Job { due_at: last_watch, under_way: true, asks: None });
-        looker.look(now, &done);
-        assert!(looker.jobs[&key()].under_way);
-        assert_eq!(looker.jobs[&key()].due_at, now, "the next watch would count the slots since the last one");
-    }
-
-    #[test]
-    fn a_loop_that_comes_late_counts_each_slot_that_it_passed() {
-        let (at, step) = (Timestamp::from_milliseconds, Duration::from_secs(1));
-        assert_eq!(slots_due(at(5_000), at(6_000), step), 1, "in time");
-        assert_eq!(slots_due(at(5_000), at(8_000), step), 3, "at 7.2 s: 5, 6 and 7 were due");
-        assert_eq!(slots_due(at(4_300), at(5_000), step), 1, "the first look of a watch, between two slots");
-        assert_eq!(slots_due(at(4_300), at(7_000), step), 3, "the same, too late: and those of 5 and 6");
-        assert_eq!(slots_due(at(9_000), at(8_000), step), 1, "the clock was set back");
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut looker = looker(dir.path());
-        let (hour, now) = (Duration::from_secs(3600), clock::now());
-        looker.jobs.insert(key(), Job { due_at: now + Duration::from_secs(1), under_way: false, asks: None });
-        looker.notice_clock(now);
-        looker.notice_clock(now - hour);
-        assert_eq!(looker.jobs[&key()].due_at, now - hour);
-    }
-
-    #[tokio::test]
-    async fn a_look_that_panics_is_not_under_way_for_ever() {
-        let (done, mut finished) = mpsc::unbounded_channel();
-        let under_way = UnderWay { keys: vec![key()], done };
-        let task = tokio::spawn(async move {
-            let _under_way = under_way;
-            panic!("on purpose");
-        });
-        assert!(task.await.is_err());
-        assert_eq!(finished.recv().await, Some(vec![key()]));
-    }
-}
+mod tests;

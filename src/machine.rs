@@ -91,7 +91,8 @@ impl Machine {
 
 /// Puts a config that was reloaded in force.
 pub fn put_in_force(outside: &InForce, shared: &Shared, new: impl Outside + 'static) {
-    shared.set_config(Arc::new(new.settings().core.clone()));
+    let generation = shared.config().generation + 1;
+    shared.set_config(Arc::new(Config { generation, ..new.settings().core.clone() }));
     outside.set(new);
 }
 

@@ -29,6 +29,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const APPEND_BUCKETS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5];
 /// Queries take milliseconds; `prometheus.timeout` is seconds.
 const QUERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// A look should be answered within the second in which it is due.
+const LATENESS_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Rollbacks take seconds to minutes; 2 and 15 minutes are the bounds of a receipt's gaps, 5 and 10 the usual budgets.
 const ROLLBACK_BUCKETS: [f64; 10] = [5.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0];
 
@@ -115,6 +117,9 @@ struct EvaluationMetrics {
     query_duration: Histogram,
     queries: Family<ResultLabels, Counter>,
     queries_in_flight: Gauge,
+    queries_waiting: Gauge,
+    query_limit: Gauge,
+    lateness: Histogram,
 }
 
 struct PagingMetrics {
@@ -348,6 +353,24 @@ impl EvaluationMetrics {
                 "Queries that wait for Prometheus now",
                 Gauge::default(),
             ),
+            queries_waiting: registered(
+                registry,
+                "prometheus_queries_waiting",
+                "Queries that wait for room: as many are under way as Prometheus is asked at once",
+                Gauge::default(),
+            ),
+            query_limit: registered(
+                registry,
+                "prometheus_query_limit",
+                "Queries that Prometheus is asked at once: prometheus.concurrency, or fewer while it is slow",
+                Gauge::default(),
+            ),
+            lateness: registered_seconds(
+                registry,
+                "evaluation_lateness",
+                "From the instant at which a look at a trigger was due until it was answered",
+                Histogram::new(LATENESS_BUCKETS),
+            ),
         }
     }
 }
@@ -562,6 +585,23 @@ impl Metrics {
     pub fn query_started(&self) -> QueryInFlight {
         self.evaluation.queries_in_flight.inc();
         QueryInFlight(self.evaluation.queries_in_flight.clone())
+    }
+
+    /// A query waits for room until what this returns is dropped.
+    #[must_use]
+    pub fn query_waits(&self) -> QueryInFlight {
+        self.evaluation.queries_waiting.inc();
+        QueryInFlight(self.evaluation.queries_waiting.clone())
+    }
+
+    /// So many queries may be under way at once.
+    pub fn query_limit(&self, limit: usize) {
+        self.evaluation.query_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// A look at a trigger was answered this long after it was due.
+    pub fn looked_late(&self, late: Duration) {
+        self.evaluation.lateness.observe(late.as_secs_f64());
     }
 
     /// Prometheus answered a query, or did not.

@@ -13,16 +13,16 @@ use rollbackd_core::name::ServiceName;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::{Decision, decide, wake_at};
+use rollbackd_core::{Ahead, Decision, decide_after, wake_at};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 use crate::clock;
 use crate::counting;
-use crate::door::{Asked, NotDone, Shared};
-use crate::journal::{self, Store};
+use crate::door::{Asked, NotDone, Shared, Waiting};
+use crate::journal::{self, Part, Store};
 use crate::metrics::{Metrics, Turning};
 use crate::perform::Performer;
 use crate::telling;
@@ -38,7 +38,13 @@ const MOST_KEPT: usize = 10_000;
 
 /// So many events that came in before a deadline was met are taken before it: an attempt whose end waits in the queue
 /// has not used up its timeout. Not all of them, so that nobody can hold deadlines up by sending events.
-const MOST_BEFORE_A_WAKE: u32 = 256;
+const MOST_BEFORE_A_WAKE: usize = 256;
+
+/// So many events are made durable at once: their records share one sync, and a few milliseconds decide them all.
+const MOST_TOGETHER: usize = 256;
+
+/// With more services than this, what is open is not counted anew after each change.
+const GAUGED_AT_ONCE: usize = 1000;
 
 /// After a start, so long the deadlines of a service wait for the outcome of the attempt that was under way: it may
 /// have ended long before its timeout, and a lookup takes half a minute at most.
@@ -71,6 +77,31 @@ pub struct Supervisor {
     /// The config by which the deadlines were set.
     scheduled_by: Arc<Config>,
     tried_at: Instant,
+    /// Whether the gauges show what was applied last, and when they were set.
+    is_gauged: bool,
+    gauged_at: Instant,
+}
+
+/// Events that were decided one after the other and become durable together.
+struct Batch {
+    config: Arc<Config>,
+    ahead: Ahead,
+    parts: Vec<Part>,
+    decided: Vec<Decided>,
+}
+
+impl Batch {
+    fn begin(shared: &Shared) -> Self {
+        let ahead = Ahead::of(&shared.state());
+        Self { config: shared.config(), ahead, parts: Vec::new(), decided: Vec::new() }
+    }
+}
+
+/// One event of a batch, and what follows from it.
+struct Decided {
+    asked: Asked,
+    now: Timestamp,
+    decision: Decision,
 }
 
 /// Where events come in.
@@ -84,7 +115,7 @@ pub struct Inbox {
 
 /// What happened while waiting.
 enum Next {
-    Asked(Box<Asked>),
+    Asked(Vec<Asked>),
     Woke(ServiceName),
     Idle,
     Stop,
@@ -114,6 +145,8 @@ impl Supervisor {
             lookups: BTreeMap::new(),
             scheduled_by,
             tried_at: Instant::now(),
+            is_gauged: true,
+            gauged_at: Instant::now(),
         };
         supervisor.reschedule_all();
         supervisor.go_on();
@@ -143,7 +176,7 @@ impl Supervisor {
             let due = self.next_wake();
             let next = wait(due, &mut before_a_wake, &mut inbox, &stop).await;
             let turn = match next {
-                Next::Asked(asked) => self.take(*asked).await,
+                Next::Asked(events) => self.take(events).await,
                 Next::Woke(service) => self.wake(service).await,
                 Next::Idle => Ok(()),
                 Next::Stop => return Ended::Stopped,
@@ -155,6 +188,7 @@ impl Supervisor {
             if let Err(error) = turn {
                 return Ended::Journal(error);
             }
+            self.gauge();
             self.metrics.turned(Turning::Supervisor);
             alive();
         }
@@ -172,7 +206,7 @@ impl Supervisor {
 
     async fn wake(&mut self, service: ServiceName) -> Result<(), journal::Error> {
         let due = self.wake_of.get(&service).copied();
-        self.take(Asked { event: woke(service.clone()), reply: None }).await?;
+        self.take(vec![Asked { event: woke(service.clone()), reply: None }]).await?;
         if due.is_some() && self.wake_of.get(&service) == due.as_ref() {
             // The clock was set back just now, or a record did not fit: whatever it is, others must have their turn.
             self.schedule(&service, Some(clock::now() + LONGEST_SLEEP));
@@ -180,62 +214,65 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn take(&mut self, asked: Asked) -> Result<(), journal::Error> {
-        let Asked { event, reply } = asked;
-        if matches!(event.what, Happening::AttemptEnded { .. }) {
-            self.lookups.remove(&event.service);
+    /// Takes the events that wait, in their order: decides each on what those before it changed, makes all of it
+    /// durable at once, then applies and performs.
+    async fn take(&mut self, events: Vec<Asked>) -> Result<(), journal::Error> {
+        let mut batch = Batch::begin(&self.shared);
+        for asked in events {
+            if matches!(asked.event.what, Happening::AttemptEnded { .. }) {
+                self.lookups.remove(&asked.event.service);
+            }
+            if !self.kept.is_empty() && is_outcome(&asked.event.what) {
+                self.keep(asked.event);
+            } else if let Err((asked, error)) = self.decide(&mut batch, asked) {
+                self.cannot_write(&error);
+                answer(asked.reply, Err(NotDone::JournalNotWritable(error.to_string())));
+            }
         }
-        if !self.kept.is_empty() && is_outcome(&event.what) {
-            self.keep(event);
-            return Ok(());
-        }
-        let answer = match self.turn_in_span(&event).await {
-            Ok(reply) => {
+        match self.append(&batch.parts).await {
+            Ok(()) => {
+                let replies: Vec<_> = batch.decided.into_iter().map(|decided| self.publish(decided)).collect();
                 self.take_kept().await?;
-                Ok(reply)
+                // Whoever asked may have gone; what was decided stands.
+                replies.into_iter().for_each(|(waiting, reply)| answer(waiting, Ok(reply)));
+                Ok(())
             }
             Err(error) if self.is_left_undone(&error) => {
                 self.cannot_write(&error);
-                let not_done = NotDone::JournalNotWritable(error.to_string());
-                if is_outcome(&event.what) && !is_too_large(&error) {
-                    self.keep(event);
+                for Asked { event, reply } in batch.decided.into_iter().map(|decided| decided.asked) {
+                    if is_outcome(&event.what) {
+                        self.keep(event);
+                    }
+                    answer(reply, Err(NotDone::JournalNotWritable(error.to_string())));
                 }
-                Err(not_done)
+                Ok(())
             }
             Err(error) => {
-                if let Some(waiting) = reply {
-                    let _ = waiting.send(Err(NotDone::Stopping));
-                }
-                return Err(error);
+                batch.decided.into_iter().for_each(|decided| answer(decided.asked.reply, Err(NotDone::Stopping)));
+                Err(error)
             }
-        };
-        if let Some(waiting) = reply {
-            // Whoever asked may have gone; what was decided stands.
-            let _ = waiting.send(answer);
         }
-        Ok(())
     }
 
     /// What happened while the journal could not be written, as soon as it can be, however that was found out.
     async fn take_kept(&mut self) -> Result<(), journal::Error> {
         while self.shared.journal_writable() {
             let Some(event) = self.kept.pop_front() else { return Ok(()) };
-            match self.turn_in_span(&event).await {
-                Ok(_nobody_waits) => {}
-                Err(error) if is_too_large(&error) => self.cannot_write(&error),
+            let mut batch = Batch::begin(&self.shared);
+            if let Err((_, error)) = self.decide(&mut batch, Asked { event, reply: None }) {
+                self.cannot_write(&error);
+                continue;
+            }
+            match self.append(&batch.parts).await {
+                Ok(()) => batch.decided.into_iter().for_each(|decided| drop(self.publish(decided))),
                 Err(error) if self.is_left_undone(&error) => {
                     self.cannot_write(&error);
-                    self.kept.push_front(event);
+                    batch.decided.into_iter().for_each(|decided| self.kept.push_front(decided.asked.event));
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
-    }
-
-    async fn turn_in_span(&mut self, event: &Event) -> Result<Reply, journal::Error> {
-        let span = self.spans.get(&event.service).cloned().unwrap_or_else(Span::none);
-        self.turn(event).instrument(span).await
     }
 
     /// Whether the loop goes on after this error. A journal that was lost in a failed write does not come back: the
@@ -244,29 +281,55 @@ impl Supervisor {
         error.is_not_writable() && !self.journal.is_lost()
     }
 
-    /// Decide, append and sync, apply, perform.
-    async fn turn(&mut self, event: &Event) -> Result<Reply, journal::Error> {
-        let now = clock::now();
-        let config = self.shared.config();
-        let decision = decide(&config, &self.shared.state(), event, now);
+    /// Adds one event's decision to a batch; gives the event back where its records can't be written at all.
+    fn decide(&mut self, batch: &mut Batch, asked: Asked) -> Result<(), (Asked, journal::Error)> {
+        let (now, event) = (clock::now(), &asked.event);
+        let state = self.shared.state();
+        let decision = decide_after(&batch.config, &state, &batch.ahead, event, now);
+        let span = self.span_of(&event.service);
+        let _inside = span.enter();
         self.metrics.event(&event.what);
         if let Some(fault) = &decision.fault {
             tracing::error!(service = %event.service, fault, "a record did not fit and was left out: please report this");
         }
         self.note_verdict(event, &decision);
         if !decision.records.is_empty() {
-            self.append(&event.service, now, &decision.records).await?;
+            let expected_seq = batch.ahead.sequence(&state, &event.service);
+            match part(&event.service, expected_seq, now, &decision.records) {
+                Ok(part) => batch.parts.push(part),
+                Err(error) => return Err((asked, error)),
+            }
+            // decide() applied the same records to its own copy, so this can't differ.
+            if let Err(illegal) = batch.ahead.take(&state, &event.service, now, &decision.records) {
+                tracing::error!(%illegal, "a record that was just decided does not fit: please report this");
+            }
+        }
+        batch.decided.push(Decided { asked, now, decision });
+        Ok(())
+    }
+
+    /// What was decided is durable: apply, perform. Gives who waits for the reply, and the reply.
+    fn publish(&mut self, decided: Decided) -> (Option<Waiting>, Reply) {
+        let Decided { asked: Asked { event, reply: waiting }, now, decision } = decided;
+        let span = self.span_of(&event.service);
+        let _inside = span.enter();
+        if !decision.records.is_empty() {
             self.apply(&event.service, now, &decision.records);
         }
-        self.reschedule(&event.service);
-        if !decision.records.is_empty() || !matches!(event.what, Happening::Looked { .. }) {
+        let only_looked = matches!(event.what, Happening::Looked { .. });
+        if !decision.records.is_empty() || !only_looked {
+            self.reschedule(&event.service);
             // Whoever looks has gone only where the daemon stops.
             let _ = self.changed.send(event.service.clone());
         }
         for effect in decision.effects {
             self.performer.perform(effect);
         }
-        Ok(decision.reply)
+        (waiting, decision.reply)
+    }
+
+    fn span_of(&self, service: &ServiceName) -> Span {
+        self.spans.get(service).cloned().unwrap_or_else(Span::none)
     }
 
     fn note_verdict(&self, event: &Event, decision: &Decision) {
@@ -276,18 +339,21 @@ impl Supervisor {
             None => self.metrics.evaluation_unused(),
         }
         if let Some(verdict) = decision.verdict {
-            self.shared.board_mut().insert((event.service.clone(), trigger.clone()), verdict);
+            let mut board = self.shared.board_mut();
+            match board.get_mut(&event.service) {
+                Some(own) => drop(own.insert(trigger.clone(), verdict)),
+                None => drop(board.insert(event.service.clone(), BTreeMap::from([(trigger.clone(), verdict)]))),
+            }
         }
     }
 
-    async fn append(&mut self, service: &ServiceName, at: Timestamp, records: &[Record]) -> Result<(), journal::Error> {
-        let expected = self.shared.state().services.get(service).map_or(0, |own| own.sequence);
-        let bodies = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-        let bodies =
-            bodies.map_err(|error| journal::Error::NotBegun(format!("a record can't be written as JSON: {error}")))?;
+    async fn append(&mut self, parts: &[Part]) -> Result<(), journal::Error> {
+        if parts.is_empty() {
+            return Ok(());
+        }
         let began = Instant::now();
-        self.journal.append(service.as_str(), expected, at, bodies).await?;
-        self.metrics.records_appended(records.len(), began.elapsed());
+        self.journal.append(parts.to_vec()).await?;
+        self.metrics.records_appended(parts.iter().map(|part| part.bodies.len()).sum(), began.elapsed());
         if !self.shared.journal_writable() {
             self.journal_is_back();
         }
@@ -308,7 +374,17 @@ impl Supervisor {
             telling::log(service, record);
             counting::count(&self.metrics, &self.shared.state(), service, record);
         }
-        counting::gauge(&self.metrics, &self.shared.state(), &self.shared.config());
+        self.is_gauged = false;
+    }
+
+    /// Gauges what is open, where it has changed: at once, or each second where there is so much that counting it after
+    /// each change would take longer than the changes themselves.
+    fn gauge(&mut self) {
+        let few = self.shared.state().services.len() <= GAUGED_AT_ONCE;
+        if !self.is_gauged && (few || self.gauged_at.elapsed() >= LONGEST_SLEEP) {
+            counting::gauge(&self.metrics, &self.shared.state(), &self.shared.config());
+            (self.is_gauged, self.gauged_at) = (true, Instant::now());
+        }
     }
 
     fn journal_is_back(&self) {
@@ -321,7 +397,7 @@ impl Supervisor {
     fn follow_watch(&mut self, service: &ServiceName, record: &Record) {
         match record {
             Record::Watch(WatchRecord::Opened { watch }) => {
-                self.shared.board_mut().retain(|(of, _), _| of != service);
+                self.shared.board_mut().remove(service);
                 let span = tracing::info_span!("watch", %service, deploy = %watch.deploy, version = %watch.version);
                 self.spans.insert(service.clone(), span);
             }
@@ -449,7 +525,7 @@ const fn is_outcome(what: &Happening) -> bool {
 /// Names what happened, and does nothing about it.
 async fn wait(
     due: Option<(Timestamp, ServiceName)>,
-    before_a_wake: &mut u32,
+    before_a_wake: &mut usize,
     inbox: &mut Inbox,
     stop: &CancellationToken,
 ) -> Next {
@@ -459,11 +535,10 @@ async fn wait(
     let now = clock::now();
     let sleep = match due {
         Some((at, service)) if at <= now => {
-            if *before_a_wake < MOST_BEFORE_A_WAKE
-                && let Ok(asked) = inbox.events.try_recv()
-            {
-                *before_a_wake += 1;
-                return Next::Asked(Box::new(asked));
+            let before = waiting(&mut inbox.events, MOST_BEFORE_A_WAKE.saturating_sub(*before_a_wake));
+            if !before.is_empty() {
+                *before_a_wake += before.len();
+                return Next::Asked(before);
             }
             *before_a_wake = 0;
             return Next::Woke(service);
@@ -471,13 +546,40 @@ async fn wait(
         Some((at, _)) => at.since(now).clamp(Duration::from_millis(1), LONGEST_SLEEP),
         None => LONGEST_SLEEP,
     };
-    tokio::select! {
+    let first = tokio::select! {
         biased;
-        () = stop.cancelled() => Next::Stop,
-        asked = inbox.events.recv() => asked.map_or(Next::Stop, |asked| Next::Asked(Box::new(asked))),
-        Some(asked) = inbox.looks.recv() => Next::Asked(Box::new(asked)),
-        () = tokio::time::sleep(sleep) => Next::Idle,
+        () = stop.cancelled() => return Next::Stop,
+        asked = inbox.events.recv() => match asked {
+            Some(asked) => asked,
+            None => return Next::Stop,
+        },
+        Some(asked) = inbox.looks.recv() => asked,
+        () = tokio::time::sleep(sleep) => return Next::Idle,
+    };
+    let mut together = vec![first];
+    together.extend(waiting(&mut inbox.events, MOST_TOGETHER - 1));
+    together.extend(waiting(&mut inbox.looks, MOST_TOGETHER - together.len()));
+    Next::Asked(together)
+}
+
+/// What waits in a queue, so many at most.
+fn waiting(queue: &mut mpsc::Receiver<Asked>, most: usize) -> Vec<Asked> {
+    std::iter::from_fn(|| queue.try_recv().ok()).take(most).collect()
+}
+
+fn answer(waiting: Option<Waiting>, reply: Result<Reply, NotDone>) {
+    if let Some(waiting) = waiting {
+        let _ = waiting.send(reply);
     }
+}
+
+fn part(service: &ServiceName, expected_seq: u64, at: Timestamp, records: &[Record]) -> Result<Part, journal::Error> {
+    let bodies = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+    let bodies =
+        bodies.map_err(|error| journal::Error::NotBegun(format!("a record can't be written as JSON: {error}")))?;
+    let part = Part { service: service.to_string(), expected_seq, at, bodies };
+    part.check()?;
+    Ok(part)
 }
 
 const fn woke(service: ServiceName) -> Event {
@@ -521,10 +623,11 @@ mod tests {
         let due = || Some((Timestamp::from_milliseconds(1), ServiceName::new("api").unwrap()));
         let (stop, mut before) = (CancellationToken::new(), 0);
         for _ in 0..2 {
-            for _ in 0..MOST_BEFORE_A_WAKE {
-                assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Asked(_)));
+            let mut taken = 0;
+            while let Next::Asked(events) = wait(due(), &mut before, &mut inbox, &stop).await {
+                taken += events.len();
             }
-            assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Woke(_)));
+            assert_eq!(taken, MOST_BEFORE_A_WAKE, "then the deadline");
         }
         stop.cancel();
         assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Stop));

@@ -28,6 +28,8 @@ pub enum Mode {
 pub struct Config {
     /// Whether the outside world is touched.
     pub mode: Mode,
+    /// How many configs were in force before it, in this process: what was judged by another does not count on.
+    pub generation: u64,
     /// The longest time between two looks.
     pub evaluation_interval: Duration,
     /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.

@@ -1,5 +1,6 @@
 //! The one door: an event and the state give records and effects. Reads, and never changes.
 
+use crate::ahead::{Ahead, Seen};
 use crate::config::Config;
 use crate::draft::{Decision, Draft};
 use crate::event::{Event, Happening, Refusal, Reply};
@@ -14,12 +15,22 @@ use crate::{answers, attempts, deploys, page, proof, rollback, watch};
 ///
 /// Make the records durable, apply them, then perform the effects: that order is what the whole program promises.
 pub fn decide(config: &Config, state: &State, event: &Event, now: Timestamp) -> Decision {
+    decide_seen(config, Seen { state, ahead: None }, event, now)
+}
+
+/// The same where earlier decisions are not durable yet: this one counts on them, and must become durable with them or
+/// after them.
+pub fn decide_after(config: &Config, state: &State, ahead: &Ahead, event: &Event, now: Timestamp) -> Decision {
+    decide_seen(config, Seen { state, ahead: Some(ahead) }, event, now)
+}
+
+fn decide_seen(config: &Config, seen: Seen<'_>, event: &Event, now: Timestamp) -> Decision {
     let Some(service) = config.services.get(&event.service) else {
         let asked = event.service.as_str();
         let nearest = nearest(asked, config.services.keys().map(crate::name::ServiceName::as_str));
         return Decision::only(Reply::Refused(Refusal::UnknownService { asked: asked.to_owned(), nearest }));
     };
-    let mut draft = Draft::new(config, state, service, now);
+    let mut draft = Draft::new(config, seen, service, now);
     let reply = happened(&mut draft, &event.what);
     watch::end_if_due(&mut draft);
     draft.finish(reply)
@@ -42,8 +53,9 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
             draft.record(Record::Thawed);
             return Reply::Done;
         }
-        Happening::Looked { deploy, trigger, answers, answered_until } => {
-            watch::looked(draft, deploy, trigger, answers, *answered_until);
+        Happening::Looked { deploy, trigger, answers, answered_until, so_far, besides } => {
+            let seen = watch::Seen { answers, besides, answered_until: *answered_until, so_far: so_far.as_ref() };
+            watch::looked(draft, deploy, trigger, &seen);
         }
         Happening::BaselineRead { deploy, trigger, answers } => watch::baseline_read(draft, deploy, trigger, answers),
         Happening::VersionBeforeRead { deploy, serving } => {

@@ -5,13 +5,14 @@
 
 use std::borrow::Cow;
 
+use crate::ahead::Seen;
 use crate::apply::apply_to_service;
 use crate::config::{Config, Mode, Service};
 use crate::event::{Effect, Reply};
 use crate::firing::Firing;
 use crate::name::{FiringId, ServiceName};
 use crate::record::{FiringRecord, PageRecord, Record, WatchRecord};
-use crate::state::{ServiceState, State};
+use crate::state::ServiceState;
 use crate::time::Timestamp;
 use crate::trigger::Verdict;
 
@@ -40,7 +41,7 @@ impl Decision {
 
 pub(crate) struct Draft<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) state: &'a State,
+    pub(crate) seen: Seen<'a>,
     pub(crate) service: &'a Service,
     pub(crate) now: Timestamp,
     own: Cow<'a, ServiceState>,
@@ -52,14 +53,14 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(config: &'a Config, state: &'a State, service: &'a Service, now: Timestamp) -> Self {
+    pub(crate) fn new(config: &'a Config, seen: Seen<'a>, service: &'a Service, now: Timestamp) -> Self {
         Self {
             config,
-            state,
+            seen,
             service,
             now,
-            own: state.service(&service.name),
-            last_receipt: state.last_receipt,
+            own: seen.service(&service.name),
+            last_receipt: seen.last_receipt(),
             records: Vec::new(),
             effects: Vec::new(),
             verdict: None,

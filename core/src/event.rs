@@ -12,6 +12,7 @@ use crate::name::{
 };
 use crate::reading::Answers;
 use crate::time::Timestamp;
+use crate::trigger::SoFar;
 
 /// Something that happened to one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,11 @@ pub enum Happening {
         answers: Answers,
         /// Slots up to this one were answered by an earlier look: that this look failed says nothing about them.
         answered_until: Option<Timestamp>,
+        /// What an earlier look at the same deploy, by the same config, has come to: the answers go on from there.
+        so_far: Option<SoFar>,
+        /// The same queries at instants besides the slots, where it was looked closer: when a breach began, and whether
+        /// it still is one when its `for` is over.
+        besides: Vec<Answers>,
     },
     /// The expression of a trigger over the window before the deploy came back. Sent only when it did: a failed
     /// query is asked again.

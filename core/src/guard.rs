@@ -142,7 +142,7 @@ fn fleet(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     let guard = draft.config.fleet_guard?;
     let since = draft.now - guard.within;
     let fired = |firing: &Firing| firing.decided_at > since && firing.origin != Origin::Human;
-    let others = draft.state.services.iter().filter(|(name, _)| *name != draft.name());
+    let others = draft.seen.services().filter(|(name, _)| *name != draft.name());
     let together = |own: &ServiceState| own.firings.iter().any(fired) || is_about_to_fire(own, began_by);
     let mut names: Vec<&ServiceName> = others.filter(|(_, own)| together(own)).map(|(name, _)| name).collect();
     names.push(draft.name());

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod answers;
 pub mod apply;
 mod attempts;
@@ -40,8 +41,9 @@ mod wake;
 pub mod wants;
 mod watch;
 
+pub use ahead::Ahead;
 pub use answers::HUMAN;
-pub use decide::decide;
+pub use decide::{decide, decide_after};
 pub use draft::Decision;
 pub use rollback::word;
 pub use wake::{resume, wake_at};

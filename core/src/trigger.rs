@@ -3,7 +3,11 @@
 //! A pure function of the trigger and the window's points, so that live, restart, dry run and backtest are one code
 //! path. Never counts polls and never remembers: whoever asks brings the whole window.
 
-use std::collections::BTreeMap;
+mod pairs;
+mod so_far;
+
+pub use so_far::{SETTLES_AFTER_INTERVALS, SoFar};
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Condition, Limit, Metric, Query};
 use crate::reading::{Answer, Answers, Look, Point, Series};
 use crate::time::Timestamp;
+
+use pairs::Pairs;
+use so_far::Follows;
 
 /// A watch is blind after this many intervals without an answer (design, R7).
 pub const BLIND_INTERVALS: u32 = 3;
@@ -75,6 +82,8 @@ pub struct Verdict {
     pub blind: bool,
     /// Up to this slot everything was answered for good.
     pub answered_until: Option<Timestamp>,
+    /// What the next look may go on from.
+    pub so_far: Option<SoFar>,
 }
 
 /// The number that values are compared with; `None` where it needs a baseline that is not known.
@@ -97,9 +106,10 @@ pub fn limit(metric: &Metric, baseline: Option<&Baseline>) -> Option<f64> {
 #[must_use]
 pub fn looks(metric: &Metric, limit: Option<f64>, answers: &Answers) -> Vec<Point> {
     let one_for_all = unusable(answers);
+    let pairs = Pairs::of(answers);
     answers
         .slots()
-        .map(|at| Point { at, look: one_for_all.unwrap_or_else(|| look_at(metric, limit, answers, at)) })
+        .map(|at| Point { at, look: one_for_all.unwrap_or_else(|| look_at(metric, limit, (answers, &pairs), at)) })
         .collect()
 }
 
@@ -135,7 +145,7 @@ fn is_stale(metric: &Metric, answers: &Answers, at: Timestamp) -> bool {
     newest.is_some_and(|newest| at.since(newest) > freshness.stale_after)
 }
 
-fn look_at(metric: &Metric, limit: Option<f64>, answers: &Answers, at: Timestamp) -> Look {
+fn look_at(metric: &Metric, limit: Option<f64>, (answers, pairs): (&Answers, &Pairs<'_>), at: Timestamp) -> Look {
     if is_stale(metric, answers, at) {
         return Look::NoData;
     }
@@ -146,7 +156,7 @@ fn look_at(metric: &Metric, limit: Option<f64>, answers: &Answers, at: Timestamp
         }
     }
     let value = match &metric.query {
-        Query::Ratio { .. } => match ratio(answers, at) {
+        Query::Ratio { .. } => match pairs.ratio(at) {
             Ok(value) => value,
             Err(look) => return look,
         },
@@ -174,36 +184,6 @@ fn filtered(answers: &Answers, at: Timestamp) -> Look {
     }
     let anything = values(answers.presence.as_ref(), at).next().is_some();
     if anything { Look::Clear(0.0) } else { Look::NoData }
-}
-
-/// The worst ratio over the series of `total`. No `bad` for a `total` is 0: a clean service has no such series at all.
-fn ratio(answers: &Answers, at: Timestamp) -> Result<f64, Look> {
-    let mut bad: BTreeMap<&BTreeMap<String, String>, f64> =
-        series(Some(&answers.value)).iter().filter_map(|series| Some((&series.labels, series.at(at)?))).collect();
-    let mut worst: Option<f64> = None;
-    let mut traffic = false;
-    for total in series(answers.total.as_ref()) {
-        let Some(all) = total.at(at) else { continue };
-        let failed = bad.remove(&total.labels).unwrap_or(0.0);
-        // Zero is no traffic; NaN is neither traffic nor the lack of it.
-        if all == 0.0 {
-            continue;
-        }
-        traffic = true;
-        let ratio = failed / all;
-        // A total that is infinite would make any failure look like none.
-        if ratio.is_finite() && all.is_finite() {
-            worst = Some(worst.map_or(ratio, |known| known.max(ratio)));
-        }
-    }
-    // What is left of `bad` belongs to no `total`: the two don't speak of the same things.
-    if bad.values().any(|value| *value > 0.0) && !series(answers.total.as_ref()).is_empty() {
-        return Err(Look::Error);
-    }
-    if !traffic {
-        return Err(Look::LowTraffic);
-    }
-    worst.ok_or(Look::NoData)
 }
 
 fn worst(condition: Condition, values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -270,6 +250,22 @@ impl Rule {
 /// a window that begins later can't know of a gap that was filled in before it, or of a breach older than the deploy.
 #[must_use]
 pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Option<Timestamp>) -> Verdict {
+    judge_on(rule, arming, None, points, answered_before)
+}
+
+/// The same where earlier points were judged already: the points go on one step after `so_far`, or begin before that.
+#[must_use]
+pub fn judge_on(
+    rule: &Rule,
+    arming: Arming,
+    so_far: Option<&SoFar>,
+    points: &[Point],
+    answered_before: Option<Timestamp>,
+) -> Verdict {
+    let points = so_far.map_or(points, |known| {
+        let (_judged, new) = points.split_at(points.partition_point(|point| point.at <= known.until));
+        new
+    });
     let mut verdict = Verdict {
         latest: points.last().copied(),
         said: points.iter().rev().find(|point| point.at > rule.deploy_at && !point.look.is_blind()).copied(),
@@ -281,14 +277,22 @@ pub fn judge(rule: &Rule, arming: Arming, points: &[Point], answered_before: Opt
         did_not_help: false,
         blind: false,
         answered_until: answered_before,
+        so_far: None,
     };
-    if verdict.arming != Arming::Unknown {
-        for point in points.iter().filter(|point| point.at > rule.deploy_at) {
+    if let Some(known) = so_far {
+        known.resume(arming, &mut verdict);
+    }
+    let mut follows = Follows::new(rule, so_far, points, answered_before);
+    for point in points {
+        if point.at > rule.deploy_at && verdict.arming != Arming::Unknown {
             take_point(rule, *point, &mut verdict);
         }
+        follows.take(rule, *point, &verdict);
     }
-    verdict.blind = is_blind(rule, points, answered_before);
-    verdict.answered_until = answered_until(points, answered_before);
+    verdict.so_far = follows.so_far();
+    verdict.blind = is_blind(rule, so_far, points, answered_before);
+    let whole = so_far.is_none_or(|known| known.gap_at.is_none());
+    verdict.answered_until = if whole { answered_until(points, answered_before) } else { answered_before };
     verdict
 }
 
@@ -339,11 +343,12 @@ fn take_point(rule: &Rule, point: Point, verdict: &mut Verdict) {
 }
 
 /// Whether the last points, back to the last one that said something, cover [`BLIND_INTERVALS`].
-fn is_blind(rule: &Rule, points: &[Point], answered_before: Option<Timestamp>) -> bool {
+fn is_blind(rule: &Rule, so_far: Option<&SoFar>, points: &[Point], answered_before: Option<Timestamp>) -> bool {
     let said_something =
         |point: &&Point| !point.look.is_blind() || answered_before.is_some_and(|until| point.at <= until);
     let (Some(latest), Some(first)) = (points.last(), points.first()) else { return false };
-    let seen_at = points.iter().rev().find(said_something).map_or(first.at - rule.step, |point| point.at);
+    let before = so_far.map_or(first.at - rule.step, |known| known.seen_at().unwrap_or(rule.slot_before()));
+    let seen_at = points.iter().rev().find(said_something).map_or(before, |point| point.at);
     latest.at.since(seen_at.max(rule.slot_before())) >= rule.interval * BLIND_INTERVALS
 }
 
@@ -356,6 +361,8 @@ fn answered_until(points: &[Point], answered_before: Option<Timestamp>) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::Freshness;
     use crate::template::Template;

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 use crate::trigger::{self, Arming, Verdict};
 
 /// What the last look at each trigger showed; not durable.
-pub type Board = BTreeMap<(ServiceName, TriggerName), Verdict>;
+pub type Board = BTreeMap<ServiceName, BTreeMap<TriggerName, Verdict>>;
 
 /// One service, as `GET /v1/services/NAME` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -249,7 +249,7 @@ fn watch_view(own: &ServiceState, watch: &Watch) -> WatchView {
 
 fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Trigger) -> TriggerView {
     let known = own.watch.as_ref().and_then(|watch| watch.triggers.get(&trigger.name));
-    let latest = own.watch.as_ref().and_then(|_| board.get(&(plan.name.clone(), trigger.name.clone())));
+    let latest = own.watch.as_ref().and_then(|_| board.get(&plan.name)?.get(&trigger.name));
     let metric = match &trigger.observed {
         Observed::Report => None,
         Observed::Metric(metric) => Some(metric.as_ref()),

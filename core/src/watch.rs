@@ -12,7 +12,7 @@ use crate::record::WatchRecord;
 use crate::rollback::{self, Observation};
 use crate::state::{ServiceState, TriggerWatch, Turn, Watch};
 use crate::time::Timestamp;
-use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, Verdict};
+use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, SoFar, Verdict};
 
 /// The rule of a trigger for the judgement of one watch.
 pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: std::time::Duration) -> Rule {
@@ -43,22 +43,50 @@ fn watched(draft: &Draft<'_>, deploy: &DeployId, name: &TriggerName) -> Option<(
     Some((watch, known, trigger, metric))
 }
 
+/// What a look at a trigger brought.
+pub(crate) struct Seen<'a> {
+    pub(crate) answers: &'a Answers,
+    pub(crate) besides: &'a [Answers],
+    pub(crate) answered_until: Option<Timestamp>,
+    pub(crate) so_far: Option<&'a SoFar>,
+}
+
+impl Seen<'_> {
+    /// The points at the slots and besides them, in the order of time. What is missing besides the slots is no gap:
+    /// nobody has promised it.
+    fn points(&self, metric: &Metric, limit: Option<f64>) -> Vec<Point> {
+        let mut points = trigger::looks(metric, limit, self.answers);
+        for answers in self.besides {
+            let said = trigger::looks(metric, limit, answers).into_iter().filter(|point| !point.look.is_blind());
+            points.extend(said);
+        }
+        if !self.besides.is_empty() {
+            // Stable: of two at one instant the slot's own comes first, and stays.
+            points.sort_by_key(|point| point.at);
+            points.dedup_by_key(|point| point.at);
+        }
+        points
+    }
+}
+
 /// The queries of a trigger came back.
-pub(crate) fn looked(
-    draft: &mut Draft<'_>,
-    deploy: &DeployId,
-    name: &TriggerName,
-    answers: &Answers,
-    answered_until: Option<Timestamp>,
-) {
+pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, seen: &Seen<'_>) {
     let Some((watch, known, trigger, metric)) = watched(draft, deploy, name) else { return };
+    let generation = draft.config.generation;
+    if seen.so_far.is_some_and(|so_far| so_far.generation != generation) {
+        // What came before was judged by another config: only the whole window says what it is by this one.
+        return;
+    }
     let limit = trigger::limit(&metric, known.baseline.as_ref());
-    let mut points = trigger::looks(&metric, limit, answers);
+    let mut points = seen.points(&metric, limit);
     if metric.baseline_window().is_some() && known.baseline.is_none() {
         not_compared(&mut points);
     }
     let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
-    let verdict = trigger::judge(&rule, known.arming, &points, answered_until);
+    let mut verdict = trigger::judge_on(&rule, known.arming, seen.so_far, &points, seen.answered_until);
+    if let Some(so_far) = &mut verdict.so_far {
+        so_far.generation = generation;
+    }
     draft.verdict = Some(verdict);
     turn(draft, name, &known, &verdict);
     if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= watch.until) {

@@ -7,5 +7,7 @@ mod common;
 mod looks;
 #[path = "judging/rows.rs"]
 mod rows;
+#[path = "judging/so_far.rs"]
+mod so_far;
 #[path = "judging/splits.rs"]
 mod splits;

@@ -3,19 +3,13 @@
 
 use rollbackd_core::time::Timestamp;
 
-use super::{Error, Journal};
+use super::{Error, Journal, Part};
 use crate::outside::Pending;
 
 /// Where records are made durable.
 pub trait Store: Send {
-    /// Appends records to a service, all or none; durable when it returns. See [`Journal::append`].
-    fn append<'a>(
-        &'a mut self,
-        service: &'a str,
-        expected_seq: u64,
-        at: Timestamp,
-        bodies: Vec<String>,
-    ) -> Pending<'a, Result<u64, Error>>;
+    /// Appends records to several services, all or none; durable when it returns. See [`Journal::append_all`].
+    fn append(&mut self, parts: Vec<Part>) -> Pending<'_, Result<(), Error>>;
 
     /// Replaces all records by a snapshot that stands for them. See [`Journal::compact`].
     fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>>;
@@ -60,15 +54,8 @@ impl OffThread {
 }
 
 impl Store for OffThread {
-    fn append<'a>(
-        &'a mut self,
-        service: &'a str,
-        expected_seq: u64,
-        at: Timestamp,
-        bodies: Vec<String>,
-    ) -> Pending<'a, Result<u64, Error>> {
-        let service = service.to_owned();
-        Box::pin(self.run(move |journal| journal.append(&service, expected_seq, at, &bodies)))
+    fn append(&mut self, parts: Vec<Part>) -> Pending<'_, Result<(), Error>> {
+        Box::pin(self.run(move |journal| journal.append_all(&parts)))
     }
 
     fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>> {

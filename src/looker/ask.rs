@@ -1,6 +1,7 @@
 //! One look: the queries of a trigger rendered, asked once for all who share them, and told apart again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::{Metric, Query, Trigger};
@@ -11,7 +12,9 @@ use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::wants::Want;
 
-use super::Look;
+use super::closer::Range;
+use super::gate::Gate;
+use super::look::{Look, Shares};
 use crate::clock;
 use crate::door::Door;
 use crate::metrics::Metrics;
@@ -20,6 +23,12 @@ use crate::serving::{self, Appeared};
 
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
+
+/// So many services at most are named in a query; of more, all are asked for and the others left out here.
+const MOST_NAMED: usize = 20;
+
+/// So many slots are asked for at once of all services: 10,000 series of them are 10 MB.
+const SLOTS_IN_A_PIECE: u32 = 20;
 
 /// The queries of a trigger with everything in its place; those who have the same ones share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +84,19 @@ impl QuerySet {
 /// What a trigger's queries show of one service over any stretch of time: for a receipt's chart.
 pub(crate) async fn over(
     edges: &dyn Outside,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     (service, trigger, metric): (&ServiceName, &Trigger, &Metric),
     values: &Values,
     deploy_at: Option<Timestamp>,
-    (from, to, step): (Timestamp, Timestamp, Duration),
+    range: (Timestamp, Timestamp, Duration),
 ) -> Answers {
     let since_deploy = deploy_at.filter(|_| rollbackd_core::wants::names_since_deploy(metric));
     let queries = QuerySet::of(metric, service, values, since_deploy);
-    let asked = Asked { edges, metrics, step, from, to, since_deploy };
-    let label = is_split(trigger, metric).then_some(edges.settings().service_label.as_str());
-    let answers = asked.all(&queries).await;
-    answers.part(label, service, (from, to, step))
+    let only = is_split(trigger, metric).then(|| Only::these(edges, [service]));
+    let settings = &edges.settings().prometheus;
+    let gate = Gate::beside(settings.concurrency, settings.http.timeout, Arc::clone(metrics));
+    let asked = Asked { edges, gate: &gate, range, since_deploy, only };
+    asked.all(&queries).await.part(service, range)
 }
 
 /// Whether one answer holds all services' series, told apart by `service_label`.
@@ -101,117 +111,225 @@ pub(crate) fn is_split(trigger: &Trigger, metric: &Metric) -> bool {
 }
 
 /// Asks once, and brings each service its own part.
-pub(crate) async fn group(
+pub(super) async fn group(
     door: &Door,
     edges: &dyn Outside,
+    gate: &Gate,
     metrics: &Metrics,
-    queries: &QuerySet,
-    step: Duration,
+    shares: &Shares,
     looks: Vec<Look>,
 ) {
     let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
     else {
         return;
     };
-    let asked =
-        Asked { edges, metrics, step, from, to, since_deploy: queries.since_deploy.as_ref().map(|(at, _)| *at) };
-    let answers = asked.all(queries).await;
+    let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
+    let split = looks.iter().any(|look| look.split);
+    let only = split.then(|| Only::these(edges, looks.iter().map(|look| &look.service)));
+    let ask = async |range| {
+        let asked = Asked { edges, gate, range, since_deploy, only: only.clone() };
+        asked.all(&shares.queries).await
+    };
+    let mut answers = ask((from, to, shares.step)).await;
+    let mut besides = Vec::new();
+    for range in looks.iter().flat_map(|look| &look.besides) {
+        besides.push((*range, ask(*range).await));
+    }
+    let mut names = BTreeSet::new();
+    let shared_twice = !looks.iter().all(|look| names.insert(&look.service));
+    drop(names);
     for look in looks {
-        let label = look.split.then_some(edges.settings().service_label.as_str());
-        let part = answers.part(label, &look.service, (look.from, look.to, step));
-        let event = Event { service: look.service.clone(), what: look.happening(part) };
+        let range = (look.from, look.to, shares.step);
+        let part =
+            if shared_twice { answers.part(&look.service, range) } else { answers.take_part(&look.service, range) };
+        let besides = besides.iter().map(|(range, shown)| shown.part(&look.service, *range)).collect();
+        let event = Event { service: look.service.clone(), what: look.happening(part, besides) };
+        if let Some(due_at) = look.due_at {
+            metrics.looked_late(clock::now().since(due_at));
+        }
         if door.tell(event).await.is_err() {
             return;
         }
     }
 }
 
-/// What all queries of a set came back with, for all who share them.
-struct Shared {
-    value: Answer,
-    total: Option<Answer>,
-    at_least: Option<Answer>,
-    presence: Option<Answer>,
-    freshness: Option<Answer>,
+/// Of which services the series are wanted, where one answer holds them all.
+#[derive(Clone, Debug)]
+struct Only {
+    label: String,
+    services: BTreeSet<String>,
 }
 
-impl Shared {
-    fn part(
-        &self,
-        label: Option<&str>,
-        service: &ServiceName,
-        (from, to, step): (Timestamp, Timestamp, Duration),
-    ) -> Answers {
-        let part = |answer: &Answer| own_part(answer, label, service);
-        Answers {
-            from,
-            to,
-            step,
-            value: part(&self.value),
-            total: self.total.as_ref().map(part),
-            at_least: self.at_least.as_ref().map(part),
-            presence: self.presence.as_ref().map(part),
-            freshness: self.freshness.as_ref().map(part),
+impl Only {
+    fn these<'a>(edges: &dyn Outside, services: impl IntoIterator<Item = &'a ServiceName>) -> Self {
+        let services = services.into_iter().map(ToString::to_string).collect();
+        Self { label: edges.settings().service_label.clone(), services }
+    }
+
+    /// The query with nothing but these services' series in its answer, where they are few. `and` changes no value and
+    /// no label of what it lets through.
+    fn narrow(&self, query: &str) -> String {
+        if self.services.len() > MOST_NAMED {
+            return query.to_owned();
+        }
+        let label = &self.label;
+        // A name has letters, digits, dots, dashes and underscores: nothing that a string or a replacement minds.
+        let named = self.services.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
+        format!("({query}) and on ({label}) ({})", named.collect::<Vec<_>>().join(" or "))
+    }
+
+    fn wants(&self, series: &Series) -> bool {
+        series.labels.get(&self.label).is_some_and(|name| self.services.contains(name))
+    }
+
+    /// The series by service, without the label that told them apart.
+    fn split(&self, all: Vec<Series>) -> BTreeMap<String, Vec<Series>> {
+        let mut by_service: BTreeMap<String, Vec<Series>> = BTreeMap::new();
+        for mut series in all {
+            if let Some(name) = series.labels.remove(&self.label) {
+                by_service.entry(name).or_default().push(series);
+            }
+        }
+        by_service
+    }
+}
+
+/// What one query came back with, for all who share it.
+enum Brought {
+    /// The same for everybody.
+    Same(Answer),
+    /// Each service's own series.
+    Split(BTreeMap<String, Vec<Series>>),
+}
+
+impl Brought {
+    fn part(&self, service: &ServiceName) -> Answer {
+        match self {
+            Self::Same(answer) => answer.clone(),
+            Self::Split(parts) => Answer::Series(parts.get(service.as_str()).cloned().unwrap_or_default()),
+        }
+    }
+
+    fn take_part(&mut self, service: &ServiceName) -> Answer {
+        match self {
+            Self::Same(answer) => answer.clone(),
+            Self::Split(parts) => Answer::Series(parts.remove(service.as_str()).unwrap_or_default()),
         }
     }
 }
 
-/// The series of one service, without the label that told them apart.
-fn own_part(answer: &Answer, label: Option<&str>, service: &ServiceName) -> Answer {
-    let (Answer::Series(all), Some(label)) = (answer, label) else { return answer.clone() };
-    let own = all.iter().filter(|series| series.labels.get(label).is_some_and(|name| name == service.as_str()));
-    let stripped = own.map(|series| {
-        let mut series = series.clone();
-        series.labels.remove(label);
-        series
-    });
-    Answer::Series(stripped.collect())
+/// What all queries of a set came back with, for all who share them.
+struct Shared {
+    value: Brought,
+    total: Option<Brought>,
+    at_least: Option<Brought>,
+    presence: Option<Brought>,
+    freshness: Option<Brought>,
+}
+
+impl Shared {
+    fn part(&self, service: &ServiceName, (from, to, step): Range) -> Answers {
+        let part = |brought: &Option<Brought>| brought.as_ref().map(|brought| brought.part(service));
+        Answers {
+            from,
+            to,
+            step,
+            value: self.value.part(service),
+            total: part(&self.total),
+            at_least: part(&self.at_least),
+            presence: part(&self.presence),
+            freshness: part(&self.freshness),
+        }
+    }
+
+    /// The same, once for each service.
+    fn take_part(&mut self, service: &ServiceName, (from, to, step): Range) -> Answers {
+        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.take_part(service));
+        Answers {
+            from,
+            to,
+            step,
+            value: self.value.take_part(service),
+            total: part(&mut self.total),
+            at_least: part(&mut self.at_least),
+            presence: part(&mut self.presence),
+            freshness: part(&mut self.freshness),
+        }
+    }
 }
 
 struct Asked<'a> {
     edges: &'a dyn Outside,
-    metrics: &'a Metrics,
-    step: Duration,
-    from: Timestamp,
-    to: Timestamp,
+    gate: &'a Gate,
+    range: Range,
     since_deploy: Option<Timestamp>,
+    only: Option<Only>,
 }
 
 impl Asked<'_> {
     async fn all(&self, queries: &QuerySet) -> Shared {
         let (value, total, at_least, presence, freshness) = tokio::join!(
-            self.answer(Some(&queries.value)),
-            self.answer(queries.total.as_ref()),
-            self.answer(queries.at_least.as_ref()),
-            self.answer(queries.presence.as_ref()),
-            self.answer(queries.freshness.as_ref()),
+            self.brought(Some(&queries.value)),
+            self.brought(queries.total.as_ref()),
+            self.brought(queries.at_least.as_ref()),
+            self.brought(queries.presence.as_ref()),
+            self.brought(queries.freshness.as_ref()),
         );
-        let value = value.unwrap_or_else(|| Answer::Failed("nothing was asked".to_owned()));
+        let value = value.unwrap_or_else(|| Brought::Same(Answer::Failed("nothing was asked".to_owned())));
         Shared { value, total, at_least, presence, freshness }
     }
 
-    async fn answer(&self, query: Option<&Rendered>) -> Option<Answer> {
+    async fn brought(&self, query: Option<&Rendered>) -> Option<Brought> {
         let text = match &query?.0 {
             Ok(text) => text,
-            Err(why) => return Some(Answer::Failed(why.clone())),
+            Err(why) => return Some(Brought::Same(Answer::Failed(why.clone()))),
         };
-        let began = std::time::Instant::now();
-        let _in_flight = self.metrics.query_started();
-        let answer = match self.since_deploy {
+        let Some(only) = &self.only else { return Some(Brought::Same(self.answer(text).await)) };
+        Some(match self.pieces(&only.narrow(text), only).await {
+            Answer::Series(all) => Brought::Split(only.split(all)),
+            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => Brought::Same(spoiled),
+        })
+    }
+
+    /// Asks for a long stretch piece by piece, and keeps of each only what is wanted: all services' series over a whole
+    /// watch would be more than fits into the memory that a daemon should need.
+    async fn pieces(&self, text: &str, only: &Only) -> Answer {
+        let (from, to, step) = self.range;
+        if self.since_deploy.is_some() || from + step * SLOTS_IN_A_PIECE > to {
+            return self.answer(text).await;
+        }
+        let mut merged: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut begin = from;
+        while begin <= to {
+            let end = to.min(begin + step * (SLOTS_IN_A_PIECE - 1));
+            match self.gate.ask(self.edges.range(text, begin, end, step)).await {
+                Answer::Series(found) => {
+                    for series in found.into_iter().filter(|series| only.wants(series)) {
+                        merged.entry(series.labels).or_default().extend(series.samples);
+                    }
+                }
+                spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
+            }
+            begin = end + step;
+        }
+        Answer::Series(merged.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+    }
+
+    async fn answer(&self, text: &str) -> Answer {
+        let (from, to, step) = self.range;
+        match self.since_deploy {
             Some(deploy_at) if text.contains(MARK) => self.slot_by_slot(text, deploy_at).await,
-            Some(_) | None => self.edges.range(text, self.from, self.to, self.step).await,
-        };
-        self.metrics.query_answered(&answer, began.elapsed());
-        Some(answer)
+            Some(_) | None => self.gate.ask(self.edges.range(text, from, to, step)).await,
+        }
     }
 
     /// A window that begins with the deploy is another one at each slot, so each slot is a query of its own. Slots up
     /// to the deploy have no window at all, and so no data.
     async fn slot_by_slot(&self, text: &str, deploy_at: Timestamp) -> Answer {
         let mut series: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
-        for slot in slots_one_by_one((self.from, self.to, self.step), deploy_at) {
+        for slot in slots_one_by_one(self.range, deploy_at) {
             let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
-            match self.edges.instant(&query, slot).await {
+            match self.gate.ask(self.edges.instant(&query, slot)).await {
                 Answer::Series(found) => {
                     for each in found {
                         series.entry(each.labels).or_default().extend(each.samples.last().map(|last| (slot, last.1)));
@@ -226,7 +344,7 @@ impl Asked<'_> {
 
 /// The latest slots after the deploy, in their order: what is bad now must be seen, however long the watch is.
 fn slots_one_by_one(
-    (from, to, step): (Timestamp, Timestamp, Duration),
+    (from, to, step): Range,
     deploy_at: Timestamp,
 ) -> impl Iterator<Item = Timestamp> {
     let slots = std::iter::successors(Some(from), move |slot| Some(*slot + step)).take_while(move |slot| *slot <= to);
@@ -236,21 +354,26 @@ fn slots_one_by_one(
 }
 
 /// What belongs to one service alone: its versions, its smoke URL.
-pub(crate) async fn alone(door: &Door, edges: &dyn Outside, service: &ServiceName, want: Want) -> Option<Happening> {
+pub(super) async fn alone(
+    door: &Door,
+    (edges, gate): (&dyn Outside, &Gate),
+    service: &ServiceName,
+    want: Want,
+) -> Option<Happening> {
     match want {
         Want::VersionBefore { deploy, before, not, values } => {
             let just_before = before - Duration::from_millis(1);
-            let serving = serving_at(door, edges, service, &values, (None, just_before), Some(&not)).await?;
+            let serving = serving_at(door, (edges, gate), service, &values, (None, just_before), Some(&not)).await?;
             Some(Happening::VersionBeforeRead { deploy, serving })
         }
         Want::Serving { back_to, values } => {
             let at = clock::now();
-            let serving = serving_at(door, edges, service, &values, (back_to, at), None).await?;
+            let serving = serving_at(door, (edges, gate), service, &values, (back_to, at), None).await?;
             Some(Happening::ServingRead { serving, at })
         }
         Want::Version { within, values } => {
             let at = clock::now();
-            let (answer, step) = versions(door, edges, service, &values, (Some(at - within), at)).await?;
+            let (answer, step) = versions(door, (edges, gate), service, &values, (Some(at - within), at)).await?;
             let appeared = told_of_failure(service, serving::appeared(&answer, at, step))?;
             appeared.map(|Appeared { version, at, alone }| Happening::Appeared { version, at, alone })
         }
@@ -265,20 +388,20 @@ pub(crate) async fn alone(door: &Door, edges: &dyn Outside, service: &ServiceNam
 /// `None` where the query failed: it is asked again when it is due again.
 async fn serving_at(
     door: &Door,
-    edges: &dyn Outside,
+    (edges, gate): (&dyn Outside, &Gate),
     service: &ServiceName,
     values: &Values,
     (back_to, at): (Option<Timestamp>, Timestamp),
     not: Option<&rollbackd_core::name::Version>,
 ) -> Option<Option<rollbackd_core::event::Serving>> {
-    let (answer, step) = versions(door, edges, service, values, (back_to, at)).await?;
+    let (answer, step) = versions(door, (edges, gate), service, values, (back_to, at)).await?;
     told_of_failure(service, serving::newest(&answer, step, not))
 }
 
 /// What `version_query` shows over a stretch of time, and in which steps.
 async fn versions(
     door: &Door,
-    edges: &dyn Outside,
+    (edges, gate): (&dyn Outside, &Gate),
     service: &ServiceName,
     values: &Values,
     (back_to, at): (Option<Timestamp>, Timestamp),
@@ -286,7 +409,7 @@ async fn versions(
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
     let (from, step) = serving::stretch(back_to, at, edges.settings().core.evaluation_interval);
-    Some((edges.range(&query, from, at, step).await, step))
+    Some((gate.ask(edges.range(&query, from, at, step)).await, step))
 }
 
 fn told_of_failure<T>(service: &ServiceName, read: Result<T, String>) -> Option<T> {

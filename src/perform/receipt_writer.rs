@@ -138,7 +138,7 @@ fn values(plan: &Service, firing: &Firing) -> Values {
 /// written all the same.
 async fn series(
     edges: &dyn Outside,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     plan: &Service,
     firing: &Firing,
     end: Timestamp,

@@ -238,6 +238,7 @@ fn service(name: &str) -> (ServiceName, Service) {
 
 fn config() -> Config {
     Config {
+        generation: 0,
         evaluation_interval: Duration::from_secs(15),
         services: BTreeMap::from([service("billing"), service("capstone-api")]),
         ..Config::default()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rollbackd::journal::{Error, Replay, Snapshot, Store, Stored};
+use rollbackd::journal::{Error, Part, Replay, Snapshot, Store, Stored};
 use rollbackd::outside::Pending;
 use rollbackd_core::time::Timestamp;
 
@@ -40,46 +40,42 @@ impl SimulatedDisk {
         }
         Ok(())
     }
+
+    fn put(&self, Part { service, expected_seq, at, bodies }: Part) {
+        let mut world = self.0.lock();
+        let world = &mut *world;
+        let seq = world.disk.sequences.entry(service.clone()).or_default();
+        let found = *seq;
+        world.rules.must("R2", found == expected_seq, || {
+            format!("{service} is at {found}, and the daemon appends after {expected_seq}")
+        });
+        for body in &bodies {
+            *seq += 1;
+            world.disk.last += 1;
+            world.disk.records.push(Stored {
+                id: world.disk.last,
+                service: service.clone(),
+                seq: *seq,
+                at,
+                body: body.clone(),
+            });
+        }
+        world.rules.appended(&world.plan, &world.production, &mut world.reached, &service, at, &bodies);
+    }
 }
 
 impl Store for SimulatedDisk {
-    fn append<'a>(
-        &'a mut self,
-        service: &'a str,
-        expected_seq: u64,
-        at: Timestamp,
-        bodies: Vec<String>,
-    ) -> Pending<'a, Result<u64, Error>> {
+    fn append(&mut self, parts: Vec<Part>) -> Pending<'_, Result<(), Error>> {
         Box::pin(async move {
             if let Err(error) = self.write().await {
                 self.0.lock().rules.disk_is_full(time::elapsed());
                 return Err(error);
             }
-            let seq = {
-                let mut world = self.0.lock();
-                let world = &mut *world;
-                let seq = world.disk.sequences.entry(service.to_owned()).or_default();
-                let found = *seq;
-                world.rules.must("R2", found == expected_seq, || {
-                    format!("{service} is at {found}, and the daemon appends after {expected_seq}")
-                });
-                for body in &bodies {
-                    *seq += 1;
-                    world.disk.last += 1;
-                    world.disk.records.push(Stored {
-                        id: world.disk.last,
-                        service: service.to_owned(),
-                        seq: *seq,
-                        at,
-                        body: body.clone(),
-                    });
-                }
-                let seq = *seq;
-                world.rules.appended(&world.plan, &world.production, &mut world.reached, service, at, &bodies);
-                seq
-            };
+            for part in parts {
+                self.put(part);
+            }
             self.0.meet().await;
-            Ok(seq)
+            Ok(())
         })
     }
 

@@ -123,7 +123,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         None => BTreeMap::new(),
     };
     Decoded {
-        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, services },
+        config: Config { mode: Mode::Live, generation: 0, evaluation_interval, fleet_guard, services },
         service_label: reading.service_label,
         rehearsals: reading.rehearsals,
     }

@@ -132,6 +132,7 @@ pub(crate) fn reference() -> Config {
 pub(crate) fn fleet(names: &[&str]) -> Config {
     let interval = duration("15s");
     Config {
+        generation: 0,
         mode: Mode::Live,
         evaluation_interval: interval,
         fleet_guard: Some(FleetGuard { services: 3, within: duration("10m") }),

@@ -510,6 +510,8 @@ fn write_verdict(writer: &mut Writer, verdict: &Verdict) {
         did_not_help,
         blind,
         answered_until,
+        // What the next look may leave out: the model brings the whole window each time.
+        so_far: _,
     } = verdict;
     writer.optional(latest.as_ref(), |writer, point| write_look(writer, point.look));
     writer.optional(said.as_ref(), |writer, point| {

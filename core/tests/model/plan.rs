@@ -150,6 +150,7 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
 
 fn config(names: &[&str], triggers: &[Trigger]) -> Config {
     Config {
+        generation: 0,
         mode: Mode::Live,
         evaluation_interval: SLOT,
         fleet_guard: None,

@@ -1,5 +1,7 @@
 //! `view`: what `status` and the API show, in the design's words.
 
+use std::collections::BTreeMap;
+
 use rollbackd_core::config::{Action, Limit};
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
@@ -154,8 +156,9 @@ fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
             did_not_help: false,
             blind: false,
             answered_until: None,
+            so_far: None,
         };
-        let board = Board::from([((service(SHOP), trigger("error-rate")), verdict)]);
+        let board = Board::from([(service(SHOP), BTreeMap::from([(trigger("error-rate"), verdict)]))]);
         let shown = with_board(&world, &board);
         assert_eq!(find(&shown, "error-rate").state, word);
         assert_eq!(find(&shown, "error-rate").value, look.value());

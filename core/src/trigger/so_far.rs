@@ -1,0 +1,105 @@
+//! What the points up to a slot add up to, so that judging can go on from there without asking for them again.
+//!
+//! Never holds what may still change: the newest points are left out, since their samples may not all have come in.
+
+use super::{Arming, Fired, Rule, Verdict};
+use crate::reading::{Look, Point};
+use crate::time::Timestamp;
+
+/// Points of the last so many intervals may still change, as samples come late: a watch that has seen nothing for as
+/// long is blind.
+pub const SETTLES_AFTER_INTERVALS: u32 = super::BLIND_INTERVALS;
+
+/// What the points up to a slot add up to. It holds for one deploy and one config only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoFar {
+    /// The last slot that it stands for.
+    pub until: Timestamp,
+    /// The first of its slots that had no answer: it may be filled in later, and has to be asked for again at times.
+    pub gap_at: Option<Timestamp>,
+    /// The config's by which they were judged.
+    pub generation: u64,
+    seen_at: Option<Timestamp>,
+    arming: Arming,
+    breaching_since: Option<Timestamp>,
+    said_breaching_since: Option<Timestamp>,
+    clear_at: Option<Timestamp>,
+    fired: Option<Fired>,
+    did_not_help: bool,
+}
+
+impl SoFar {
+    /// The last of its points that said something.
+    pub(super) const fn seen_at(&self) -> Option<Timestamp> {
+        self.seen_at
+    }
+
+    /// Puts a verdict where judging these points has led to. A trigger that has fired since stays spent.
+    pub(super) fn resume(&self, arming: Arming, verdict: &mut Verdict) {
+        verdict.arming = if arming == Arming::Spent { Arming::Spent } else { self.arming };
+        verdict.breaching_since = self.breaching_since;
+        verdict.said_breaching_since = self.said_breaching_since;
+        verdict.clear_at = self.clear_at;
+        verdict.fired = self.fired;
+        verdict.did_not_help = self.did_not_help;
+    }
+}
+
+/// Follows a judgement from point to point.
+pub(super) struct Follows {
+    so_far: Option<SoFar>,
+    settled_until: Option<Timestamp>,
+    answered_before: Option<Timestamp>,
+    seen_at: Option<Timestamp>,
+    gap_at: Option<Timestamp>,
+}
+
+impl Follows {
+    /// A look that failed as a whole says nothing about its slots, so that nothing is added by it.
+    pub(super) fn new(
+        rule: &Rule,
+        so_far: Option<&SoFar>,
+        points: &[Point],
+        answered_before: Option<Timestamp>,
+    ) -> Self {
+        let failed = points.iter().all(|point| matches!(point.look, Look::Error | Look::Partial));
+        let latest = points.last().filter(|_| !failed).map(|point| point.at);
+        Self {
+            so_far: so_far.copied(),
+            settled_until: latest.map(|at| at - rule.interval * SETTLES_AFTER_INTERVALS),
+            answered_before,
+            seen_at: so_far.and_then(|known| known.seen_at),
+            gap_at: so_far.and_then(|known| known.gap_at),
+        }
+    }
+
+    /// A point was judged.
+    pub(super) fn take(&mut self, rule: &Rule, point: Point, verdict: &Verdict) {
+        if point.look.is_blind() && self.answered_before.is_none_or(|until| point.at > until) {
+            self.gap_at.get_or_insert(point.at);
+        } else {
+            self.seen_at = Some(point.at);
+        }
+        let is_slot = point.at.floor(rule.step) == point.at;
+        if !is_slot || verdict.arming == Arming::Unknown || self.settled_until.is_none_or(|until| point.at > until) {
+            return;
+        }
+        self.so_far = Some(SoFar {
+            until: point.at,
+            gap_at: self.gap_at,
+            generation: 0,
+            seen_at: self.seen_at,
+            arming: verdict.arming,
+            breaching_since: verdict.breaching_since,
+            said_breaching_since: verdict.said_breaching_since,
+            clear_at: verdict.clear_at,
+            fired: verdict.fired,
+            did_not_help: verdict.did_not_help,
+        });
+    }
+
+    /// What it has come to.
+    pub(super) const fn so_far(self) -> Option<SoFar> {
+        self.so_far
+    }
+}

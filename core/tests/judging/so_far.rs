@@ -1,0 +1,116 @@
+//! Going on from what earlier points have come to: it says the same as the whole window would.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rollbackd_core::reading::{Look, Point};
+use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::{Arming, Rule, SETTLES_AFTER_INTERVALS, SoFar, Verdict, judge, judge_on};
+
+const STEP: Duration = Duration::from_secs(15);
+const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
+
+fn rule(hold_in_slots: u32) -> Rule {
+    Rule {
+        hold: STEP * hold_in_slots,
+        step: STEP,
+        window: STEP * 2,
+        interval: STEP,
+        deploy_at: BEFORE + Duration::from_secs(7),
+    }
+}
+
+fn points(looks: &[Look]) -> Vec<Point> {
+    looks.iter().zip(0..).map(|(look, number)| Point { at: BEFORE + STEP * number, look: *look }).collect()
+}
+
+fn looks(most: usize) -> impl Strategy<Value = Vec<Look>> {
+    let look = prop_oneof![
+        8 => Just(Look::Breach(0.2)),
+        4 => Just(Look::Clear(0.01)),
+        1 => Just(Look::LowTraffic),
+        2 => Just(Look::NoData),
+        1 => Just(Look::Error),
+    ];
+    proptest::collection::vec(look, 1..most)
+}
+
+/// Looks each time that many slots are there, with nothing but the slots after those that are settled.
+fn look_by_look(rule: &Rule, points: &[Point], at: &[usize]) -> (Verdict, Option<SoFar>) {
+    let mut so_far: Option<SoFar> = None;
+    let (mut arming, mut answered_until) = (Arming::Unknown, None);
+    let mut all = at.to_vec();
+    all.push(points.len());
+    all.sort_unstable();
+    let mut last = None;
+    for count in all {
+        let begin = so_far.map_or(BEFORE, |known| known.until + STEP);
+        let new: Vec<Point> = points[..count].iter().filter(|point| point.at >= begin).copied().collect();
+        let verdict = judge_on(rule, arming, so_far.as_ref(), &new, answered_until);
+        (arming, answered_until) = (verdict.arming, verdict.answered_until);
+        last = Some((verdict, so_far));
+        so_far = verdict.so_far;
+    }
+    last.unwrap()
+}
+
+proptest! {
+    #[test]
+    fn a_look_that_goes_on_from_the_looks_before_says_what_the_whole_window_says(
+        looks in looks(60),
+        hold in 0_u32..6,
+        at in proptest::collection::vec(1_usize..60, 0..12),
+    ) {
+        let points = points(&looks);
+        let at: Vec<usize> = at.into_iter().filter(|count| *count < points.len()).collect();
+        let rule = rule(hold);
+        let whole = judge(&rule, Arming::Unknown, &points, None);
+        let (by_steps, _) = look_by_look(&rule, &points, &at);
+        prop_assert_eq!(by_steps.arming, whole.arming);
+        prop_assert_eq!(by_steps.breaching_since, whole.breaching_since);
+        prop_assert_eq!(by_steps.said_breaching_since, whole.said_breaching_since);
+        prop_assert_eq!(by_steps.clear_at, whole.clear_at);
+        prop_assert_eq!(by_steps.fired, whole.fired);
+        prop_assert_eq!(by_steps.did_not_help, whole.did_not_help);
+        prop_assert_eq!(by_steps.latest, whole.latest);
+        prop_assert_eq!(by_steps.answered_until, whole.answered_until);
+        prop_assert_eq!(by_steps.blind, whole.blind);
+    }
+
+    #[test]
+    fn what_a_look_may_leave_out_is_older_than_what_may_still_come_in(looks in looks(60)) {
+        let points = points(&looks);
+        let verdict = judge(&rule(2), Arming::Unknown, &points, None);
+        if let Some(so_far) = verdict.so_far {
+            let latest = points.last().unwrap().at;
+            prop_assert!(latest.since(so_far.until) >= STEP * SETTLES_AFTER_INTERVALS);
+            let first_gap = points.iter().find(|point| point.look.is_blind() && point.at <= so_far.until);
+            prop_assert_eq!(so_far.gap_at, first_gap.map(|point| point.at));
+        }
+    }
+}
+
+#[test]
+fn a_look_that_failed_moves_nothing_out_of_reach() {
+    let seen = points(&[Look::Clear(0.01); 10]);
+    let verdict = judge(&rule(2), Arming::Unknown, &seen, None);
+    let so_far = verdict.so_far.unwrap();
+    let failed: Vec<Point> = (7..20).map(|number| Point { at: BEFORE + STEP * number, look: Look::Error }).collect();
+    let next = judge_on(&rule(2), Arming::Armed, Some(&so_far), &failed, verdict.answered_until);
+    assert_eq!(next.so_far, Some(so_far), "the slots that the failed look was about are asked for again");
+    assert!(next.blind);
+}
+
+#[test]
+fn what_was_seen_between_two_slots_counts_from_there() {
+    // Clear, then breaches: looked closer, the breach began five seconds before the first slot that shows it.
+    let mut row = points(&[Look::Clear(0.0), Look::Clear(0.0), Look::Breach(0.2), Look::Breach(0.2), Look::Breach(0.2)]);
+    let began = row[2].at - Duration::from_secs(5);
+    row.insert(2, Point { at: began, look: Look::Breach(0.2) });
+    assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap().observed_at, began + STEP * 2);
+    row.truncate(5);
+    assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired, None);
+    row.push(Point { at: began + STEP * 2, look: Look::Breach(0.2) });
+    let fired = judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap();
+    assert_eq!((fired.breach_at, fired.observed_at), (began, began + STEP * 2));
+}

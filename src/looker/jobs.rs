@@ -1,0 +1,126 @@
+//! What is looked at, service by service, and an agenda of when each service has something due.
+//!
+//! Never goes through all services for the sake of one: there may be ten thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::time::Timestamp;
+
+/// What is looked at, without its instants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    Trigger(TriggerName),
+    Baseline(TriggerName),
+    VersionBefore,
+    Serving,
+    Version,
+    Smoke,
+}
+
+pub(super) type Key = (ServiceName, Subject);
+
+/// When a subject is due, and whether an earlier look at it is still under way.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) due_at: Timestamp,
+    pub(super) under_way: bool,
+    /// Not wanted any more: it goes as soon as it is not under way.
+    pub(super) unwanted: bool,
+    /// When the slots back to a gap were last asked for again.
+    pub(super) gap_asked_at: Option<Timestamp>,
+    /// The first slot of the row of breaches that is looked at closer.
+    pub(super) closer: Option<Timestamp>,
+    /// When it is to be looked exactly, besides the slots, and for which row that was done.
+    pub(super) exactly_at: Option<Timestamp>,
+    pub(super) exactly_done: Option<Timestamp>,
+}
+
+impl Job {
+    /// One that is due.
+    pub(super) const fn due(at: Timestamp) -> Self {
+        Self {
+            due_at: at,
+            under_way: false,
+            unwanted: false,
+            gap_asked_at: None,
+            closer: None,
+            exactly_at: None,
+            exactly_done: None,
+        }
+    }
+
+    /// When it is to be looked at next.
+    pub(super) fn next(&self) -> Timestamp {
+        self.exactly_at.map_or(self.due_at, |exactly| exactly.min(self.due_at))
+    }
+}
+
+#[derive(Default)]
+struct Own {
+    jobs: BTreeMap<Subject, Job>,
+    noted: Option<Timestamp>,
+}
+
+/// All jobs.
+#[derive(Default)]
+pub(super) struct Jobs {
+    own: BTreeMap<ServiceName, Own>,
+    agenda: BTreeSet<(Timestamp, ServiceName)>,
+}
+
+impl Jobs {
+    /// One job. Whoever changes when it is due calls [`Self::note`] afterwards.
+    pub(super) fn get_mut(&mut self, (service, subject): &Key) -> Option<&mut Job> {
+        self.own.get_mut(service)?.jobs.get_mut(subject)
+    }
+
+    /// Those of a service. Whoever changes when one is due calls [`Self::note`] afterwards.
+    pub(super) fn of_mut(&mut self, service: &ServiceName) -> &mut BTreeMap<Subject, Job> {
+        &mut self.own.entry(service.clone()).or_default().jobs
+    }
+
+    /// All jobs; [`Self::note_all`] afterwards.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.own.values_mut().flat_map(|own| own.jobs.values_mut())
+    }
+
+    /// How many rows of breaches are looked at closer.
+    pub(super) fn closer(&self) -> usize {
+        self.own.values().flat_map(|own| own.jobs.values()).filter(|job| job.closer.is_some()).count()
+    }
+
+    /// The next instant at which something is due.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// The services that have something due by then.
+    pub(super) fn due(&self, now: Timestamp) -> Vec<ServiceName> {
+        self.agenda.iter().take_while(|(at, _)| *at <= now).map(|(_, service)| service.clone()).collect()
+    }
+
+    /// Puts into the agenda when a service has something due next.
+    pub(super) fn note(&mut self, service: &ServiceName) {
+        let Some(own) = self.own.get_mut(service) else { return };
+        let next = own.jobs.values().filter(|job| !job.under_way).map(Job::next).min();
+        if next == own.noted {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut own.noted, next) {
+            self.agenda.remove(&(before, service.clone()));
+        }
+        if let Some(next) = next {
+            self.agenda.insert((next, service.clone()));
+        }
+        if own.jobs.is_empty() {
+            self.own.remove(service);
+        }
+    }
+
+    /// The same for all services.
+    pub(super) fn note_all(&mut self) {
+        let all: Vec<ServiceName> = self.own.keys().cloned().collect();
+        all.iter().for_each(|service| self.note(service));
+    }
+}

@@ -1,0 +1,116 @@
+//! The looker without an outside: what is due when.
+
+use super::*;
+use crate::config;
+use crate::door::Shared;
+use crate::edges::Edges;
+
+fn looker(dir: &std::path::Path) -> Looker {
+    crate::http_client::install_crypto();
+    let file = dir.join("rollbackd.yml");
+    let text = format!(
+        "prometheus: {{url: 'http://127.0.0.1:9'}}\nlisten: 127.0.0.1:0\nstate_dir: {dir}\nreceipts_dir: {dir}\n\
+         services:\n  - {{name: api, watch: 30m, page: [oncall], side_effects: none, \
+         triggers: [{{name: smoke-test, observed: report, budget: 3m}}], \
+         paths: [{{name: path, timeout: 1m, command: ['true']}}]}}\n\
+         pagers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]\n",
+        dir = dir.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let settings = config::load(&file).unwrap_or_else(|error| panic!("{}", config::explain(&error))).settings;
+    let (events, _) = mpsc::channel(1);
+    let door = Door::new(events, Arc::new(Shared::default()));
+    door.shared.set_config(Arc::new(settings.core.clone()));
+    Looker::new(door, InForce::new(Edges::open(settings).unwrap()), Arc::new(Metrics::new("test")))
+}
+
+fn key() -> Key {
+    (ServiceName::new("api").unwrap(), Subject::Serving)
+}
+
+fn has(looker: &mut Looker, job: Job) {
+    looker.jobs.of_mut(&key().0).insert(key().1, job);
+    looker.jobs.note(&key().0);
+}
+
+#[tokio::test]
+async fn a_look_that_is_wanted_no_longer_is_forgotten_and_not_due_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    let (done, _finished) = mpsc::unbounded_channel();
+    let now = clock::now();
+    has(&mut looker, Job::due(now));
+    looker.look(now, &done);
+    assert!(looker.jobs.get_mut(&key()).is_none());
+    assert_eq!(looker.jobs.next(), None);
+}
+
+#[tokio::test]
+async fn while_nothing_is_watched_nothing_falls_due_however_long_the_last_look_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    has(&mut looker, Job { under_way: true, ..Job::due(clock::now() - Duration::from_secs(60)) });
+    looker.refresh(&key().0);
+    assert!(looker.jobs.get_mut(&key()).unwrap().unwanted);
+    assert_eq!(looker.jobs.next(), None, "nothing is due while it is under way");
+    looker.finish(&Over { keys: vec![key()], shared: None });
+    assert!(looker.jobs.get_mut(&key()).is_none());
+}
+
+#[test]
+fn a_loop_that_comes_late_counts_each_slot_that_it_passed() {
+    let (at, step) = (Timestamp::from_milliseconds, Duration::from_secs(1));
+    assert_eq!(slots_due(at(5_000), at(6_000), step), 1, "in time");
+    assert_eq!(slots_due(at(5_000), at(8_000), step), 3, "at 7.2 s: 5, 6 and 7 were due");
+    assert_eq!(slots_due(at(4_300), at(5_000), step), 1, "the first look of a watch, between two slots");
+    assert_eq!(slots_due(at(4_300), at(7_000), step), 3, "the same, too late: and those of 5 and 6");
+    assert_eq!(slots_due(at(9_000), at(8_000), step), 1, "the clock was set back");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    let (hour, now) = (Duration::from_secs(3600), clock::now());
+    has(&mut looker, Job::due(now + Duration::from_secs(1)));
+    looker.notice_clock(now);
+    looker.notice_clock(now - hour);
+    assert_eq!(looker.jobs.next(), Some(now - hour));
+}
+
+#[tokio::test]
+async fn a_look_that_panics_is_not_under_way_for_ever() {
+    let (done, mut finished) = mpsc::unbounded_channel();
+    let under_way = UnderWay { over: Over { keys: vec![key()], shared: None }, done };
+    let task = tokio::spawn(async move {
+        let _under_way = under_way;
+        panic!("on purpose");
+    });
+    assert!(task.await.is_err());
+    assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], shared: None }));
+}
+
+#[test]
+fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
+    let at = |second| Timestamp::from_milliseconds(second * 1000);
+    let rule = rollbackd_core::trigger::Rule {
+        hold: Duration::from_secs(15),
+        step: Duration::from_secs(15),
+        window: Duration::ZERO,
+        interval: Duration::from_secs(15),
+        deploy_at: at(7),
+    };
+    let look = |number| match number {
+        1 => rollbackd_core::reading::Look::NoData,
+        _ => rollbackd_core::reading::Look::Clear(0.0),
+    };
+    let points: Vec<_> =
+        (0..9).map(|number| rollbackd_core::reading::Point { at: at(number * 15), look: look(number) }).collect();
+    let so_far = rollbackd_core::trigger::judge(&rule, Default::default(), &points, None).so_far.unwrap();
+    assert_eq!(so_far.gap_at, Some(at(15)));
+    let mut job = Job::due(at(0));
+    let asked: Vec<i64> = (8..80).map(|number| number * 15).filter(|second| asks_gap_again(&mut job, &so_far, at(*second))).collect();
+    assert_eq!(asked[..4], [120, 135, 150, 180], "{asked:?}");
+    assert!(asked.len() < 24, "{asked:?}");
+    assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
+}

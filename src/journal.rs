@@ -185,7 +185,7 @@ impl Journal {
             }
             Ok(tip)
         })?;
-        for (service, seq) in sequences {
+        for (service, seq) in sequences.into_iter().filter(|(_, seq)| *seq > 0) {
             match self.sequences.get_mut(service) {
                 Some(known) => *known = seq,
                 None => drop(self.sequences.insert(service.to_owned(), seq)),

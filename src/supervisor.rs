@@ -30,8 +30,11 @@ use crate::telling;
 /// The longest sleep: the watchdog is fed, a clock that was set is noticed, and a full disk is tried again within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// So many records after the last snapshot, what ended is compacted.
+/// So many records after the last snapshot at least, what ended is compacted.
 const RECORDS_BETWEEN_SNAPSHOTS: u64 = 5_000;
+
+/// And so many for each service: a snapshot is as large as there are services, and is written as a whole.
+const RECORDS_OF_A_SERVICE: u64 = 4;
 
 /// Outcomes that wait for a journal that can't be written; they come from attempts and pagers, of which there are few.
 const MOST_KEPT: usize = 10_000;
@@ -453,7 +456,7 @@ impl Supervisor {
         if !self.shared.journal_writable() {
             return self.try_journal().await;
         }
-        let grown = self.journal.records_since_snapshot() >= RECORDS_BETWEEN_SNAPSHOTS;
+        let grown = is_to_be_compacted(self.journal.records_since_snapshot(), &self.shared.state());
         if grown { self.compact().await } else { Ok(()) }
     }
 
@@ -504,6 +507,13 @@ impl Supervisor {
             self.wakes.insert((at, service.clone()));
         }
     }
+}
+
+/// Whether a snapshot is to take the place of the records since the last one.
+#[must_use]
+pub fn is_to_be_compacted(records: u64, state: &State) -> bool {
+    let services = u64::try_from(state.services.len()).unwrap_or(u64::MAX);
+    records >= RECORDS_BETWEEN_SNAPSHOTS.max(services.saturating_mul(RECORDS_OF_A_SERVICE))
 }
 
 const fn is_too_large(error: &journal::Error) -> bool {

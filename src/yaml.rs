@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use rollbackd_core::config::node::{Node, Place, Problems, Value};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-/// The longest file, in bytes: a thousand services with ten triggers each fit, and what is no config at all (a log
+/// The longest file, in bytes: ten thousand services with an own trigger or two each fit, and what is no config at all (a log
 /// named by mistake) is refused before it is read.
-pub const LONGEST_BYTES: usize = 1024 * 1024;
+pub const LONGEST_BYTES: usize = 8 * 1024 * 1024;
 
 /// The deepest nesting. The reference config needs 6; whoever reads the tree may recurse this far without a thought.
 const DEEPEST: usize = 32;
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_too_long_is_refused_before_it_is_read() {
-        assert!(problems_of(&"#".repeat(LONGEST_BYTES + 1))[0].contains("1048577 bytes"));
+        assert!(problems_of(&"#".repeat(LONGEST_BYTES + 1))[0].contains("8388609 bytes"));
     }
 
     proptest! {

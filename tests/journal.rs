@@ -19,7 +19,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use rollbackd::journal::{
-    Error, Journal, LARGEST_BATCH, LARGEST_RECORD_BYTES, LONGEST_SERVICE_BYTES, Replay, Stored, verify,
+    Error, Journal, LARGEST_BATCH, LARGEST_RECORD_BYTES, LONGEST_SERVICE_BYTES, Part, Replay, Stored, verify,
 };
 use rollbackd_core::time::Timestamp;
 use tempfile::TempDir;
@@ -85,6 +85,42 @@ fn what_was_appended_is_replayed_in_order_with_its_id_and_sequence() {
         stored(4, "api", 3, 4, body(4)),
     ];
     assert_eq!(replay(dir.path()), Replay { snapshot: None, records: expected.to_vec() });
+}
+
+#[test]
+fn what_is_appended_together_is_there_in_its_order_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path()).unwrap();
+    let part = |service: &str, expected_seq, number| {
+        let (service, bodies) = (service.to_owned(), vec![body(number), body(number + 1)]);
+        Part { service, expected_seq, at: at(number), bodies }
+    };
+    journal.append_all(&[part("api", 0, 1), part("web", 0, 3), part("api", 2, 5)]).unwrap();
+    let overtaken = journal.append_all(&[part("web", 2, 7), part("api", 2, 9)]).unwrap_err();
+    assert!(matches!(overtaken, Error::Conflict { expected: 2, found: 4, .. }), "{overtaken}");
+    let huge = Part { bodies: vec!["x".repeat(LARGEST_RECORD_BYTES + 1)], ..part("api", 4, 9) };
+    assert!(matches!(journal.append_all(&[part("web", 2, 7), huge]), Err(Error::TooLarge { .. })));
+    journal.append_all(&[part("web", 2, 11)]).unwrap();
+    drop(journal);
+    let found: Vec<_> = replay(dir.path())
+        .records
+        .into_iter()
+        .map(|stored| (stored.id, stored.service, stored.seq, stored.body))
+        .collect();
+    let expected = [
+        (1, "api", 1, 1),
+        (2, "api", 2, 2),
+        (3, "web", 1, 3),
+        (4, "web", 2, 4),
+        (5, "api", 3, 5),
+        (6, "api", 4, 6),
+        (7, "web", 3, 11),
+        (8, "web", 4, 12),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(id, service, seq, number)| (id, service.to_owned(), seq, body(number))).collect();
+    assert_eq!(found, expected);
+    assert_eq!(verify(dir.path()).unwrap().problems, vec![]);
 }
 
 #[test]

@@ -7,5 +7,7 @@ mod common;
 mod bounds;
 #[path = "seams/shown.rs"]
 mod shown;
+#[path = "seams/together.rs"]
+mod together;
 #[path = "seams/wanted.rs"]
 mod wanted;

@@ -174,7 +174,8 @@ impl Only {
         }
         let label = &self.label;
         // A name has letters, digits, dots, dashes and underscores: nothing that a string or a replacement minds.
-        let named = self.services.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
+        let named =
+            self.services.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
         format!("({query}) and on ({label}) ({})", named.collect::<Vec<_>>().join(" or "))
     }
 
@@ -343,10 +344,7 @@ impl Asked<'_> {
 }
 
 /// The latest slots after the deploy, in their order: what is bad now must be seen, however long the watch is.
-fn slots_one_by_one(
-    (from, to, step): Range,
-    deploy_at: Timestamp,
-) -> impl Iterator<Item = Timestamp> {
+fn slots_one_by_one((from, to, step): Range, deploy_at: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = std::iter::successors(Some(from), move |slot| Some(*slot + step)).take_while(move |slot| *slot <= to);
     let after: Vec<Timestamp> = slots.filter(|slot| *slot > deploy_at).collect();
     let earlier = after.len().saturating_sub(MOST_SLOTS_ONE_BY_ONE);

@@ -109,8 +109,9 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     let so_far = rollbackd_core::trigger::judge(&rule, Default::default(), &points, None).so_far.unwrap();
     assert_eq!(so_far.gap_at, Some(at(15)));
     let mut job = Job::due(at(0));
-    let asked: Vec<i64> = (8..80).map(|number| number * 15).filter(|second| asks_gap_again(&mut job, &so_far, at(*second))).collect();
-    assert_eq!(asked[..4], [120, 135, 150, 180], "{asked:?}");
+    let asked: Vec<i64> =
+        (8..80).map(|number| number * 15).filter(|second| asks_gap_again(&mut job, &so_far, at(*second))).collect();
+    assert_eq!(asked[..4], [120, 135, 165, 195], "{asked:?}");
     assert!(asked.len() < 24, "{asked:?}");
     assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
 }

@@ -104,7 +104,8 @@ fn a_look_that_failed_moves_nothing_out_of_reach() {
 #[test]
 fn what_was_seen_between_two_slots_counts_from_there() {
     // Clear, then breaches: looked closer, the breach began five seconds before the first slot that shows it.
-    let mut row = points(&[Look::Clear(0.0), Look::Clear(0.0), Look::Breach(0.2), Look::Breach(0.2), Look::Breach(0.2)]);
+    let mut row =
+        points(&[Look::Clear(0.0), Look::Clear(0.0), Look::Breach(0.2), Look::Breach(0.2), Look::Breach(0.2)]);
     let began = row[2].at - Duration::from_secs(5);
     row.insert(2, Point { at: began, look: Look::Breach(0.2) });
     assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap().observed_at, began + STEP * 2);

@@ -71,7 +71,14 @@ fn failed_look(state: &State) -> Happening {
     let answers = window(state, "error-rate", |_, _| Sample::Missing);
     let window = Window { from: answers.from, to: answers.to, step: answers.step };
     let answers = window.all(&metric, || Answer::Failed("refused".to_owned()));
-    Happening::Looked { deploy: state.deploy.clone(), trigger: trigger("error-rate"), answers, answered_until: None, so_far: None, besides: Vec::new() }
+    Happening::Looked {
+        deploy: state.deploy.clone(),
+        trigger: trigger("error-rate"),
+        answers,
+        answered_until: None,
+        so_far: None,
+        besides: Vec::new(),
+    }
 }
 
 fn serving(name: &'static str, shown: Option<&'static str>) -> Event {

@@ -7,13 +7,13 @@ mod closer;
 mod gate;
 mod jobs;
 mod look;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::{Config, Metric, Observed, Trigger};
-use rollbackd_core::event::Event;
 use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
@@ -32,6 +32,7 @@ pub(crate) use ask::over;
 use gate::Gate;
 use jobs::{Job, Jobs, Key, Subject};
 use look::{Look, Reach, Shares};
+use versions::Versions;
 
 /// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
 const PROOF_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,6 +79,7 @@ pub struct Looker {
     asking: BTreeSet<Arc<Shares>>,
     looked_at: Timestamp,
     gate: Gate,
+    versions: Versions,
 }
 
 /// One turn of looking: what holds for all that is due in it.
@@ -96,8 +98,9 @@ impl Looker {
         let outside = edges.get();
         let settings = &outside.settings().prometheus;
         let gate = Gate::new(settings.concurrency, settings.http.timeout, Arc::clone(&metrics));
+        let versions = Versions::start(door.clone(), gate.clone());
         let (jobs, asking) = (Jobs::default(), BTreeSet::new());
-        Self { door, edges, metrics, jobs, asking, looked_at: clock::now(), gate }
+        Self { door, edges, metrics, jobs, asking, looked_at: clock::now(), gate, versions }
     }
 
     /// Runs until stopped. `changed` names the services whose wants may have changed.
@@ -280,17 +283,17 @@ impl Looker {
             }
             (other, _) => {
                 let Some(job) = self.jobs.get_mut(&key) else { return };
-                let next = if matches!(other, Want::Version { .. }) { interval } else { interval.min(PROOF_INTERVAL) };
-                (job.due_at, job.under_way) = (now + next, true);
-                let (door, edges, gate) = (self.door.clone(), Arc::clone(&turn.edges), self.gate.clone());
+                let is_version = matches!(other, Want::Version { .. });
+                (job.due_at, job.under_way) =
+                    (now + if is_version { interval } else { interval.min(PROOF_INTERVAL) }, true);
                 let over = Over { keys: vec![key.clone()], shared: None };
                 let under_way = UnderWay { over, done: turn.done.clone() };
-                tokio::spawn(async move {
-                    let _under_way = under_way;
-                    if let Some(what) = ask::alone(&door, (edges.as_ref(), &gate), &key.0, other).await {
-                        let _ = door.tell(Event { service: key.0.clone(), what }).await;
-                    }
-                });
+                let one = versions::One { service: key.0, want: other, edges: Arc::clone(&turn.edges), under_way };
+                if is_version {
+                    self.versions.ask(one);
+                } else {
+                    tokio::spawn(one.ask(self.door.clone(), self.gate.clone()));
+                }
             }
         }
     }

@@ -36,11 +36,12 @@ impl SoFar {
 
     /// Puts a verdict where judging these points has led to. A trigger that has fired since stays spent.
     pub(super) fn resume(&self, arming: Arming, verdict: &mut Verdict) {
-        verdict.arming = if arming == Arming::Spent { Arming::Spent } else { self.arming };
+        let spent = arming == Arming::Spent;
+        verdict.arming = if spent { Arming::Spent } else { self.arming };
         verdict.breaching_since = self.breaching_since;
         verdict.said_breaching_since = self.said_breaching_since;
         verdict.clear_at = self.clear_at;
-        verdict.fired = self.fired;
+        verdict.fired = self.fired.filter(|_| !spent);
         verdict.did_not_help = self.did_not_help;
     }
 }

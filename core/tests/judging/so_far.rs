@@ -102,6 +102,16 @@ fn a_look_that_failed_moves_nothing_out_of_reach() {
 }
 
 #[test]
+fn a_trigger_that_has_fired_fires_no_second_time_for_what_was_seen_before() {
+    let row = points(&[&[Look::Clear(0.0)][..], &[Look::Breach(0.2); 12]].concat());
+    let verdict = judge(&rule(2), Arming::Unknown, &row, None);
+    let so_far = verdict.so_far.unwrap();
+    assert!(verdict.fired.is_some() && so_far.until > verdict.fired.unwrap().observed_at);
+    let next = judge_on(&rule(2), Arming::Spent, Some(&so_far), &row[8..], verdict.answered_until);
+    assert_eq!((next.fired, next.arming), (None, Arming::Spent));
+}
+
+#[test]
 fn what_was_seen_between_two_slots_counts_from_there() {
     // Clear, then breaches: looked closer, the breach began five seconds before the first slot that shows it.
     let mut row =

@@ -148,6 +148,10 @@ impl Looker {
         for subject in wanted {
             jobs.entry(subject).or_insert(Job::due(now));
         }
+        // A look comes to its end before what it brought is judged, or after that: what it said is followed both times.
+        let idle = jobs.iter().filter(|(_, job)| !job.under_way);
+        let idle: Vec<Key> = idle.map(|(subject, _)| (service.clone(), subject.clone())).collect();
+        idle.iter().for_each(|key| self.follow_breach(key));
         self.jobs.note(service);
     }
 

@@ -11,7 +11,6 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::journal::deploy_all;
 use crate::measure::{Metrics, median, quantile};
 use crate::process::{self, Process};
 use crate::scale::name;
@@ -82,9 +81,10 @@ impl Lag {
     }
 
     async fn measure(&self, port: u16, production: u16, prometheus: u16, told: &Told) -> Result<(), String> {
-        deploy_all(port, self.breaches, 4, "v1").await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        deploy_all(port, self.breaches, 4, "v2").await?;
+        for number in 1..=self.breaches {
+            let deploy = json!({"service": name(number), "version": "v2", "previous_version": "v1"});
+            process::post(port, "/v1/deploys", &deploy).await?;
+        }
         // Each is seen clear, and has a whole window of samples.
         tokio::time::sleep(Duration::from_secs(40)).await;
         let before = Metrics::parse(&process::get(port, "/metrics").await?);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,9 +75,12 @@ pub(crate) fn write(dir: &Path, name: &str, content: &Value) -> Result<(), Strin
     std::fs::write(&file, content.to_string()).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Free ports below the range that the kernel gives to outgoing connections; held together, so that they differ.
+/// Free ports below the range that the kernel gives to outgoing connections. None is given out twice: whoever was told
+/// one may not listen on it yet.
 pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], String> {
-    let begin = 12_000 + u16::try_from(std::process::id() * 61 % 19_000).unwrap_or(0);
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let given = GIVEN.fetch_add(50, Ordering::Relaxed);
+    let begin = 12_000 + u16::try_from(std::process::id() * 61 % 17_000).unwrap_or(0) + given;
     let free = (begin..32_000).filter_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).ok()?)));
     let held: Vec<(u16, TcpListener)> = free.take(COUNT).collect();
     let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();

@@ -78,11 +78,11 @@ fn at(slot: u32) -> Timestamp {
 }
 
 fn name(number: usize) -> ServiceName {
-    ServiceName::new(format!("svc-{number}")).unwrap()
+    ServiceName::new(format!("svc-{number}")).expect("a piece of the benchmark")
 }
 
 fn trigger_name() -> TriggerName {
-    TriggerName::new("error-rate").unwrap()
+    TriggerName::new("error-rate").expect("a piece of the benchmark")
 }
 
 /// An answer as Prometheus gives it to a query that all services share.
@@ -111,7 +111,7 @@ fn judge_a_watch() -> Box<dyn FnMut()> {
 }
 
 fn config() -> Config {
-    let template = |text: &str| Template::parse(text).unwrap();
+    let template = |text: &str| Template::parse(text).expect("a template");
     let metric = Metric {
         query: Query::Ratio { bad: template("bad"), total: template("total") },
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
@@ -149,7 +149,7 @@ fn config() -> Config {
 
 fn reported(number: usize, version: &str) -> Event {
     let report = DeployReport {
-        version: Version::new(version).unwrap(),
+        version: Version::new(version).expect("a piece of the benchmark"),
         previous: None,
         commit: None,
         migration: Migration::default(),
@@ -163,7 +163,7 @@ fn reported(number: usize, version: &str) -> Event {
 fn take(config: &Config, state: &mut State, event: &Event, now: Timestamp) {
     let decision = decide(config, state, event, now);
     for record in &decision.records {
-        apply(state, &event.service, now, record).unwrap();
+        apply(state, &event.service, now, record).expect("a piece of the benchmark");
     }
 }
 
@@ -173,7 +173,7 @@ fn watched() -> (Config, State, Event) {
     for number in 0..SERVICES {
         take(&config, &mut state, &reported(number, "v1"), at(0));
     }
-    let deploy = state.services[&name(7)].watch.as_ref().unwrap().deploy.clone();
+    let deploy = state.services[&name(7)].watch.as_ref().expect("a piece of the benchmark").deploy.clone();
     let series = |value: f64| {
         Answer::Series(vec![Series {
             labels: BTreeMap::new(),

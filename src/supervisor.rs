@@ -100,6 +100,12 @@ impl Batch {
     }
 }
 
+/// A decision whose records no journal takes, and who waits for it.
+struct Unwritable {
+    waiting: Option<Waiting>,
+    error: journal::Error,
+}
+
 /// One event of a batch, and what follows from it.
 struct Decided {
     asked: Asked,
@@ -227,9 +233,10 @@ impl Supervisor {
             }
             if !self.kept.is_empty() && is_outcome(&asked.event.what) {
                 self.keep(asked.event);
-            } else if let Err((asked, error)) = self.decide(&mut batch, asked) {
+            } else if let Err(unwritable) = self.decide(&mut batch, asked) {
+                let Unwritable { waiting, error } = *unwritable;
                 self.cannot_write(&error);
-                answer(asked.reply, Err(NotDone::JournalNotWritable(error.to_string())));
+                answer(waiting, Err(NotDone::JournalNotWritable(error.to_string())));
             }
         }
         match self.append(&batch.parts).await {
@@ -262,8 +269,8 @@ impl Supervisor {
         while self.shared.journal_writable() {
             let Some(event) = self.kept.pop_front() else { return Ok(()) };
             let mut batch = Batch::begin(&self.shared);
-            if let Err((_, error)) = self.decide(&mut batch, Asked { event, reply: None }) {
-                self.cannot_write(&error);
+            if let Err(unwritable) = self.decide(&mut batch, Asked { event, reply: None }) {
+                self.cannot_write(&unwritable.error);
                 continue;
             }
             match self.append(&batch.parts).await {
@@ -284,8 +291,8 @@ impl Supervisor {
         error.is_not_writable() && !self.journal.is_lost()
     }
 
-    /// Adds one event's decision to a batch; gives the event back where its records can't be written at all.
-    fn decide(&mut self, batch: &mut Batch, asked: Asked) -> Result<(), (Asked, journal::Error)> {
+    /// Adds one event's decision to a batch, unless its records can't be written at all.
+    fn decide(&mut self, batch: &mut Batch, asked: Asked) -> Result<(), Box<Unwritable>> {
         let (now, event) = (clock::now(), &asked.event);
         let state = self.shared.state();
         let decision = decide_after(&batch.config, &state, &batch.ahead, event, now);
@@ -300,7 +307,7 @@ impl Supervisor {
             let expected_seq = batch.ahead.sequence(&state, &event.service);
             match part(&event.service, expected_seq, now, &decision.records) {
                 Ok(part) => batch.parts.push(part),
-                Err(error) => return Err((asked, error)),
+                Err(error) => return Err(Box::new(Unwritable { waiting: asked.reply, error })),
             }
             // decide() applied the same records to its own copy, so this can't differ.
             if let Err(illegal) = batch.ahead.take(&state, &event.service, now, &decision.records) {

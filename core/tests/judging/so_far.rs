@@ -51,7 +51,7 @@ fn look_by_look(rule: &Rule, points: &[Point], at: &[usize]) -> (Verdict, Option
         last = Some((verdict, so_far));
         so_far = verdict.so_far;
     }
-    last.unwrap()
+    last.expect("a look")
 }
 
 proptest! {
@@ -82,7 +82,7 @@ proptest! {
         let points = points(&looks);
         let verdict = judge(&rule(2), Arming::Unknown, &points, None);
         if let Some(so_far) = verdict.so_far {
-            let latest = points.last().unwrap().at;
+            let latest = points.last().expect("a point").at;
             prop_assert!(latest.since(so_far.until) >= STEP * SETTLES_AFTER_INTERVALS);
             let first_gap = points.iter().find(|point| point.look.is_blind() && point.at <= so_far.until);
             prop_assert_eq!(so_far.gap_at, first_gap.map(|point| point.at));

@@ -29,7 +29,9 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn applied(state: &mut State, world: &World, event: &Event, records: &[Record]) {
-    records.iter().for_each(|record| apply(state, &event.service, world.now, record).unwrap());
+    records
+        .iter()
+        .for_each(|record| apply(state, &event.service, world.now, record).expect("a record that was just decided"));
 }
 
 proptest! {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use rollbackd_core::config::Config;
 use rollbackd_core::config::decode::Rehearsal;
 use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
-use rollbackd_core::name::{PagerName, PathName, ServiceName};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
 pub use self::render::render_problems;
+use crate::announcers::Announcer;
 use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
     /// The adapter of each pager.
     pub pagers: BTreeMap<PagerName, Pager>,
+    /// The adapter of each announcer.
+    pub announcers: BTreeMap<AnnouncerName, Announcer>,
     /// Who tells of deploys by webhooks and events.
     pub sources: Sources,
     /// Who is told that the daemon works.

@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use rollbackd_core::event::Happening;
 use rollbackd_core::firing::{FiringEnd, Outcome};
-use rollbackd_core::name::{PagerName, PathName, ServiceName, TriggerName};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use rollbackd_core::reading::{Answer, Look};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::word;
@@ -57,6 +57,7 @@ label_sets! {
     ReceiverLabels { receiver: String }
     ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
+    AnnouncementLabels { announcer: String, result: &'static str }
     SourceLabels { source: &'static str, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
@@ -120,6 +121,7 @@ struct EvaluationMetrics {
 struct PagingMetrics {
     deliveries: Family<DeliveryLabels, Counter>,
     undelivered: Family<PagerLabels, Gauge>,
+    announcements: Family<AnnouncementLabels, Counter>,
 }
 
 /// What the daemon says of itself: whether its loops turn, and what became of its heartbeats.
@@ -367,6 +369,12 @@ impl PagingMetrics {
                 "Pages that this pager has not taken yet",
                 Family::default(),
             ),
+            announcements: registered(
+                registry,
+                "announcement_deliveries",
+                "Attempts to tell another system of a firing, by result: delivered, or why not",
+                Family::default(),
+            ),
         }
     }
 }
@@ -589,6 +597,21 @@ impl Metrics {
         self.paging.deliveries.get_or_create(&DeliveryLabels { pager: pager.to_string(), result }).inc();
     }
 
+    /// An announcer took an announcement.
+    pub fn announcement_delivered(&self, announcer: &AnnouncerName) {
+        self.announcement_tried(announcer, "delivered");
+    }
+
+    /// An announcer did not take an announcement. `reason` is a word of a closed set, never the error's text.
+    pub fn announcement_failed(&self, announcer: &AnnouncerName, reason: &'static str) {
+        self.announcement_tried(announcer, reason);
+    }
+
+    fn announcement_tried(&self, announcer: &AnnouncerName, result: &'static str) {
+        let labels = AnnouncementLabels { announcer: announcer.to_string(), result };
+        self.paging.announcements.get_or_create(&labels).inc();
+    }
+
     /// How many pages this pager has not taken yet.
     pub fn pages_undelivered(&self, pager: &PagerName, count: usize) {
         set_count(&self.paging.undelivered.get_or_create(&PagerLabels { pager: pager.to_string() }), count);
@@ -688,6 +711,7 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::AttemptWaits { .. } => "attempt_waits",
         Happening::AttemptEnded { .. } => "attempt_ended",
         Happening::PageDelivered { .. } => "page_delivered",
+        Happening::Announced { .. } => "announced",
         Happening::ReceiptPublished { .. } => "receipt_published",
         Happening::Woke => "woke",
     }
@@ -750,6 +774,9 @@ mod tests {
         metrics.page_delivered(&pager);
         metrics.page_failed(&pager, "timeout");
         metrics.pages_undelivered(&pager, 1);
+        let graphs = AnnouncerName::new("graphs").unwrap();
+        metrics.announcement_delivered(&graphs);
+        metrics.announcement_failed(&graphs, "retry");
         metrics.turned(Turning::Supervisor);
         metrics.heartbeat_sent("oncall", at);
         metrics.heartbeat_failed("ping");
@@ -792,6 +819,8 @@ mod tests {
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"delivered\"} 1",
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"timeout\"} 1",
             "rollbackd_pages_undelivered{pager=\"oncall\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"delivered\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"retry\"} 1",
             "rollbackd_loop_turns_total{task=\"supervisor\"} 1",
             "rollbackd_loop_turns_total{task=\"looker\"} 0",
             "rollbackd_heartbeats_sent_total{receiver=\"oncall\"} 1",

@@ -9,10 +9,11 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rollbackd_core::announcement::Announcement;
 use rollbackd_core::config::Service;
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::{Firing, Outcome};
-use rollbackd_core::name::{AttemptId, PagerName};
+use rollbackd_core::name::{AnnouncerName, AttemptId, PagerName};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::Evidence;
@@ -68,6 +69,22 @@ pub trait Outside: Send + Sync {
 
     /// Tries once to deliver a page, or the word that it is over.
     fn page<'a>(&'a self, pager: &'a PagerName, page: &'a Page, now: Timestamp) -> Pending<'a, Result<(), Failure>>;
+
+    /// Tries once to say that a human has seen a page; `None` where this pager can't show it.
+    fn acknowledge<'a>(
+        &'a self,
+        pager: &'a PagerName,
+        page: &'a Page,
+        now: Timestamp,
+    ) -> Option<Pending<'a, Result<(), Failure>>>;
+
+    /// Tries once to tell another system of a firing.
+    fn announce<'a>(
+        &'a self,
+        announcer: &'a AnnouncerName,
+        announcement: &'a Announcement,
+        now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>>;
 
     /// Tells a pager that the daemon works.
     fn say_alive<'a>(

@@ -74,6 +74,8 @@ fn service() -> Service {
         name: ServiceName::new("capstone-api").unwrap(),
         watch: Duration::from_secs(1800),
         page: vec![],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(Template::parse("app_build_info").unwrap()),
         watch_version: false,
         triggers: vec![

@@ -201,6 +201,14 @@ fn apply_to_pages(own: &mut ServiceState, at: Timestamp, record: &PageRecord) ->
                 page.undelivered.remove(pager)
             };
         }
+        PageRecord::Acknowledged { page } => find_page(own, page.as_str())?.acknowledged_at = Some(at),
+        PageRecord::Escalated { page, pagers, next } => {
+            let page = find_page(own, page.as_str())?;
+            page.pagers.extend(pagers.iter().cloned());
+            page.undelivered.extend(pagers.iter().cloned());
+            page.levels_left = page.levels_left.split_off(1.min(page.levels_left.len()));
+            page.escalates_at = *next;
+        }
         PageRecord::Resolved { page } => {
             let page = find_page(own, page.as_str())?;
             page.resolved_at = Some(at);

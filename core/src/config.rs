@@ -10,7 +10,7 @@ pub use decode::PathParts;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::name::{PagerName, PathName, ServiceName, TriggerName};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use crate::template::Template;
 
 /// Whether the outside world is touched.
@@ -32,6 +32,8 @@ pub struct Config {
     pub evaluation_interval: Duration,
     /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.
     pub fleet_guard: Option<FleetGuard>,
+    /// Where people see Prometheus' own pages, for the link to a chart; without a slash at its end.
+    pub graph_url: Option<String>,
     /// The services by name.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -67,8 +69,12 @@ pub struct Service {
     pub name: ServiceName,
     /// How long triggers are live after a deploy.
     pub watch: Duration,
-    /// Who is paged.
-    pub page: Vec<PagerName>,
+    /// Who is paged, level by level: the first at once, the next where nobody acknowledged within `escalate_after`.
+    pub page: Vec<Vec<PagerName>>,
+    /// How long one level has to acknowledge; `None` where there is one level alone.
+    pub escalate_after: Option<Duration>,
+    /// Which other systems are told that a trigger fired, and how that ended.
+    pub announce: Vec<AnnouncerName>,
     /// The query whose newest series' label `version` says what serves.
     pub version_query: Option<Template>,
     /// Whether a version that the query shows and nobody told of is a deploy.

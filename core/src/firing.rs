@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::announcement::Announced;
 use crate::deploy::{Deploy, Target};
 use crate::name::{AttemptId, FiringId, PathName, TriggerName};
 use crate::time::{Timestamp, as_milliseconds};
@@ -241,6 +242,9 @@ pub struct Firing {
     /// Whether the page about the spent budget went out.
     #[serde(default)]
     pub budget_paged: bool,
+    /// Which other systems are told of it.
+    #[serde(default, skip_serializing_if = "Announced::is_empty")]
+    pub announced: Announced,
     /// The story so far.
     #[serde(default)]
     pub story: Vec<Step>,

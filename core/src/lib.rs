@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announcement;
 mod answers;
 pub mod apply;
 mod attempts;

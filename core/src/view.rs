@@ -167,6 +167,10 @@ pub struct PageView {
     pub summary: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When a human said that they have seen it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// When it goes to the next level, where nobody says so before.
+    pub escalates_at: Option<Timestamp>,
     /// Who it is for.
     pub pagers: Vec<PagerName>,
     /// Who has not taken it yet.
@@ -368,6 +372,8 @@ fn page_view(page: &crate::page::Page) -> PageView {
         reason: page.reason.word(),
         summary: page.summary.clone(),
         opened_at: page.opened_at,
+        acknowledged_at: page.acknowledged_at,
+        escalates_at: page.escalates_at(),
         pagers: page.pagers.iter().cloned().collect(),
         undelivered: page.undelivered.iter().cloned().collect(),
     }

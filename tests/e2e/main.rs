@@ -35,6 +35,8 @@ mod sources;
 #[cfg(test)]
 mod surroundings;
 #[cfg(test)]
+mod telling;
+#[cfg(test)]
 mod triggers;
 mod versions;
 #[cfg(test)]

@@ -97,6 +97,14 @@ pub(super) fn apply_to_firing(
         FiringRecord::Ended { result, receipt, recovered_at } => {
             end_firing(own, at, id, *result, *receipt, *recovered_at)?
         }
+        FiringRecord::Announced { by, of_end } => {
+            let announced = &mut find(own, id)?.announced;
+            if *of_end {
+                announced.end_owed.remove(by)
+            } else {
+                announced.beginning_owed.remove(by)
+            };
+        }
         FiringRecord::Published { .. } => publish(own, id)?,
     }
     Ok(())
@@ -135,6 +143,7 @@ fn apply_word(firing: &mut Firing, at: Timestamp, what: &FiringRecord) {
         | FiringRecord::Verifying { .. }
         | FiringRecord::Proved { .. }
         | FiringRecord::Ended { .. }
+        | FiringRecord::Announced { .. }
         | FiringRecord::Published { .. } => return,
     };
     tell(firing, at, sentence);
@@ -213,6 +222,7 @@ fn end_firing(
     let ended = found.ok_or_else(|| format!("there is no firing {id}"))?;
     ended.stage = Stage::Ended { result, at, receipt, published: false };
     ended.recovered_at = recovered_at;
+    ended.announced.end_owed.clone_from(&ended.announced.to);
     let sentence = match result {
         FiringEnd::Recovered => "recovered",
         FiringEnd::Paged => "left to the human who was paged",

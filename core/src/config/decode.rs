@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::node::{self, Fields, Node, Place, Problems};
 use super::{Config, FleetGuard, Mode, RunPart};
-use crate::name::{NotAName, PagerName, PathName, ServiceName};
+use crate::name::{AnnouncerName, NotAName, PagerName, PathName, ServiceName};
 
 /// What the shell brings to the reading.
 pub struct Edges<'a> {
@@ -23,6 +23,8 @@ pub struct Edges<'a> {
     pub dialect: Dialect,
     /// The pagers that a service may name.
     pub pagers: &'a BTreeSet<PagerName>,
+    /// The announcers that a service may name.
+    pub announcers: &'a BTreeSet<AnnouncerName>,
     /// The keys of the adapters, of which a path has exactly one.
     pub path_kinds: &'static [&'static str],
     /// Reads what stands under an adapter's key.
@@ -123,7 +125,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         None => BTreeMap::new(),
     };
     Decoded {
-        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, services },
+        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, graph_url: None, services },
         service_label: reading.service_label,
         rehearsals: reading.rehearsals,
     }

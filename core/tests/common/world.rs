@@ -367,6 +367,15 @@ impl World {
                     }
                 }
             }
+            Effect::AcknowledgePage { .. } => {}
+            Effect::Announce { announcer, announcement } => {
+                let service = &announcement.service;
+                if self.outside[service].announcers_take {
+                    let (by, of_end) = (announcer.clone(), announcement.ended.is_some());
+                    let what = Happening::Announced { firing: announcement.firing.clone(), by, of_end };
+                    self.expect(service, self.now, None, None, what);
+                }
+            }
             Effect::PublishReceipt { service, firing } => {
                 if self.outside[service].receipts_are_written {
                     let what = Happening::ReceiptPublished { firing: firing.clone(), sha256: "ab".repeat(32) };

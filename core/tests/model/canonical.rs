@@ -292,6 +292,8 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         approved,
         dismissed,
         budget_paged,
+        // The plans name no announcers.
+        announced: _,
         story: _,
     } = firing;
     let deploy_place = deploy.as_ref().map(|deploy| place(&places.deploys, &deploy.id));
@@ -392,6 +394,10 @@ fn write_page(writer: &mut Writer, places: &Places, page: &Page) {
         trigger,
         opened_at: _,
         resolved_at,
+        // The plans have one level: whether somebody has it already changes nothing that is to come.
+        acknowledged_at: _,
+        levels_left: _,
+        escalates_at: _,
         pagers,
         undelivered,
         unresolved,

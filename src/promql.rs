@@ -3,6 +3,8 @@
 //!
 //! Never asks a server, and never changes a query.
 
+mod durations;
+
 use std::time::Duration;
 
 use promql_parser::label::Matchers;
@@ -23,6 +25,7 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
     if query.len() > LONGEST_BYTES {
         return Err(format!("the query has {} bytes: expected at most {LONGEST_BYTES}", query.len()));
     }
+    durations::check_numbers(query)?;
     let expr = parse(query)?;
     match expr.value_type() {
         ValueType::Vector | ValueType::Scalar => {}
@@ -85,7 +88,10 @@ fn look_at(expr: &Expr, reach: Reach, facts: &mut PromqlFacts) -> Result<(), Str
     match expr {
         Expr::VectorSelector(selector) => look_at_selector(selector, Duration::ZERO, reach, facts)?,
         Expr::MatrixSelector(selector) => look_at_selector(&selector.vs, selector.range, reach, facts)?,
-        Expr::Subquery(subquery) => refuse_query_ends(subquery.at.as_ref())?,
+        Expr::Subquery(subquery) => {
+            durations::check_lengths(subquery.range, subquery.step, subquery.offset.as_ref())?;
+            refuse_query_ends(subquery.at.as_ref())?;
+        }
         Expr::Aggregate(_)
         | Expr::Unary(_)
         | Expr::Binary(_)
@@ -107,6 +113,7 @@ fn look_at_selector(
     reach: Reach,
     facts: &mut PromqlFacts,
 ) -> Result<(), String> {
+    durations::check_lengths(range, None, selector.offset.as_ref())?;
     refuse_query_ends(selector.at.as_ref())?;
     facts.window = facts.window.max(reach.further(range, selector.offset.as_ref()).window());
     let bare = bare_selector(selector.name.as_deref(), &selector.matchers);

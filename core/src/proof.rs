@@ -81,9 +81,9 @@ pub(crate) fn serving_read(draft: &mut Draft<'_>, serving: Option<&Serving>, at:
 }
 
 /// Right after a deploy the metrics still show the version before. That is no recovery by anybody's hand: the target
-/// must have begun to serve after the deploy. Once a path is done, what serves is what counts.
+/// must have begun to serve after the deploy. Once a path is done, what serves is what counts; in a dry run none is.
 fn is_from_before(firing: &Firing, serving: &Serving) -> bool {
-    !firing.is_rolling() && firing.deploy.as_ref().is_some_and(|deploy| serving.since <= deploy.at)
+    (firing.dry_run || !firing.is_rolling()) && firing.deploy.as_ref().is_some_and(|deploy| serving.since <= deploy.at)
 }
 
 fn learn_revision(draft: &mut Draft<'_>, serving: &Serving) {

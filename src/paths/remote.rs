@@ -3,6 +3,8 @@
 //! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
 
 pub(crate) mod api;
+pub(crate) mod correlation;
+pub(crate) mod github;
 pub(crate) mod image;
 pub(crate) mod reading;
 pub(crate) mod short_lived;

@@ -11,6 +11,7 @@ mod ecs;
 mod fly;
 mod git_revert;
 mod github_actions;
+mod github_app;
 mod gitlab;
 mod http;
 mod kmock;

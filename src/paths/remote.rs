@@ -5,6 +5,7 @@
 pub(crate) mod api;
 pub(crate) mod correlation;
 pub(crate) mod github;
+pub(crate) mod gitlab;
 pub(crate) mod image;
 pub(crate) mod reading;
 pub(crate) mod short_lived;

@@ -46,6 +46,7 @@ const CONTRACTS: &[Contract] = &[
     github_actions::CONTRACT,
     github_app::CONTRACT,
     gitlab::CONTRACT,
+    gitlab::TRIGGER_CONTRACT,
     http::CONTRACT,
     kubernetes::CONTRACT,
 ];

@@ -146,6 +146,8 @@ pub(crate) enum Look {
     Part,
     /// It runs, or will.
     Runs,
+    /// It goes on under this handle, by which it is found from now on.
+    Renamed(String),
     /// It waits for a person. For what, and where.
     Waits(String),
     /// It is not shown to us. Why.
@@ -307,14 +309,20 @@ impl<R: Remote> Following<'_, R> {
 
     /// Follows it to its end; cancels it when the path's timeout is over.
     async fn attend(&mut self, handle: &str) -> Attended {
+        let mut handle = handle.to_owned();
         let mut told = false;
         let mut refused = 0;
         loop {
             let mut wait = self.remote.poll_interval();
-            match self.remote.look(handle).await {
+            match self.remote.look(&handle).await {
                 Look::Ended(outcome) => return Attended::Ended(outcome),
                 Look::Part => return Attended::Part,
                 Look::Runs => refused = 0,
+                Look::Renamed(known_as) => {
+                    tell(self.attempt.progress, Progress::Started { handle: known_as.clone() }).await;
+                    handle = known_as;
+                    continue;
+                }
                 Look::Waits(why) => {
                     refused = 0;
                     self.page(&mut told, why).await;
@@ -330,7 +338,7 @@ impl<R: Remote> Following<'_, R> {
                 Look::Later(asked) => wait = asked.max(wait),
             }
             if let Pause::Stopped = self.pause(wait).await {
-                return Attended::Ended(self.cancel(handle).await);
+                return Attended::Ended(self.cancel(&handle).await);
             }
         }
     }
@@ -343,7 +351,7 @@ impl<R: Remote> Following<'_, R> {
             match self.remote.look(handle).await {
                 Look::Ended(Outcome::Cancelled { .. }) | Look::Part => return Outcome::TimedOut,
                 Look::Ended(outcome) => return outcome,
-                Look::Runs | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
+                Look::Runs | Look::Renamed(_) | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
             }
             if !taken {
                 match self.remote.cancel(handle).await {

@@ -10,6 +10,7 @@ mod contract;
 mod ecs;
 mod fly;
 mod git_revert;
+mod git_revert_follow;
 mod github_actions;
 mod github_app;
 mod gitlab;

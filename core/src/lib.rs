@@ -15,6 +15,7 @@
 mod answers;
 pub mod apply;
 mod attempts;
+mod builds;
 pub mod chart;
 pub mod config;
 mod decide;

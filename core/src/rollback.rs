@@ -123,6 +123,7 @@ fn empty(
         origin,
         deploy,
         target,
+        built: None,
         note: None,
         value: None,
         limit: None,

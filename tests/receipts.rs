@@ -152,6 +152,7 @@ fn firing() -> Firing {
             seen: false,
         }),
         target: Some(Target { version: Version::new("v1.4.1").unwrap(), source: TargetSource::Passed, revision: None }),
+        built: None,
         note: None,
         value: Some(0.1312),
         limit: Some(0.05),

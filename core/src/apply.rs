@@ -88,8 +88,8 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
         LedgerRecord::Deployed { deploy, end, running } => add_deploy(own, deploy, *end, *running),
         LedgerRecord::Announced { version, firing } => {
             own.running = Some(version.clone());
-            if let Some(firing) = firing.as_ref().and_then(|id| own.firings.iter_mut().find(|each| &each.id == id)) {
-                firings::tell(firing, at, format!("the deploy of {version} was announced"));
+            if let Some(firing) = firing {
+                firings::announced(own, at, firing, version);
             }
         }
         LedgerRecord::MigrationLearned { deploy, migration } => {

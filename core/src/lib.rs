@@ -16,6 +16,7 @@ pub mod announcement;
 mod answers;
 pub mod apply;
 mod attempts;
+mod builds;
 pub mod chart;
 pub mod config;
 mod decide;

@@ -125,6 +125,7 @@ fn empty(
         origin,
         deploy,
         target,
+        built: None,
         note: None,
         value: None,
         limit: None,

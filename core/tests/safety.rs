@@ -13,6 +13,8 @@ mod arming;
 mod attempts;
 #[path = "safety/budget.rs"]
 mod budget;
+#[path = "safety/builds.rs"]
+mod builds;
 #[path = "safety/escalation.rs"]
 mod escalation;
 #[path = "safety/hints.rs"]

@@ -3,6 +3,7 @@
 //! Never forces a push, never pushes half of anything, and never lets a token into an argument, a URL or the environment.
 
 pub mod askpass;
+mod follow;
 mod git;
 mod revert;
 
@@ -14,6 +15,7 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::template::{Template, Variable};
 
+use self::follow::Follow;
 use self::revert::{Revert, clone_of};
 use super::remote::Following;
 use super::{Adapter, Attempt, nothing_ran};
@@ -51,6 +53,8 @@ pub struct GitRevert {
     ca_file: Option<PathBuf>,
     author_name: String,
     author_email: String,
+    /// What deploys the branch; `None` where done means pushed.
+    follow: Option<Follow>,
     poll_interval: Duration,
 }
 
@@ -65,12 +69,14 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
     let ca_file = fields.optional("ca_file").and_then(|at| absolute(at, problems));
     let author_name = fields.optional("author_name").map_or(Some("rollbackd"), |at| text(at, problems));
     let author_email = fields.optional("author_email").map_or(Some("rollbackd@localhost"), |at| text(at, problems));
+    let follow = fields.optional("follow").map(|at| Follow::decode(at, problems));
     let poll_interval = fields.optional("poll_interval").map_or(Some(POLL_INTERVAL), |at| {
         node::duration_within(at, SHORTEST_POLL_INTERVAL, LONGEST_POLL_INTERVAL, problems)
     });
     fields.finish(problems);
 
     let push_to = push_to.map_or(Some(None), |push_to| push_to.map(Some))?;
+    let follow = follow.map_or(Some(None), |follow| follow.map(Some))?;
     let (protocol, url) = url?;
     let git = GitRevert {
         url,
@@ -82,6 +88,7 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
         ca_file,
         author_name: author_name?.to_owned(),
         author_email: author_email?.to_owned(),
+        follow,
         poll_interval: poll_interval?,
     };
     let commit = Template::parse(&format!("{{{{ {} }}}}", Variable::DeployCommit.name())).ok()?;

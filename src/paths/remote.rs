@@ -3,6 +3,9 @@
 //! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
 
 pub(crate) mod api;
+pub(crate) mod correlation;
+pub(crate) mod github;
+pub(crate) mod gitlab;
 pub(crate) mod image;
 pub(crate) mod reading;
 pub(crate) mod short_lived;
@@ -143,6 +146,8 @@ pub(crate) enum Look {
     Part,
     /// It runs, or will.
     Runs,
+    /// It goes on under this handle, by which it is found from now on.
+    Renamed(String),
     /// It waits for a person. For what, and where.
     Waits(String),
     /// It is not shown to us. Why.
@@ -304,14 +309,20 @@ impl<R: Remote> Following<'_, R> {
 
     /// Follows it to its end; cancels it when the path's timeout is over.
     async fn attend(&mut self, handle: &str) -> Attended {
+        let mut handle = handle.to_owned();
         let mut told = false;
         let mut refused = 0;
         loop {
             let mut wait = self.remote.poll_interval();
-            match self.remote.look(handle).await {
+            match self.remote.look(&handle).await {
                 Look::Ended(outcome) => return Attended::Ended(outcome),
                 Look::Part => return Attended::Part,
                 Look::Runs => refused = 0,
+                Look::Renamed(known_as) => {
+                    tell(self.attempt.progress, Progress::Started { handle: known_as.clone() }).await;
+                    handle = known_as;
+                    continue;
+                }
                 Look::Waits(why) => {
                     refused = 0;
                     self.page(&mut told, why).await;
@@ -327,7 +338,7 @@ impl<R: Remote> Following<'_, R> {
                 Look::Later(asked) => wait = asked.max(wait),
             }
             if let Pause::Stopped = self.pause(wait).await {
-                return Attended::Ended(self.cancel(handle).await);
+                return Attended::Ended(self.cancel(&handle).await);
             }
         }
     }
@@ -340,7 +351,7 @@ impl<R: Remote> Following<'_, R> {
             match self.remote.look(handle).await {
                 Look::Ended(Outcome::Cancelled { .. }) | Look::Part => return Outcome::TimedOut,
                 Look::Ended(outcome) => return outcome,
-                Look::Runs | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
+                Look::Runs | Look::Renamed(_) | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
             }
             if !taken {
                 match self.remote.cancel(handle).await {

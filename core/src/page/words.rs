@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Metric, Observed, Query};
 use crate::draft::Draft;
-use crate::firing::{Firing, Took};
+use crate::firing::{Attempt, Firing, Outcome, Took};
 use crate::name::PathName;
 use crate::receipt::text::{line, took};
 use crate::template::{Values, Variable};
@@ -29,6 +29,7 @@ pub(super) fn details(draft: &Draft<'_>, firing: &Firing) -> Vec<String> {
     details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
     if !firing.never_roll_back {
         details.extend(draft.service.paths.iter().map(|path| last_run(draft, &path.name)));
+        details.extend(firing.attempts.iter().skip(firing.earlier_attempts).filter_map(tried));
     }
     details.extend(chart(draft, firing).map(|link| format!("chart: {link}")));
     details.extend(trigger.and_then(|trigger| trigger.note.clone()));
@@ -54,6 +55,19 @@ fn last_run(draft: &Draft<'_>, path: &PathName) -> String {
     match draft.own().durations.get(path).and_then(|durations| durations.last()) {
         Some(Took(last)) => format!("path {path} took {} last time", took(*last)),
         None => format!("path {path} has not brought a version back yet"),
+    }
+}
+
+/// How a way that was tried did not bring the target back: what has to be done by hand may stand there.
+fn tried(attempt: &Attempt) -> Option<String> {
+    let path = &attempt.path;
+    let told = |what: &str, why: &str| Some(line(&format!("path {path} {what}: {why}"), LONGEST));
+    match attempt.outcome.as_ref()? {
+        Outcome::Failed { why, .. } => told("failed", why),
+        Outcome::Cancelled { why } => told("was cancelled", why),
+        Outcome::Unknown { why } => told("may have changed something", why),
+        Outcome::TimedOut => Some(format!("path {path} used up its timeout")),
+        Outcome::Succeeded { .. } | Outcome::NeverStarted => None,
     }
 }
 

@@ -270,6 +270,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         origin,
         deploy,
         target,
+        built,
         note: _,
         value: _,
         limit: _,
@@ -309,6 +310,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
     }
     writer.text(trigger.as_str());
     write_target(writer, target.as_ref());
+    writer.optional(built.as_ref(), |writer, built| writer.text(built.as_str()));
     writer.flag(*never_roll_back);
     writer.flag(*dry_run);
     writer.flag(*acknowledged);

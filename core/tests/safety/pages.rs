@@ -2,7 +2,7 @@
 
 use rollbackd_core::config::Action;
 use rollbackd_core::event::Happening;
-use rollbackd_core::firing::{FiringEnd, Stage};
+use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::page::{Page, PageReason};
 
 use crate::common::outside::{Run, Sample};
@@ -70,6 +70,28 @@ fn r8_a_page_tells_the_clock_the_ways_back_and_how_to_answer() {
     assert_eq!(ack, &format!("seen: rollbackd ack {firing}"));
     let spent = &about(PageReason::BudgetSpent).details[0];
     assert!(spent.ends_with("10m ago; the budget of 10m is spent"), "{spent}");
+}
+
+#[test]
+fn r8_the_page_that_no_path_is_left_says_how_each_failed_and_a_failed_path_alone_pages_nobody() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.shop().runs.insert(path("console"), Run::Hangs);
+    world.deploy("v2");
+    world.observe("smoke-test");
+    let failed = |why: &str| Outcome::Failed { why: why.to_owned(), output: String::new() };
+    let first = world.started()[0].attempt.clone();
+    world.end_attempt(&first, failed("it conflicts in src/pay.rs,\nto roll back: rm"));
+    assert_eq!(world.pages_opened(), [], "the next path has started");
+    let second = world.started()[1].attempt.clone();
+    world.end_attempt(&second, failed("exit status 1"));
+    let page = world.pages_opened().pop().expect("a page");
+    assert_eq!(page.reason, PageReason::NoPathLeft);
+    let failed: Vec<&String> = page.details.iter().filter(|line| line.contains("failed: ")).collect();
+    assert_eq!(
+        failed,
+        ["path pipeline failed: it conflicts in src/pay.rs, to roll back: rm", "path console failed: exit status 1"]
+    );
 }
 
 #[test]

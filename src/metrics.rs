@@ -141,6 +141,8 @@ pub enum Source {
     GitLab,
     /// CDEvents, by whomever.
     CdEvents,
+    /// Deployments of a Kubernetes cluster.
+    Kubernetes,
 }
 
 impl Source {
@@ -151,6 +153,7 @@ impl Source {
             Self::GitHub => "github",
             Self::GitLab => "gitlab",
             Self::CdEvents => "cdevents",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -671,6 +674,7 @@ const fn kind(what: &Happening) -> &'static str {
     match what {
         Happening::Deployed(_) => "deployed",
         Happening::Hinted { .. } => "hinted",
+        Happening::Shown { .. } => "shown",
         Happening::Reported { .. } => "reported",
         Happening::Approved { .. } => "approved",
         Happening::Dismissed { .. } => "dismissed",

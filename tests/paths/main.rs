@@ -14,6 +14,8 @@ mod github_actions;
 mod gitlab;
 mod http;
 mod kmock;
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
 mod kubernetes;
 mod moto;
 mod proxy;

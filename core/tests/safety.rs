@@ -11,6 +11,8 @@ mod arming;
 mod attempts;
 #[path = "safety/budget.rs"]
 mod budget;
+#[path = "safety/comparisons.rs"]
+mod comparisons;
 #[path = "safety/hints.rs"]
 mod hints;
 #[path = "safety/holds.rs"]

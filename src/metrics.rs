@@ -143,6 +143,8 @@ pub enum Source {
     GitLab,
     /// CDEvents, by whomever.
     CdEvents,
+    /// Deployments of a Kubernetes cluster.
+    Kubernetes,
 }
 
 impl Source {
@@ -153,6 +155,7 @@ impl Source {
             Self::GitHub => "github",
             Self::GitLab => "gitlab",
             Self::CdEvents => "cdevents",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -694,6 +697,7 @@ const fn kind(what: &Happening) -> &'static str {
     match what {
         Happening::Deployed(_) => "deployed",
         Happening::Hinted { .. } => "hinted",
+        Happening::Shown { .. } => "shown",
         Happening::Reported { .. } => "reported",
         Happening::Approved { .. } => "approved",
         Happening::Dismissed { .. } => "dismissed",

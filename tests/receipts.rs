@@ -68,6 +68,7 @@ fn service() -> Service {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     };
     let console = [("", "gcloud"), ("", "--to-revisions={{ target.revision }}=100")];
     Service {

@@ -96,10 +96,11 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
             change_deploy(own, deploy, |known| known.migration = *migration);
         }
         LedgerRecord::Told { deploy, previous, commit, run_url, key } => change_deploy(own, deploy, |known| {
-            known.previous.clone_from(previous);
-            known.commit.clone_from(commit);
-            known.run_url.clone_from(run_url);
-            known.key.clone_from(key);
+            // A platform knows the version before and the key of its own; who tells of it later may not.
+            known.previous = previous.clone().or_else(|| known.previous.take());
+            known.commit = commit.clone().or_else(|| known.commit.take());
+            known.run_url = run_url.clone().or_else(|| known.run_url.take());
+            known.key = key.clone().or_else(|| known.key.take());
             known.seen = false;
         }),
         LedgerRecord::ReportTaken { key } => {

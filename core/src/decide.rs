@@ -29,6 +29,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
     match what {
         Happening::Deployed(report) => return deploys::reported(draft, report),
         Happening::Hinted { report, run } => return deploys::hinted(draft, report, run.as_ref()),
+        Happening::Shown { report } => return deploys::shown(draft, report),
         Happening::Reported { trigger, note, about } => return answers::reported(draft, trigger, note.clone(), about),
         Happening::Approved { firing } => return answers::approved(draft, firing),
         Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),

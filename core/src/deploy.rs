@@ -50,7 +50,7 @@ pub struct Deploy {
     /// The event's own identity, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Whether nobody has told of it yet: `version_query` showed it.
+    /// Whether nobody has told of it yet: `version_query` or a platform showed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub seen: bool,
 }

@@ -22,11 +22,10 @@ use crate::trigger::Baseline;
 pub(crate) const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
-    let asked = report.at.unwrap_or(draft.now);
-    if asked > draft.now + LARGEST_CLOCK_SKEW {
-        return Reply::Refused(Refusal::FromTheFuture { at: asked, now: draft.now });
-    }
-    let at = asked.min(draft.now);
+    let at = match instant(draft, report) {
+        Ok(at) => at,
+        Err(refusal) => return Reply::Refused(refusal),
+    };
     if let Some(known) = seen_before(draft, report, at) {
         learn(draft, &known, report);
         return Reply::SameDeploy(known);
@@ -39,6 +38,40 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         return Reply::SameDeploy(known);
     }
     record(draft, report, at, false)
+}
+
+/// When a deploy was, by whoever tells of it; a little in the future is now.
+fn instant(draft: &Draft<'_>, report: &DeployReport) -> Result<Timestamp, Refusal> {
+    let (asked, now) = (report.at.unwrap_or(draft.now), draft.now);
+    if asked > now + LARGEST_CLOCK_SKEW { Err(Refusal::FromTheFuture { at: asked, now }) } else { Ok(asked.min(now)) }
+}
+
+/// A platform's own records show a deploy. They say no more than `version_query` does, only earlier: whoever tells of the
+/// deploy later, with an instant of their own, tells of the same one.
+pub(crate) fn shown(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
+    let at = match instant(draft, report) {
+        Ok(at) => at,
+        Err(refusal) => return Reply::Refused(refusal),
+    };
+    if let Some(known) = same_version(draft, report, at).or_else(|| same_event(draft, report)) {
+        learn_migration(draft, &known, report);
+        learn_key(draft, &known, report);
+        return Reply::SameDeploy(known);
+    }
+    if let Some(known) = announced(draft, &report.version, at) {
+        return Reply::SameDeploy(known);
+    }
+    record(draft, report, at, true)
+}
+
+/// By its key a platform's revision is known again when its version is not what serves any more.
+fn learn_key(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+    let entry = draft.own().ledger.entry(known).filter(|entry| entry.deploy.version == report.version);
+    if entry.is_some_and(|entry| !entry.deploy.seen && entry.deploy.key.is_none()) {
+        let (deploy, key) = (known.clone(), report.key.clone());
+        let told = LedgerRecord::Told { deploy, previous: None, commit: None, run_url: None, key };
+        draft.record(Record::Ledger(told));
+    }
 }
 
 /// A deploy that is news: recorded, and watched unless something newer serves.
@@ -93,7 +126,7 @@ pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp, 
     let _: Reply = record(draft, &report, at, true);
 }
 
-/// The deploy that `version_query` showed before anybody told of it, where this tells of it now: its instant and ours of
+/// The deploy that `version_query` or a platform showed before anybody told of it, where this tells of it now: its instant and ours of
 /// the same deploy differ by a scrape, a roll-out and a pipeline's last steps.
 fn seen_before(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Option<DeployId> {
     let own = draft.own();

@@ -36,6 +36,11 @@ pub enum Happening {
         /// The pipeline's run that deployed it.
         run: Option<Run>,
     },
+    /// A platform's own records show a deploy. Somebody may have told of it before, or tell of it later.
+    Shown {
+        /// What they show.
+        report: DeployReport,
+    },
     /// A human or a pipeline says that a trigger is observed.
     Reported {
         /// The trigger.

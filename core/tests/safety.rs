@@ -17,6 +17,8 @@ mod budget;
 mod builds;
 #[path = "safety/escalation.rs"]
 mod escalation;
+#[path = "safety/comparisons.rs"]
+mod comparisons;
 #[path = "safety/hints.rs"]
 mod hints;
 #[path = "safety/holds.rs"]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollbackd_core::comparison;
 use rollbackd_core::config::{Condition, Observed, Service, SideEffect};
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::firing::{Firing, Stage};
@@ -154,7 +155,11 @@ async fn series(
     let at = firing.deploy.as_ref().map(|deploy| deploy.at);
     let subject = (&plan.name, trigger, metric.as_ref());
     let answers = looker::over(edges, metrics, subject, &values, at, (from.floor(step), to, step)).await;
-    let points = trigger::looks(metric, firing.limit, &answers);
+    // A comparison with what runs beside has no limit to draw, and two versions in its answers.
+    let answers =
+        firing.deploy.as_ref().map_or(answers.clone(), |at| comparison::of_version(metric, &answers, &at.version));
+    let limit = firing.limit.or_else(|| metric.comparison.as_ref().map(|_| 0.0));
+    let points = trigger::looks(metric, limit, &answers);
     points.into_iter().filter_map(|point| Some((point.at, point.look.value()?))).collect()
 }
 

@@ -199,6 +199,7 @@ fn error_rate() -> Observed {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     }))
 }
 

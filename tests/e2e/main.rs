@@ -23,6 +23,9 @@ mod journal;
 #[cfg(test)]
 mod kill_matrix;
 #[cfg(test)]
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
+#[cfg(test)]
 mod prometheus_faults;
 #[cfg(test)]
 mod recovery;

@@ -16,6 +16,8 @@ mod github_app;
 mod gitlab;
 mod http;
 mod kmock;
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
 mod kubernetes;
 mod moto;
 mod proxy;

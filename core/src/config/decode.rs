@@ -3,6 +3,7 @@
 //! Never knows PromQL or an adapter's keys: the shell hands in a reader for each.
 
 mod check;
+mod comparison;
 mod metric;
 mod query;
 mod service;
@@ -107,6 +108,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_hours(24);
 /// The shortest duration that anything here may have: the clock of a look is milliseconds, its network is not.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The most slots in a `for`, a baseline, or both that are asked for at once: Prometheus answers at most 11,000 points of a
+/// series.
+const MOST_SLOTS: u128 = 10_000;
 
 /// Reads the core's keys of the config's top level: `evaluation_interval`, `fleet_guard`, `service_label`, `triggers`,
 /// `services`. The shell asks the same `fields` for its own keys, then finishes them.

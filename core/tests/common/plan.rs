@@ -33,6 +33,7 @@ pub(crate) fn error_rate(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn p99_latency(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 

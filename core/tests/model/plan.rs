@@ -121,6 +121,7 @@ fn metric(hold: u32, with_traffic: bool) -> Trigger {
         window: SLOT,
         freshness: None,
         step: SLOT,
+        comparison: None,
     };
     metric_trigger("errors", metric, &in_slots(hold), &in_slots(4))
 }

@@ -19,11 +19,18 @@ const REVISION_LABEL: &str = "revision";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct History(Vec<Serving>);
 
+/// When a version came, and whether it had been there before.
+#[derive(Clone, Copy)]
+struct Came {
+    at: Timestamp,
+    again: bool,
+}
+
 /// What is known while the slots are walked through.
 #[derive(Default)]
 struct Walk {
-    /// Each version that is shown now, with the slot at which it came.
-    here: BTreeMap<Version, Timestamp>,
+    /// The versions that are shown now.
+    here: BTreeMap<Version, Came>,
     known: BTreeSet<Version>,
 }
 
@@ -45,7 +52,7 @@ impl History {
         let mut walk = Walk::default();
         let mut served: Vec<Serving> = Vec::new();
         for (at, shown) in slots {
-            let current = served.last().map(|serving| &serving.version);
+            let current = served.last();
             if let Some((version, since)) = walk.next(at, shown.keys(), current) {
                 let revision = shown.get(&version).cloned().flatten();
                 served.push(Serving { version, revision, since });
@@ -68,33 +75,28 @@ impl History {
 }
 
 impl Walk {
-    /// The version that begins to serve at this slot, with the slot at which it came, where there is one.
+    /// The version that begins to serve at this slot, with the instant since when it does, where there is one.
     fn next<'a>(
         &mut self,
         at: Timestamp,
         shown: impl Iterator<Item = &'a Version>,
-        current: Option<&Version>,
+        current: Option<&Serving>,
     ) -> Option<(Version, Timestamp)> {
-        let came = |version: &Version| self.here.get(version).copied().unwrap_or(at);
-        let here: BTreeMap<Version, Timestamp> = shown.map(|version| (version.clone(), came(version))).collect();
-        let alone = here.len() == 1;
-        // Beside another version, one that was there before is no more than a part of production that came back late.
-        let may_be = |version: &Version| alone || !self.known.contains(version) || self.here.contains_key(version);
-        let newest = here.iter().filter(|(version, _)| may_be(version)).map(|(_, came)| *came).max();
-        let mut newest_versions = here.iter().filter(|(version, came)| Some(**came) == newest && may_be(version));
-        let found = newest_versions.next().filter(|_| newest_versions.next().is_none());
-        let is_news = |(version, came): &(&Version, &Timestamp)| match current.map(|current| here.get(current)) {
-            // The one that serves goes on serving until a later one has come, or until it is gone.
-            Some(Some(current_came)) => *came > current_came,
-            Some(None) => Some(*version) != current,
-            None => true,
-        };
-        let next = found.filter(is_news).filter(|(version, _)| Some(*version) != current);
-        // Where it had been there all along, it serves again from now on.
-        let next = next.map(|(version, came)| (version.clone(), if self.known.contains(version) { at } else { *came }));
-        self.known.extend(here.keys().cloned());
-        self.here = here;
-        next
+        let came = |version: &Version| Came { at, again: self.known.contains(version) };
+        let here = shown.map(|version| (version.clone(), self.here.get(version).copied().unwrap_or(came(version))));
+        self.here = here.collect();
+        self.known.extend(self.here.keys().cloned());
+        let still = current.and_then(|current| self.here.get(&current.version));
+        // Beside the one that serves, a version that was there before is no more than a part of production that came
+        // back late.
+        let may_follow = |came: &Came| still.is_none_or(|still| came.at > still.at && !came.again);
+        let following = || self.here.iter().filter(|(_, came)| may_follow(came));
+        let newest = following().map(|(_, came)| came.at).max()?;
+        let mut newest_ones = following().filter(|(_, came)| came.at == newest);
+        let (version, _) = newest_ones.next().filter(|_| newest_ones.next().is_none())?;
+        // What had been there all along serves again from now on.
+        let since = if current.is_none_or(|current| newest > current.since) { newest } else { at };
+        Some((version.clone(), since))
     }
 }
 
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn a_version_serves_from_its_first_sample_until_another_comes() {
         type Served<'a> = &'a [(&'a str, i64)];
-        let table: [(&str, Vec<Series>, Served<'_>); 10] = [
+        let table: [(&str, Vec<Series>, Served<'_>); 11] = [
             ("one after the other", vec![series("v1", 1..4), series("v2", 4..8)], &[("v1", 1), ("v2", 4)]),
             ("a roll-out with both", vec![series("v1", 1..6), series("v2", 4..8)], &[("v1", 1), ("v2", 4)]),
             (
@@ -146,6 +148,11 @@ mod tests {
             ),
             ("two from the beginning name none", vec![series("v1", 1..9), series("v2", 1..9)], &[]),
             ("a label that is no version", vec![series("$(x)", 1..9), series("v2", 3..9)], &[("v2", 3)]),
+            (
+                "back to the one before while the other is still shown",
+                vec![series("v1", (1..4).chain(8..14)), series("v2", 4..11)],
+                &[("v1", 1), ("v2", 4), ("v1", 8)],
+            ),
             ("nothing", vec![], &[]),
         ];
         for (what, shown, expected) in table {

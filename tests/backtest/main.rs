@@ -176,3 +176,109 @@ fn it_says_which_trigger_would_have_fired_when_on_known_deploys() {
     );
     assert_eq!(sweep("p99-latency").iter().map(|row| row.1).collect::<Vec<_>>(), [1, 1, 1]);
 }
+
+#[test]
+fn a_server_that_allows_few_samples_is_asked_in_parts_and_says_the_same() {
+    let month = Month::new();
+    let all = month.serve(&[]);
+    let expected = month.json(&["--since", "30d"]);
+    drop(all);
+    // One of the ranges that are asked for loads about twice this many.
+    let few = month.serve(&["--query.max-samples=1500"]);
+    let query = "sum by (le) (rate(http_request_duration_seconds_bucket[1m]))";
+    let at = month.deploy("v4-slow").at;
+    let ask = format!("{}/api/v1/query_range?query={query}&start={at}&end={}&step=15", few.url(), at + 7200);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let refused = runtime.block_on(async { reqwest::get(&ask).await.unwrap().text().await.unwrap() });
+    assert!(refused.contains("too many samples"), "{refused}");
+    let told = |found: &Value| (fired(&found["own"], "error-rate"), fired(&found["own"], "p99-latency"));
+    let found = month.json(&["--since", "30d"]);
+    assert_eq!(told(&found), told(&expected));
+    assert_eq!(found["own"]["services"][0]["deploys"], expected["own"]["services"][0]["deploys"]);
+}
+
+#[test]
+fn two_lists_stand_side_by_side() {
+    let month = Month::new();
+    let _prometheus = month.serve(&[]);
+    let text = fs::read_to_string(month.path().join("rollbackd.yml")).unwrap();
+    fs::write(month.path().join("lax.yml"), text.replace("above: 5%", "above: 8%")).unwrap();
+    let found = month.json(&["--against", "lax.yml"]);
+    assert_eq!(fired(&found["own"], "error-rate").len(), 2);
+    let versions = |outcome: &Value| fired(outcome, "error-rate").into_iter().map(|each| each.0).collect::<Vec<_>>();
+    assert_eq!(versions(&found["against"]), ["v3-fails"]);
+    let text = String::from_utf8(month.backtest(&["--against", "lax.yml"]).stdout).unwrap();
+    let row = text.lines().find(|line| line.contains("v7-fails-little") && line.contains("nothing")).unwrap();
+    assert!(row.contains("error-rate"), "{row}");
+}
+
+#[test]
+fn the_page_stands_alone_and_holds_nothing_that_is_not_escaped() {
+    let month = Month::new();
+    let _prometheus = month.serve(&[]);
+    month.incidents();
+    let found = month.backtest(&["--incidents", "incidents.yml", "--html", "backtest.html"]);
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains("capstone-api: 8 deploys"), "{text}");
+    let page = fs::read_to_string(month.path().join("backtest.html")).unwrap();
+    assert!(page.contains("some &lt;logins&gt; failed") && !page.contains("<logins>"));
+    assert!(
+        !page.contains("<script") && !page.contains("src=") && !page.contains("@import"),
+        "nothing is fetched or run"
+    );
+    assert_eq!(page.matches("<figure>").count(), 3, "a picture of each firing");
+}
+
+/// The deploys that a daemon was told of, as its journal holds them.
+fn journal(dir: &Path, deploys: &[(&Deploy, i64)]) {
+    let (mut journal, _) = rollbackd::journal::Journal::open(&dir.join("state")).unwrap();
+    for (sequence, (deploy, late)) in (0..).zip(deploys) {
+        let at = Timestamp::from_milliseconds(deploy.at * 1000);
+        let told = Told {
+            id: DeployId::new(format!("capstone-api-d-{sequence}")).unwrap(),
+            version: Version::new(deploy.version.clone()).unwrap(),
+            previous: None,
+            commit: None,
+            migration: Migration::Breaking,
+            run_url: None,
+            at,
+            reported_at: Timestamp::from_milliseconds((deploy.at + late) * 1000),
+            key: None,
+            seen: false,
+        };
+        let record = Record::Ledger(LedgerRecord::Deployed { deploy: told, end: None, running: true });
+        let body = serde_json::to_string(&record).unwrap();
+        journal.append("capstone-api", sequence, at, &[body]).unwrap();
+    }
+}
+
+#[test]
+fn the_journal_is_read_beside_a_daemon_that_has_it_and_its_deploys_come_first() {
+    let month = Month::new();
+    let _prometheus = month.serve(&[]);
+    let state = month.path().join("state");
+    journal(month.path(), &[(month.deploy("v6-bad-before"), 0), (month.deploy("v7-fails-little"), 4)]);
+    let held = rollbackd::state_dir::StateDir::claim(&state).unwrap();
+    let open = rollbackd::journal::Journal::open(&state).unwrap();
+    let files = || -> Vec<_> {
+        let files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    let found = month.json(&[]);
+    assert_eq!(files(), before, "nothing in the folder is changed");
+    drop((open, held));
+    let deploys = found["own"]["services"][0]["deploys"].as_array().unwrap();
+    let told: Vec<_> =
+        deploys.iter().map(|each| (each["version"].as_str().unwrap(), each["found_in"].as_str().unwrap())).collect();
+    assert_eq!(told[4..], [("v5-blip", "version_query"), ("v6-bad-before", "journal"), ("v7-fails-little", "journal")]);
+    let little = trigger(&found["own"], "error-rate")["firings"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        little["after_seconds"].as_f64(),
+        Some(180.0),
+        "from the instant that was told, not from when it was seen"
+    );
+    assert!(little["would"].as_str().unwrap().starts_with("page: "), "a migration is never rolled back: {little}");
+}

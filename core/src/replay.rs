@@ -3,6 +3,8 @@
 //! Backtests and the trigger tests that users write are this. It never judges by itself: every turn, firing and page in
 //! its story is one that [`crate::decide`] decided, at the instants at which the daemon would have asked.
 
+mod quiet;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::record::Record;
 use crate::state::State;
 use crate::template::Values;
 use crate::time::Timestamp;
+use crate::trigger::Verdict;
 use crate::view::Board;
 use crate::wants::{Want, wants};
 use crate::{decide, wake_at};
@@ -99,6 +102,7 @@ pub struct Replay<S> {
     looked: BTreeMap<(ServiceName, TriggerName), (DeployId, Timestamp)>,
     due: Vec<(Timestamp, ServiceName, Happening)>,
     fault: Option<String>,
+    spares: bool,
 }
 
 impl<S: Source> Replay<S> {
@@ -116,7 +120,15 @@ impl<S: Source> Replay<S> {
             looked: BTreeMap::new(),
             due: Vec::new(),
             fault: None,
+            spares: true,
         }
+    }
+
+    /// The same, with every look brought to the core as the daemon brings it, whether it can change anything or not.
+    /// Slow for long watches, and the same story.
+    #[must_use]
+    pub fn sparing_nothing(self) -> Self {
+        Self { spares: false, ..self }
     }
 
     /// A deploy is told of now; its instant is now as well where the report names none.
@@ -266,6 +278,13 @@ impl<S: Source> Replay<S> {
         let to = self.now.floor(metric.step).max(from);
         let key = (service.clone(), trigger.clone());
         let answered_until = self.looked.get(&key).filter(|(of, _)| of == &deploy).map(|(_, until)| *until);
+        if answered_until.is_some()
+            && let Some(verdict) = self.spared(&key, values, deploy_at, to)
+        {
+            self.looked.insert(key.clone(), (deploy, to));
+            self.board.insert(key, verdict);
+            return;
+        }
         let Some(answers) = self.ask(service, &trigger, values, deploy_at, (from, to)) else { return };
         let event = Event {
             service: service.clone(),
@@ -276,6 +295,20 @@ impl<S: Source> Replay<S> {
             self.looked.insert(key.clone(), (deploy, until));
         }
         self.board.insert(key, verdict);
+    }
+
+    /// The verdict of a look that changes nothing, where this one does not.
+    fn spared(
+        &mut self,
+        key: &(ServiceName, TriggerName),
+        values: &Values,
+        deploy_at: Timestamp,
+        to: Timestamp,
+    ) -> Option<Verdict> {
+        let before = *self.board.get(key).filter(|_| self.spares)?;
+        let newest = self.ask(&key.0, &key.1, values, deploy_at, (to, to))?;
+        let of = self.metric(&key.0, &key.1)?;
+        quiet::unchanged(self.state.services.get(&key.0)?, of, &before, &newest)
     }
 
     fn deploy_at(&self, service: &ServiceName) -> Option<Timestamp> {
@@ -329,7 +362,7 @@ impl<S: Source> Replay<S> {
     }
 
     /// Decides, applies, performs: the order of the daemon, with the story in the journal's place.
-    fn step(&mut self, event: &Event) -> (Reply, Option<crate::trigger::Verdict>) {
+    fn step(&mut self, event: &Event) -> (Reply, Option<Verdict>) {
         let decision = decide(&self.config, &self.state, event, self.now);
         if let Some(fault) = decision.fault {
             self.fault.get_or_insert(fault);

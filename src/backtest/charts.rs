@@ -62,7 +62,8 @@ pub(super) fn firing(shown: &Shown<'_>, answers: Option<&Answers>) -> Chart {
             from: shown.breach_at,
             until,
             at_most: None,
-            label: show_duration(lasted),
+            // The heading says how long; beside a bar this wide it would stand in its lane's name.
+            label: String::new(),
             tone: Tone::Bad,
         }],
     }

@@ -19,7 +19,7 @@ const STYLE: &str = "\
 body{margin:2rem auto;max-width:70rem;padding:0 1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);\
 background:var(--paper)}\
 h1{font-size:1.6rem;margin:0}h2{margin:2.5rem 0 .5rem;border-bottom:1px solid var(--line)}h3{margin:1.5rem 0 .5rem}\
-p{color:var(--soft);margin:.3rem 0}.wide{overflow-x:auto}\
+p{color:var(--soft);margin:.3rem 0}.wide{overflow-x:auto;margin:.8rem 0}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
 th{color:var(--soft);font-weight:600;font-size:.85rem}.bad{color:var(--bad)}.good{color:var(--good)}\
@@ -238,7 +238,8 @@ fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let heading: String = columns.iter().map(|column| format!("<th>{column}</th>")).collect();
     let mut text = format!("<div class=\"wide\"><table>\n<tr>{heading}</tr>\n");
     for row in rows {
-        let cells: String = row.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+        let cells = row.iter().map(String::as_str).chain(std::iter::repeat("")).take(columns.len());
+        let cells: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
         let _ = writeln!(text, "<tr>{cells}</tr>");
     }
     text + "</table></div>\n"

@@ -6,10 +6,17 @@
 //! ```
 
 mod corpus;
+#[path = "../backtest/history.rs"]
+#[expect(dead_code, reason = "the backtest's tests use more of it")]
+mod history;
 mod kayenta;
 mod own;
 mod peers;
+mod real;
 mod samples;
+#[path = "../edges/world.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod world;
 
 use std::fmt::Write as _;
 use std::fs;

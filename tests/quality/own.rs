@@ -21,7 +21,12 @@ pub(crate) fn reference() -> Config {
     let config = settings.unwrap_or_else(|| panic!("{problems:?}")).core;
     for trigger in config.services.values().flat_map(|service| &service.triggers) {
         if let Observed::Metric(metric) = &trigger.observed {
-            assert_eq!(i64::try_from(metric.window.as_millis()), Ok(WINDOW), "{}: the corpus knows no other window", trigger.name);
+            assert_eq!(
+                i64::try_from(metric.window.as_millis()),
+                Ok(WINDOW),
+                "{}: the corpus knows no other window",
+                trigger.name
+            );
         }
     }
     Config { mode: Mode::DryRun, ..config }

@@ -76,7 +76,8 @@ impl Peer {
             Self::ArgoRollouts { interval, failure_limits, window } => {
                 let metrics = [Metric::Failing, Metric::Slow];
                 let of = metrics.into_iter().zip(failure_limits);
-                of.filter_map(|(metric, limit)| argo_rollouts(deploy, metric, interval * 1000, limit, window * 1000)).min()
+                of.filter_map(|(metric, limit)| argo_rollouts(deploy, metric, interval * 1000, limit, window * 1000))
+                    .min()
             }
             Self::Flagger { interval, threshold } => flagger(deploy, interval * 1000, threshold),
             Self::Kayenta { interval } => {

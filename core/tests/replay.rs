@@ -240,7 +240,7 @@ impl Weather {
 #[test]
 fn sparing_looks_that_change_nothing_changes_no_story() {
     let (mut fired, mut turned) = (0, 0);
-    for seed in 0..200 {
+    for seed in 0..60 {
         let day = |spares| Weather(seeded::Random(seed)).day(spares);
         let (spared, whole) = (day(true), day(false));
         assert_eq!(spared.story(), whole.story(), "seed {seed}");
@@ -248,5 +248,5 @@ fn sparing_looks_that_change_nothing_changes_no_story() {
         fired += spared.firings().len();
         turned += spared.story().len();
     }
-    assert!(fired > 50 && turned > 2000, "{fired} firings and {turned} records are no weather");
+    assert!(fired > 15 && turned > 600, "{fired} firings and {turned} records are no weather");
 }

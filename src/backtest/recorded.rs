@@ -142,7 +142,7 @@ impl<'a> Recorded<'a> {
         let stretches: Vec<Stretch> = deploys.iter().flat_map(|deploy| self.stretches(config, deploy)).collect();
         progress.begin("asking Prometheus", stretches.len());
         let asker = self.asker;
-        let at_once = asker.edges.settings.prometheus.concurrency.clamp(1, super::MOST_QUERIES_AT_ONCE);
+        let at_once = asker.edges.settings.prometheus.concurrency.clamp(1, super::MOST_TRIGGERS_AT_ONCE);
         let asked = futures_util::stream::iter(stretches).map(|stretch| async move {
             let (trigger, metric) = metric_of(config, &stretch.key.0, &stretch.key.1)?;
             let answers = asker.ask((trigger, metric), &stretch).await;

@@ -113,6 +113,8 @@ pub(crate) struct Deploy {
     pub(crate) scrapes: Vec<Scrape>,
     /// When Prometheus did not answer.
     pub(crate) away: Vec<(i64, i64)>,
+    /// How much of its interval went by between the deploy and the first measurement of whoever measures by one of its own.
+    pub(crate) phase: f64,
 }
 
 impl Deploy {
@@ -156,7 +158,7 @@ pub(crate) fn deploy(kind: Kind, seed: u64) -> Deploy {
     }
     let restarts = if kind == Kind::PrometheusRestarts { drawn.gaps } else { Vec::new() };
     let away = restarts.into_iter().map(|(from, until)| (at + from, at + until)).collect();
-    Deploy { kind, at, scrapes, away }
+    Deploy { kind, at, scrapes, away, phase: random.f64() }
 }
 
 fn draw(kind: Kind, random: &mut fastrand::Rng) -> Drawn {

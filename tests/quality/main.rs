@@ -35,8 +35,8 @@ const END: &str = "<!-- end -->\n";
 /// What one set of rules did on every deploy: when it would have rolled back.
 struct Column {
     name: String,
-    is_own: bool,
-    holds_as_long: bool,
+    /// None for our own.
+    peer: Option<Peer>,
     /// By kind, then by seed.
     decided: Vec<Vec<Option<f64>>>,
 }
@@ -69,14 +69,12 @@ fn columns() -> Vec<Column> {
     let config = own::reference();
     let own = Column {
         name: "**rollbackd, the reference list**".to_owned(),
-        is_own: true,
-        holds_as_long: true,
+        peer: None,
         decided: decided(&|deploy| own::rolls_back(&config, deploy)),
     };
     let peers = Peer::ALL.into_iter().map(|peer| Column {
         name: peer.name(),
-        is_own: false,
-        holds_as_long: peer.holds_as_long(),
+        peer: Some(peer),
         decided: decided(&|deploy| peer.rolls_back(deploy)),
     });
     std::iter::once(own).chain(peers).collect()
@@ -143,8 +141,14 @@ fn the_reference_list_rolls_back_what_is_bad_and_nothing_else_and_the_page_says_
     } else {
         assert_eq!(stored, made, "{PAGE} is out of date: UPDATE=1 cargo test --test quality");
     }
-    let own = columns.iter().find(|column| column.is_own).unwrap();
+    let own = columns.iter().find(|column| column.peer.is_none()).unwrap();
     assert_eq!(own.rolled_back(|kind| !kind.is_bad()).0, 0, "false rollbacks\n{made}");
     let (right, bad) = own.rolled_back(Kind::is_bad);
     assert_eq!(right, bad, "missed breaches\n{made}");
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_bad()) {
+        for peer in columns.iter().filter(|column| column.peer.is_some_and(|peer| peer.holds_as_long(kind))) {
+            let (ours, theirs) = (own.times(kind).unwrap().0, peer.times(kind).unwrap().0);
+            assert!(ours <= theirs, "{}: {ours} s, and {theirs} s by {}", kind.name(), peer.name);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The reference list, stepped by the daemon's own core over a deploy of the corpus.
 
+use std::collections::BTreeMap;
+
 use rollbackd_core::config::{Config, Mode, Observed, Query};
 use rollbackd_core::deploy::Migration;
 use rollbackd_core::event::{DeployReport, Serving};
@@ -33,7 +35,16 @@ pub(crate) fn reference() -> Config {
 }
 
 /// The corpus as Prometheus would show it to the reference list.
-struct Corpus<'a>(&'a Deploy);
+struct Corpus<'a> {
+    deploy: &'a Deploy,
+    shown: BTreeMap<i64, Shown>,
+}
+
+impl Corpus<'_> {
+    fn shown(&mut self, at: i64) -> Shown {
+        *self.shown.entry(at).or_insert_with(|| Shown::of(&self.deploy.scrapes, at, WINDOW))
+    }
+}
 
 impl Source for Corpus<'_> {
     fn answers(&mut self, ask: &Ask<'_>) -> Answers {
@@ -49,7 +60,7 @@ impl Source for Corpus<'_> {
             freshness: None,
         };
         // Asked at the last slot: what is not answered then is asked again with the next.
-        if !self.0.answers(ask.to.milliseconds()) {
+        if !self.deploy.answers(ask.to.milliseconds()) {
             let failed = || Answer::Failed("connection refused".to_owned());
             answers.value = failed();
             answers.total = matches!(ask.metric.query, Query::Ratio { .. }).then(failed);
@@ -58,7 +69,7 @@ impl Source for Corpus<'_> {
         }
         let (mut value, mut total, mut at_least) = (Vec::new(), Vec::new(), Vec::new());
         for at in answers.slots() {
-            let shown = Shown::of(&self.0.scrapes, at.milliseconds(), WINDOW);
+            let shown = self.shown(at.milliseconds());
             match ask.metric.query {
                 Query::Ratio { .. } => {
                     value.extend(shown.bad.map(|bad| (at, bad)));
@@ -80,7 +91,7 @@ impl Source for Corpus<'_> {
     }
 
     fn serving(&mut self, _: &ServiceName, at: Timestamp, not: Option<&Version>) -> Option<Serving> {
-        let version = if at.milliseconds() < self.0.at { "v1" } else { "v2" };
+        let version = if at.milliseconds() < self.deploy.at { "v1" } else { "v2" };
         let version = Version::new(version).ok()?;
         (Some(&version) != not).then_some(Serving { version, revision: None, since: at })
     }
@@ -90,7 +101,7 @@ impl Source for Corpus<'_> {
 pub(crate) fn rolls_back(config: &Config, deploy: &Deploy) -> Option<f64> {
     let at = Timestamp::from_milliseconds(deploy.at);
     let service = config.services.keys().next().unwrap().clone();
-    let mut replay = Replay::new(config.clone(), Corpus(deploy), at);
+    let mut replay = Replay::new(config.clone(), Corpus { deploy, shown: BTreeMap::new() }, at);
     let report = DeployReport {
         version: Version::new("v2").unwrap(),
         previous: Some(Version::new("v1").unwrap()),

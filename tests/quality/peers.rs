@@ -4,7 +4,7 @@
 //! 99th percentile above a fixed 0.4 s (none of them has a baseline of its own but Kayenta), for the 30 minutes in which
 //! our watch is open. Their series always exist, so that none of them is hurt by an empty answer of a clean service.
 
-use crate::corpus::Deploy;
+use crate::corpus::{Deploy, Kind};
 use crate::kayenta;
 use crate::samples::Shown;
 
@@ -24,6 +24,8 @@ pub(crate) enum Peer {
         failure_limits: [u32; 2],
         /// The window of the queries, in seconds.
         window: i64,
+        /// Whether the conditions take an empty answer and NaN for success.
+        guarded: bool,
     },
     /// Flagger: so many failed checks since the revision began; whatever can't be read is a failed check.
     Flagger {
@@ -40,9 +42,10 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::ArgoRollouts { interval: 30, failure_limits: [4, 10], window: 60 },
-        Self::ArgoRollouts { interval: 300, failure_limits: [3, 3], window: 300 },
+    pub(crate) const ALL: [Self; 7] = [
+        Self::ArgoRollouts { interval: 30, failure_limits: [4, 10], window: 60, guarded: false },
+        Self::ArgoRollouts { interval: 30, failure_limits: [4, 10], window: 60, guarded: true },
+        Self::ArgoRollouts { interval: 300, failure_limits: [3, 3], window: 300, guarded: false },
         Self::Flagger { interval: 30, threshold: 5 },
         Self::Flagger { interval: 60, threshold: 5 },
         Self::Kayenta { interval: 600 },
@@ -51,21 +54,28 @@ impl Peer {
 
     pub(crate) fn name(self) -> String {
         match self {
-            Self::ArgoRollouts { interval, failure_limits, window } => {
-                let [failing, slow] = failure_limits;
+            Self::ArgoRollouts { interval, failure_limits: [failing, slow], window, guarded } => {
                 let limits = if failing == slow { failing.to_string() } else { format!("{failing} and {slow}") };
-                format!("Argo Rollouts, each {interval} s, `failureLimit` {limits}, `[{window}s]`")
+                let guarded = if guarded { ", guarded" } else { "" };
+                format!("Argo Rollouts, each {interval} s, `failureLimit` {limits}, `[{window}s]`{guarded}")
             }
             Self::Flagger { interval, threshold } => format!("Flagger, each {interval} s, `threshold` {threshold}"),
             Self::Kayenta { interval } => format!("Kayenta, each {} min", interval / 60),
         }
     }
 
-    /// Whether it holds as long as the reference list does for failures: two minutes.
-    pub(crate) const fn holds_as_long(self) -> bool {
+    /// Whether it holds as long as the reference list does: two minutes for failures, five for the latency.
+    pub(crate) const fn holds_as_long(self, kind: Kind) -> bool {
+        let is_latency = matches!(kind, Kind::LatencyOnly);
         match self {
-            Self::ArgoRollouts { interval, failure_limits: [limit, _], .. } => interval * limit as i64 == 120,
-            Self::Flagger { interval, threshold } => interval * (threshold as i64 - 1) == 120,
+            Self::ArgoRollouts { interval, failure_limits: [failing, slow], .. } => {
+                if is_latency {
+                    interval * slow as i64 == 300
+                } else {
+                    interval * failing as i64 == 120
+                }
+            }
+            Self::Flagger { interval, threshold } => !is_latency && interval * (threshold as i64 - 1) == 120,
             Self::Kayenta { .. } => false,
         }
     }
@@ -73,11 +83,9 @@ impl Peer {
     /// When it would have rolled back, in seconds after the deploy.
     pub(crate) fn rolls_back(self, deploy: &Deploy) -> Option<f64> {
         let at = match self {
-            Self::ArgoRollouts { interval, failure_limits, window } => {
-                let metrics = [Metric::Failing, Metric::Slow];
-                let of = metrics.into_iter().zip(failure_limits);
-                of.filter_map(|(metric, limit)| argo_rollouts(deploy, metric, interval * 1000, limit, window * 1000))
-                    .min()
+            Self::ArgoRollouts { failure_limits, .. } => {
+                let of = [Metric::Failing, Metric::Slow].into_iter().zip(failure_limits);
+                of.filter_map(|(metric, limit)| self.argo_rollouts(deploy, metric, limit)).min()
             }
             Self::Flagger { interval, threshold } => flagger(deploy, interval * 1000, threshold),
             Self::Kayenta { interval } => {
@@ -87,6 +95,46 @@ impl Peer {
         };
         at.map(|at| (at - deploy.at) as f64 / 1000.0)
     }
+
+    fn argo_rollouts(self, deploy: &Deploy, metric: Metric, failure_limit: u32) -> Option<i64> {
+        const CONSECUTIVE_ERROR_LIMIT: u32 = 4;
+        const ERROR_RETRY: i64 = 10_000;
+        let Self::ArgoRollouts { interval, window, guarded, .. } = self else { return None };
+        let (mut failed, mut errors) = (0, 0);
+        let mut now = first_after(deploy, interval * 1000);
+        while now <= deploy.at + WATCH {
+            let shown = deploy.answers(now).then(|| Shown::of(&deploy.scrapes, now, window * 1000));
+            let value = shown.map(|shown| metric.value(&shown));
+            let succeeds = match value {
+                // The query failed, or its condition could not be put to an empty answer.
+                None => None,
+                Some(None) => guarded.then_some(true),
+                Some(Some(value)) => Some(metric.succeeds(value) || (guarded && value.is_nan())),
+            };
+            let Some(succeeds) = succeeds else {
+                errors += 1;
+                if errors > CONSECUTIVE_ERROR_LIMIT {
+                    return Some(now);
+                }
+                now += ERROR_RETRY;
+                continue;
+            };
+            errors = 0;
+            if !succeeds {
+                failed += 1;
+                if failed > failure_limit {
+                    return Some(now);
+                }
+            }
+            now += interval * 1000;
+        }
+        None
+    }
+}
+
+/// The first measurement. It is not at the instant at which the first request reaches the new version.
+fn first_after(deploy: &Deploy, interval: i64) -> i64 {
+    deploy.at + (deploy.phase * interval as f64) as i64
 }
 
 #[derive(Clone, Copy)]
@@ -113,38 +161,10 @@ impl Metric {
     }
 }
 
-fn argo_rollouts(deploy: &Deploy, metric: Metric, interval: i64, failure_limit: u32, window: i64) -> Option<i64> {
-    const CONSECUTIVE_ERROR_LIMIT: u32 = 4;
-    const ERROR_RETRY: i64 = 10_000;
-    let (mut failed, mut errors) = (0, 0);
-    // The first measurement is made at once.
-    let mut now = deploy.at;
-    while now <= deploy.at + WATCH {
-        let value = if deploy.answers(now) { metric.value(&Shown::of(&deploy.scrapes, now, window)) } else { None };
-        let Some(value) = value else {
-            errors += 1;
-            if errors > CONSECUTIVE_ERROR_LIMIT {
-                return Some(now);
-            }
-            now += ERROR_RETRY;
-            continue;
-        };
-        errors = 0;
-        if !metric.succeeds(value) {
-            failed += 1;
-            if failed > failure_limit {
-                return Some(now);
-            }
-        }
-        now += interval;
-    }
-    None
-}
-
 fn flagger(deploy: &Deploy, interval: i64, threshold: u32) -> Option<i64> {
     const WINDOW: i64 = 60_000;
     let mut failed = 0;
-    let mut now = deploy.at + interval;
+    let mut now = first_after(deploy, interval);
     while now <= deploy.at + WATCH {
         // It acts at the tick after the one at which the checks had failed often enough.
         if failed >= threshold {

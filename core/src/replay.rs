@@ -4,15 +4,16 @@
 //! its story is one that [`crate::decide`] decided, at the instants at which the daemon would have asked.
 
 mod quiet;
+mod source;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::apply::apply;
 use crate::config::{Config, Metric, Observed, Trigger};
-use crate::event::{DeployReport, Effect, Event, Happening, Order, Reply, Serving};
-use crate::firing::{Firing, Outcome};
-use crate::name::{DeployId, ServiceName, TriggerName, Version};
+use crate::event::{DeployReport, Effect, Event, Happening, Reply};
+use crate::firing::Firing;
+use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::reading::Answers;
 use crate::record::Record;
 use crate::state::State;
@@ -23,50 +24,10 @@ use crate::view::Board;
 use crate::wants::{Want, wants};
 use crate::{decide, wake_at};
 
+pub use source::{Ask, Source};
+
 /// Waking makes progress, so that no instant needs more wakes of one service than this: one per firing that is open.
 const MOST_WAKES: usize = 1000;
-
-/// What is asked of the world that a replay goes by.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The service.
-    pub service: &'a ServiceName,
-    /// The trigger.
-    pub trigger: &'a Trigger,
-    /// Its queries.
-    pub metric: &'a Metric,
-    /// What the templates of the queries may name.
-    pub values: &'a Values,
-    /// The deploy under watch: `since_deploy` counts from here.
-    pub deploy_at: Timestamp,
-    /// The first slot.
-    pub from: Timestamp,
-    /// The last slot; slots are [`Metric::step`] apart.
-    pub to: Timestamp,
-}
-
-/// The world that a replay goes by: what its metrics showed, which version served, what paths do.
-pub trait Source {
-    /// What the queries of a trigger show at each slot. Also asked for the slots of a baseline.
-    fn answers(&mut self, ask: &Ask<'_>) -> Answers;
-
-    /// Which version served at an instant, and since when; `None` where nothing shows it. `not` is a version that is not
-    /// the answer: that of the deploy before which was asked.
-    fn serving(&mut self, service: &ServiceName, at: Timestamp, not: Option<&Version>) -> Option<Serving>;
-
-    /// Whether the smoke URL answered. History has no word of it: where nothing else is known, it did.
-    fn smoke(&mut self, service: &ServiceName, at: Timestamp) -> bool {
-        let _ = (service, at);
-        true
-    }
-
-    /// What a path does that is run ([`crate::config::Mode::Live`] alone): how it ends, after how long; `None` where it
-    /// never says anything. Whatever it changes, the other answers have to show.
-    fn attempt(&mut self, order: &Order, at: Timestamp) -> Option<(Duration, Outcome)> {
-        let _ = (order, at);
-        None
-    }
-}
 
 /// One line of a replay's story: a record that the daemon would have made durable.
 #[derive(Clone, Debug, PartialEq)]

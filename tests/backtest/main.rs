@@ -282,3 +282,22 @@ fn the_journal_is_read_beside_a_daemon_that_has_it_and_its_deploys_come_first() 
     );
     assert!(little["would"].as_str().unwrap().starts_with("page: "), "a migration is never rolled back: {little}");
 }
+
+#[test]
+fn what_can_not_be_asked_or_read_ends_it_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rollbackd.yml"), config(dir.path(), &world::dead_url())).unwrap();
+    fs::write(dir.path().join("incidents.yml"), "- {service: capstone-api, from: yesterday}\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+        let output = command.current_dir(dir.path()).arg("backtest").args(arguments).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = run(&["--config", "rollbackd.yml"]);
+    assert!(error.contains("capstone-api version_query") && error.contains("127.0.0.1"), "{error}");
+    let error = run(&["--config", "rollbackd.yml", "--incidents", "incidents.yml"]);
+    assert!(error.contains("incidents.yml:1:31") && error.contains("an incident has no `to`"), "{error}");
+    let error = run(&["--config", "nowhere.yml"]);
+    assert!(error.contains("nowhere.yml"), "{error}");
+}

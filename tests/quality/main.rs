@@ -4,6 +4,8 @@
 //! ```text
 //! UPDATE=1 cargo test --test quality
 //! ```
+//!
+//! `SEEDS=1000 cargo test --test quality -- --nocapture` asks the same of more deploys, and prints what it found.
 
 mod corpus;
 #[path = "../backtest/history.rs"]
@@ -24,8 +26,13 @@ use std::fs;
 use corpus::{Deploy, Kind};
 use peers::Peer;
 
-/// Deploys of each kind.
+/// Deploys of each kind, for the page.
 const SEEDS: u64 = 40;
+
+/// Deploys of each kind, where more are asked for.
+fn more_seeds() -> Option<u64> {
+    std::env::var("SEEDS").ok().map(|seeds| seeds.parse().expect("SEEDS is a number"))
+}
 
 /// Where the tables stand.
 const PAGE: &str = "docs/decision-quality.md";
@@ -60,9 +67,9 @@ impl Column {
     }
 }
 
-fn columns() -> Vec<Column> {
+fn columns(seeds: u64) -> Vec<Column> {
     let deploys: Vec<Vec<Deploy>> =
-        Kind::ALL.into_iter().map(|kind| (0..SEEDS).map(|seed| corpus::deploy(kind, seed)).collect()).collect();
+        Kind::ALL.into_iter().map(|kind| (0..seeds).map(|seed| corpus::deploy(kind, seed)).collect()).collect();
     let decided = |rule: &dyn Fn(&Deploy) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
         deploys.iter().map(|of_kind| of_kind.iter().map(rule).collect()).collect()
     };
@@ -84,12 +91,12 @@ fn percent(part: usize, of: usize) -> String {
     if of == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / of as f64) }
 }
 
-fn tables(columns: &[Column]) -> String {
+fn tables(columns: &[Column], seeds: u64) -> String {
     let mut text = format!(
-        "{} deploys, {SEEDS} of each kind. A false rollback is one of a healthy deploy, a missed breach a bad deploy that \
+        "{} deploys, {seeds} of each kind. A false rollback is one of a healthy deploy, a missed breach a bad deploy that \
          was not rolled back within its 30 minutes.\n\n\
          | rules | false rollbacks | missed breaches | precision | recall |\n|---|---|---|---|---|\n",
-        Kind::ALL.len() as u64 * SEEDS
+        Kind::ALL.len() as u64 * seeds
     );
     for column in columns {
         let (wrong, healthy) = column.rolled_back(|kind| !kind.is_bad());
@@ -106,7 +113,7 @@ fn tables(columns: &[Column]) -> String {
     text.push_str("\nFalse rollbacks by kind of healthy deploy:\n\n");
     text.push_str(&by_kind(columns, false, &|column, kind| {
         let wrong = column.of(kind).iter().flatten().count();
-        if wrong == 0 { "0".to_owned() } else { format!("{wrong} of {SEEDS}") }
+        if wrong == 0 { "0".to_owned() } else { format!("{wrong} of {seeds}") }
     }));
     text.push_str("\nTime from the deploy to the decision, by kind of bad deploy: median (longest), and how many were missed:\n\n");
     text.push_str(&by_kind(columns, true, &|column, kind| {
@@ -129,10 +136,8 @@ fn by_kind(columns: &[Column], bad: bool, cell: &dyn Fn(&Column, Kind) -> String
     text
 }
 
-#[test]
-fn the_reference_list_rolls_back_what_is_bad_and_nothing_else_and_the_page_says_so() {
-    let columns = columns();
-    let made = tables(&columns);
+/// The page holds these tables; or will, where it is to be updated.
+fn compare_with_page(made: &str) {
     let page = fs::read_to_string(PAGE).unwrap();
     let (before, rest) = page.split_once(BEGIN).expect("the mark at which the tables begin");
     let (stored, after) = rest.split_once(END).expect("the mark at which the tables end");
@@ -140,6 +145,18 @@ fn the_reference_list_rolls_back_what_is_bad_and_nothing_else_and_the_page_says_
         fs::write(PAGE, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();
     } else {
         assert_eq!(stored, made, "{PAGE} is out of date: UPDATE=1 cargo test --test quality");
+    }
+}
+
+#[test]
+fn the_reference_list_rolls_back_what_is_bad_and_nothing_else_and_the_page_says_so() {
+    let seeds = more_seeds().unwrap_or(SEEDS);
+    let columns = columns(seeds);
+    let made = tables(&columns, seeds);
+    if more_seeds().is_some() {
+        println!("{made}");
+    } else {
+        compare_with_page(&made);
     }
     let own = columns.iter().find(|column| column.peer.is_none()).unwrap();
     assert_eq!(own.rolled_back(|kind| !kind.is_bad()).0, 0, "false rollbacks\n{made}");

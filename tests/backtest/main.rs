@@ -297,7 +297,7 @@ fn what_can_not_be_asked_or_read_ends_it_with_the_reason() {
     let error = run(&["--config", "rollbackd.yml"]);
     assert!(error.contains("capstone-api version_query") && error.contains("127.0.0.1"), "{error}");
     let error = run(&["--config", "rollbackd.yml", "--incidents", "incidents.yml"]);
-    assert!(error.contains("incidents.yml:1:31") && error.contains("an incident has no `to`"), "{error}");
+    assert!(error.contains("incidents.yml:1:33") && error.contains("an incident has no `to`"), "{error}");
     let error = run(&["--config", "nowhere.yml"]);
     assert!(error.contains("nowhere.yml"), "{error}");
 }

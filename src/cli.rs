@@ -2,6 +2,7 @@
 //!
 //! Never takes a secret as an argument: other users of the machine can read those.
 
+mod backtest;
 mod local;
 mod online;
 mod output;
@@ -87,6 +88,8 @@ enum Command {
     Run(RunArguments),
     /// Check a config, with the line of every mistake.
     Check(CheckArguments),
+    /// Replay the trigger list over the deploys of the last weeks: what it would have done.
+    Backtest(backtest::BacktestArguments),
     /// Report a deploy: a version starts to serve, its watch begins.
     Deploy(remote::DeployArguments),
     /// Report that a trigger is observed: a red smoke test, a broken login.
@@ -139,6 +142,7 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
     match command {
         Command::Run(arguments) => local::run(&arguments),
         Command::Check(arguments) => local::check(&arguments, output),
+        Command::Backtest(arguments) => backtest::backtest(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),

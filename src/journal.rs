@@ -7,6 +7,7 @@
 //! block, for as long as an fsync takes; a failed append leaves the journal as it was, and usable.
 
 mod acknowledged;
+mod beside;
 mod chain;
 mod database;
 mod error;
@@ -21,6 +22,7 @@ use rollbackd_core::time::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use acknowledged::Acknowledged;
+pub use beside::read_beside;
 use chain::Tip;
 use database::ChainedSnapshot;
 use error::classify;

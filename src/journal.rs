@@ -8,6 +8,7 @@
 
 mod acknowledged;
 mod chain;
+mod copied;
 mod database;
 mod error;
 mod examine;
@@ -24,6 +25,7 @@ use acknowledged::Acknowledged;
 use chain::Tip;
 use database::ChainedSnapshot;
 use error::classify;
+pub use copied::read;
 pub use error::{Error, Fault, Problem};
 use examine::Examination;
 pub use examine::Lost;

@@ -2,6 +2,7 @@
 //!
 //! Never takes a secret as an argument: other users of the machine can read those.
 
+mod dora;
 mod local;
 mod online;
 mod output;
@@ -9,6 +10,7 @@ mod receipts;
 mod remote;
 mod status;
 mod table;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -107,6 +109,8 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show or verify the receipts.
     Receipts(ReceiptsArguments),
+    /// Show recovery time, change fail rate, deployment frequency and rework rate, from the journal.
+    Dora(dora::DoraArguments),
     /// Verify or repair the journal of a daemon that is not running.
     Journal(JournalArguments),
     /// Stand between a daemon that may die and a command that may not: started by the daemon itself.
@@ -140,6 +144,7 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         Command::Run(arguments) => local::run(&arguments),
         Command::Check(arguments) => local::check(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
+        Command::Dora(arguments) => dora::dora(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),
         Command::Deploy(arguments) => {

@@ -19,6 +19,7 @@ pub mod counting;
 pub mod daemon;
 mod delivery;
 pub mod door;
+pub mod dora;
 pub mod edges;
 #[doc(hidden)]
 pub mod fuzzing;

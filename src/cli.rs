@@ -8,6 +8,7 @@ mod online;
 mod output;
 mod receipts;
 mod remote;
+mod runbook;
 mod status;
 mod table;
 mod whole_file;
@@ -109,6 +110,8 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show or verify the receipts.
     Receipts(ReceiptsArguments),
+    /// Write the trigger list, the ways back and the side effects as markdown, for people.
+    Runbook(runbook::RunbookArguments),
     /// Show recovery time, change fail rate, deployment frequency and rework rate, from the journal.
     Dora(dora::DoraArguments),
     /// Verify or repair the journal of a daemon that is not running.
@@ -121,7 +124,7 @@ enum Command {
 /// Reads the arguments (the program's name first), does what they say, and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(answered) = crate::paths::git_revert::askpass::answer(&arguments) {
+    if let Some(answered) = crate::git::askpass::answer(&arguments) {
         return answered;
     }
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -144,6 +147,7 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         Command::Run(arguments) => local::run(&arguments),
         Command::Check(arguments) => local::check(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
+        Command::Runbook(arguments) => runbook::runbook_of(&arguments, output),
         Command::Dora(arguments) => dora::dora(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),

@@ -23,6 +23,7 @@ pub mod dora;
 pub mod edges;
 #[doc(hidden)]
 pub mod fuzzing;
+pub(crate) mod git;
 pub mod heartbeat;
 pub mod http;
 pub mod http_client;
@@ -40,6 +41,7 @@ pub mod perform;
 pub mod prometheus;
 pub mod promql;
 pub mod receipts;
+pub mod runbook;
 pub mod serving;
 pub mod sources;
 pub mod state_dir;

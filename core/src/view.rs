@@ -212,7 +212,9 @@ pub fn firings(state: &State) -> Vec<FiringView> {
     state.services.iter().flat_map(of_service).collect()
 }
 
-fn target(own: &ServiceState) -> Option<Version> {
+/// The version that would be returned to now, as far as the ledger tells; `None` where there is none.
+#[must_use]
+pub fn target(own: &ServiceState) -> Option<Version> {
     match (&own.watch, &own.running) {
         (Some(watch), _) => watch.target.as_ref().map(|target| target.version.clone()),
         (None, Some(running)) => own.ledger.latest_passed(running).cloned(),

@@ -15,6 +15,7 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
 
 use self::dispatch::Dispatch;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 
 /// GitHub's own API.
@@ -182,5 +183,19 @@ impl Platform for GithubActions {
             return Err("the order does not fit the inputs of the config, which changed meanwhile".to_owned());
         }
         Dispatch::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [branch, values @ ..] = run else { return ByHand::default() };
+        let mut command = vec!["gh", "workflow", "run", &self.workflow, "--repo", &self.repo, "--ref", branch];
+        let inputs: Vec<String> =
+            self.inputs.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
+        inputs.iter().for_each(|input| command.extend(["--raw-field", input]));
+        let first = format!(
+            "Start the workflow {} of {} in the browser (Actions, Run workflow), or with the GitHub CLI where you are \
+             signed in, and wait until it is green.",
+            self.workflow, self.repo
+        );
+        ByHand::new(first).command(command)
     }
 }

@@ -12,6 +12,7 @@ use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
 use self::pipeline::Pipeline;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::{Endpoint, HttpSettings};
@@ -104,5 +105,19 @@ impl Platform for Gitlab {
             return Err("the order does not fit the variables of the config, which changed meanwhile".to_owned());
         }
         Pipeline::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [branch, values @ ..] = run else { return ByHand::default() };
+        let mut command = vec!["glab", "ci", "run", "--repo", &self.project, "--branch", branch];
+        let variables: Vec<String> =
+            self.variables.iter().zip(values).map(|(name, value)| format!("{name}:{value}")).collect();
+        variables.iter().for_each(|variable| command.extend(["--variables-env", variable]));
+        let first = format!(
+            "Start a pipeline of project {} at {} in the browser (Build, Pipelines, New pipeline), or with the GitLab \
+             CLI where you are signed in, and wait until it has passed.",
+            self.project, self.url
+        );
+        ByHand::new(first).command(command)
     }
 }

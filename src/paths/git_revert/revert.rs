@@ -11,8 +11,8 @@ use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::AttemptId;
 
 use super::GitRevert;
-use super::git::{Fault, Git, Ran};
 use crate::clock::now;
+use crate::git::{Fault, Git, Ran};
 use crate::http_client::one_line;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
@@ -69,7 +69,7 @@ impl<'a> Revert<'a> {
         if !is_hex || !(7..=64).contains(&commit.len()) {
             return Err(format!("{:?} is no commit: expected 7 to 64 hexadecimal digits", one_line(commit)));
         }
-        let git = Git::new(settings, dir, program, order.started_at.milliseconds() / 1000);
+        let git = Git::new(settings.access(), dir, program, order.started_at.milliseconds() / 1000);
         Ok(Self { settings, git, order, is_cloned: false })
     }
 

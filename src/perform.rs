@@ -1,6 +1,7 @@
 //! An effect becomes a call of one adapter; its outcome comes back as an event. Decides nothing.
 
 mod paging;
+mod receipt_keeper;
 mod receipt_writer;
 
 use std::collections::BTreeMap;

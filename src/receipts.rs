@@ -3,6 +3,7 @@
 //! Never changes or replaces a receipt that is there, and never leaves a number with half of its files for good:
 //! the markdown comes last, and until it is there publishing starts again. Everything here blocks.
 
+mod repository;
 mod table;
 mod verify;
 
@@ -19,6 +20,7 @@ use rollbackd_core::time::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use repository::{Keeping, Kept, NotKept};
 pub use table::{Summary, json, table};
 pub use verify::{Problem, Report};
 

@@ -15,6 +15,7 @@ use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::trigger;
 use tokio::sync::mpsc;
 
+use super::receipt_keeper::ReceiptKeeper;
 use crate::clock;
 use crate::door::Door;
 use crate::looker;
@@ -49,8 +50,11 @@ impl ReceiptWriter {
 
     /// Writes what it is told to, until nobody is left to tell it.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<(ServiceName, FiringId)>) {
+        let keeper = ReceiptKeeper::start(self.edges.clone(), Arc::clone(&self.metrics));
         while let Some((service, firing)) = orders.recv().await {
             self.write(&service, &firing).await;
+            // Where it is full, the keeper is about to look anyway.
+            let _told = keeper.try_send(());
         }
     }
 

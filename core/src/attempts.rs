@@ -88,7 +88,7 @@ pub(crate) fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
 
 /// Why a path can't finish in what is left of the budget, by what its past runs took (design, R9): so few of its runs
 /// are that quick that it is not even to be hoped for. Where little is known the estimate is wide and the path is tried,
-/// as is one that never ran: trying costs nothing that waiting for a human would not, and the spent budget pages.
+/// as is one that never ran: the spent budget pages in any case.
 fn does_not_fit(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Option<String> {
     let ends_at = firing.budget_ends_at()?;
     let left = ends_at.since(draft.now);

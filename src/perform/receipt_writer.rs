@@ -136,6 +136,7 @@ fn values(plan: &Service, firing: &Firing) -> Values {
             deploy.and_then(|deploy| deploy.commit.as_ref()).map(|commit| commit.as_str()),
         )
         .with_some(Variable::TargetVersion, firing.target.as_ref().map(|target| target.version.as_str()))
+        .with_some(Variable::TargetRevision, firing.target.as_ref().and_then(|target| target.revision.as_deref()))
 }
 
 /// The trigger's value around the incident. Where Prometheus does not answer, the chart says so; the receipt is

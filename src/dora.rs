@@ -117,7 +117,8 @@ pub struct Class {
 }
 
 /// The classes of recovery times: this long at most, and how it is called.
-const CLASSES: [(Duration, &str); 6] = [
+const CLASSES: [(Duration, &str); 7] = [
+    (Duration::from_mins(2), "up to 2 minutes"),
     (Duration::from_mins(5), "up to 5 minutes"),
     (Duration::from_mins(15), "up to 15 minutes"),
     (Duration::from_hours(1), "up to 1 hour"),

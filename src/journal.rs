@@ -23,9 +23,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use acknowledged::Acknowledged;
 use chain::Tip;
+pub use copied::read;
 use database::ChainedSnapshot;
 use error::classify;
-pub use copied::read;
 pub use error::{Error, Fault, Problem};
 use examine::Examination;
 pub use examine::Lost;

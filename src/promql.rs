@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_where_its_route_is_asked_for() {
-        let selects = |query: &str| selects(query, "handler", &BTreeMap::from([("handler", "/pay"), ("method", "POST")]));
+        let selects =
+            |query: &str| selects(query, "handler", &BTreeMap::from([("handler", "/pay"), ("method", "POST")]));
         for counted in [
             r#"sum(increase(requests_total{handler="/pay",code=~"2.."}[5m]))"#,
             r#"requests_total{handler=~"/pay|/refund",method="POST"}"#,

@@ -185,15 +185,16 @@ impl Told<'_> {
             show_duration(rule.timeout),
             self.rehearsal(rule)
         );
+        let ours = shown(rule, &run);
         text.push_str("   rollbackd runs:\n\n");
-        text.push_str(&indented(&fenced(&shown(rule, &run))));
+        text.push_str(&indented(&fenced(&ours)));
         let path = self.settings.paths.get(&(self.service.name.clone(), rule.name.clone()));
         let by_hand = path.map(|path| path.by_hand(&run)).unwrap_or_default();
         if !by_hand.first.is_empty() {
             let _ = writeln!(text, "\n   By hand: {}", prose(&line(&by_hand.first, LONGEST_LINE)));
         }
-        if !by_hand.commands.is_empty() {
-            let lines = by_hand.lines().join("\n");
+        let lines = by_hand.lines().join("\n");
+        if !lines.is_empty() && lines != ours {
             let _ = write!(text, "\n{}", indented(&fenced(&lines)));
         }
         if let Some(left) = &rule.leaves_behind {

@@ -8,8 +8,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::routing::get;
+use rollbackd::edges::Edges;
+use rollbackd::journal::{Journal, OffThread};
+use rollbackd::machine::Machine;
+use rollbackd::metrics::Metrics;
+use rollbackd::outside::InForce;
+use rollbackd_core::deploy::Migration;
+use rollbackd_core::event::{DeployReport, Event, Happening, Reply, Serving};
+use rollbackd_core::name::{Commit, ServiceName, TriggerName, Version};
+use rollbackd_core::state::State;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -129,7 +140,10 @@ async fn what_changes_something_and_is_in_no_side_effect_is_listed() {
     }
     let (_, told) = check(dir.path(), &config(dir.path(), &prometheus.url, &payments), &["--online", "--json"]).await;
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["side_effects"], json!([{"service": "shop", "uncounted": ["DELETE /baskets/:id", "POST /refunds"]}]));
+    assert_eq!(
+        told["side_effects"],
+        json!([{"service": "shop", "uncounted": ["DELETE /baskets/:id", "POST /refunds"]}])
+    );
 
     let none = config(dir.path(), &prometheus.url, &json!("none"));
     let (code, told) = check(dir.path(), &none, &["--online"]).await;
@@ -144,6 +158,69 @@ async fn a_prometheus_that_does_not_answer_is_an_error_and_not_an_empty_list() {
     let (code, told) = check(dir.path(), &config(dir.path(), "http://127.0.0.1:9", &effects), &["--online"]).await;
     assert_eq!(code, 1);
     assert!(told.contains("shop side effects: error: "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_tells_the_compensating_action_with_all_that_it_names() {
+    rollbackd::http_client::install_crypto();
+    let dir = tempfile::tempdir().unwrap();
+    let effects = json!([{"name": "mails", "count": "sum(mails_total)", "compensate":
+        "undo {{ service }} {{ deploy.version }} {{ deploy.commit }} {{ target.version }} {{ target.revision }}"}]);
+    let mut plan = config(dir.path(), "http://127.0.0.1:9", &effects);
+    plan["services"][0]["triggers"][1]["action"] = json!("page");
+    plan["services"][0]["watch"] = json!("2s");
+    fs::write(dir.path().join("rollbackd.yml"), plan.to_string()).unwrap();
+    let loaded = rollbackd::config::load(&dir.path().join("rollbackd.yml"));
+    let settings = loaded.unwrap_or_else(|error| panic!("{}", rollbackd::config::explain(&error))).settings;
+    fs::create_dir(&settings.state_dir).unwrap();
+    let (journal, _) = Journal::open(&settings.state_dir).unwrap();
+    let edges = InForce::new(Edges::open(settings).unwrap());
+    let store = Box::new(OffThread::new(journal));
+    let machine = Machine::start(&edges, store, State::default(), &Arc::new(Metrics::new("test")), || {});
+    let ask = async |what| machine.door.ask(Event { service: ServiceName::new("shop").unwrap(), what }).await.unwrap();
+    let version = |name: &str| Version::new(name).unwrap();
+    let deploy = |name: &str, previous: Option<&str>| {
+        Happening::Deployed(DeployReport {
+            version: version(name),
+            previous: previous.map(version),
+            commit: Some(Commit::new("abc1234").unwrap()),
+            migration: Migration::None,
+            run_url: None,
+            at: None,
+            key: None,
+        })
+    };
+    let _ = ask(deploy("v1", None)).await;
+    let shared = Arc::clone(&machine.door.shared);
+    let watched = || shared.state().services.values().any(|own| own.watch.is_some());
+    let ends = Instant::now() + PATIENCE;
+    while watched() {
+        assert!(Instant::now() < ends, "the watch of v1 does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _ = ask(deploy("v2", Some("v1"))).await;
+    let trigger = TriggerName::new("login-broken").unwrap();
+    let Reply::Firing(firing) = ask(Happening::Reported { trigger, note: None, about: Default::default() }).await
+    else {
+        panic!("no firing");
+    };
+    let at = rollbackd::clock::now();
+    let serving = Serving {
+        version: version("v1"),
+        revision: Some("shop-00041".to_owned()),
+        since: at - Duration::from_hours(1),
+    };
+    let _ = ask(Happening::ServingRead { serving: Some(serving), at }).await;
+    let _ = ask(Happening::Dismissed { firing, why: "a test".to_owned() }).await;
+    let receipt = dir.path().join("receipts/001.json");
+    let ends = Instant::now() + PATIENCE;
+    while !receipt.exists() {
+        assert!(Instant::now() < ends, "no receipt");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told: Value = serde_json::from_str(&fs::read_to_string(receipt).unwrap()).unwrap();
+    assert_eq!(told["side_effects"][0]["compensate"], "undo shop v2 abc1234 v1 shop-00041");
+    machine.stop.cancel();
 }
 
 /// A receipt as far as past runs are read from it.

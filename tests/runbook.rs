@@ -77,6 +77,7 @@ fn a_stranger_finds_the_triggers_the_commands_and_what_to_make_good() {
         "| `login-broken` | somebody reports login-broken | 10m | page; a human approves |",
         "| `data-corruption` | somebody reports data-corruption | none | page; never roll back code alone |",
         "1. `pipeline` (`github_actions`), up to 4m. **Never rehearsed.**",
+        "for 5 minutes (its baseline: the same over the 1h before the deploy)",
         "gh workflow run deploy.yml --repo acme/capstone-api --ref main --raw-field image_tag=VERSION",
         "gcloud run services update-traffic capstone-api --region us-central1 --to-revisions=REVISION=100",
         "the label `version` of the newest series of `app_build_info{service=\"capstone-api\"}`",
@@ -103,7 +104,7 @@ fn every_kind_of_path_says_how_a_person_does_it() {
         ("gitlab", "glab ci run --repo "),
         ("git-revert", "git revert --no-edit BAD_COMMIT"),
         ("http", "curl --fail --request "),
-        ("command", "On a machine that has the program"),
+        ("command", "The same, on a machine that has the program"),
         ("github-actions", "gh workflow run "),
     ] {
         let file = format!("docs/examples/{config}.yml");

@@ -26,7 +26,9 @@ fn of(file: &str, settings: &Settings) -> String {
     let mut text = String::new();
     for service in settings.core.services.values() {
         match receipts.runs(&service.name) {
-            Ok(runs) => of_service(service, &runs).iter().for_each(|why| text.push_str(&format!("{file}: warning: {why}\n"))),
+            Ok(runs) => {
+                of_service(service, &runs).iter().for_each(|why| text.push_str(&format!("{file}: warning: {why}\n")))
+            }
             Err(error) => {
                 let why = std::error::Error::source(&error).map_or(String::new(), |why| format!(": {why}"));
                 return format!("{file}: warning: budgets were not compared with past runs: {error}{why}\n");

@@ -16,9 +16,8 @@ use crate::{clock, promql};
 const METHOD_LABELS: [&str; 4] = ["method", "http_method", "http_request_method", "request_method"];
 
 /// The labels under which they put what was asked for, the most telling first.
-const ROUTE_LABELS: [&str; 10] = [
-    "handler", "route", "http_route", "uri", "path", "endpoint", "url_rule", "url", "http_target", "action",
-];
+const ROUTE_LABELS: [&str; 10] =
+    ["handler", "route", "http_route", "uri", "path", "endpoint", "url_rule", "url", "http_target", "action"];
 
 /// More than these are hardly read; how many there are is told.
 const MOST_SHOWN: usize = 20;

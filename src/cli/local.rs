@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{budgets, online};
 use super::output::{Failure, Output};
+use super::{budgets, online};
 use crate::logging::{self, Format};
 use crate::paths::supervised;
 use crate::{clock, config, daemon, journal};

@@ -186,7 +186,7 @@ fn bars(weeks: &[Week]) -> String {
         };
         rectangle("bad", week.failed, bottom);
         rectangle("good", week.deployments.saturating_sub(week.failed), bottom - height(week.failed));
-        if index % every == 0 {
+        if index % every == 0 && middle + DATE_WIDTH / 2.0 <= WIDTH {
             let _ = writeln!(
                 svg,
                 "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",

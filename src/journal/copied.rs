@@ -52,7 +52,9 @@ fn read_copy(file: &Path) -> Result<Replay, Error> {
     let copy = dir.0.join(NAME);
     // The log first: what is moved from it into the file meanwhile is then in both, and not in neither.
     match copy_private(&with_suffix(file, "-wal"), &with_suffix(&copy, "-wal")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(not_writable("copy the log of", file)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(not_writable("copy the log of", file)(error));
+        }
         Ok(()) | Err(_) => {}
     }
     copy_private(file, &copy).map_err(|error| match error.kind() {

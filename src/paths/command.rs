@@ -216,12 +216,14 @@ impl Adapter for Command {
 
     fn by_hand(&self, run: &[String]) -> ByHand {
         let first = match self.environment.is_empty() && self.secret_environment.is_empty() {
-            true => "On a machine that has the program, signed in as yourself.".to_owned(),
+            true => "The same, on a machine that has the program, signed in as yourself.".to_owned(),
             false => {
                 let names: Vec<&str> =
                     self.environment.keys().chain(self.secret_environment.keys()).map(String::as_str).collect();
                 let names = names.join(", ");
-                format!("On a machine that has the program, signed in as yourself, with these variables set: {names}.")
+                format!(
+                    "The same, on a machine that has the program, signed in as yourself, with these variables set: {names}."
+                )
             }
         };
         ByHand::new(first).command(run.iter().cloned())

@@ -10,6 +10,7 @@ use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{FiringId, ServiceName};
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::{Evidence, SideEffectCount};
+use rollbackd_core::state::ServiceState;
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::trigger;
@@ -60,7 +61,10 @@ impl ReceiptWriter {
 
     async fn write(&self, service: &ServiceName, id: &FiringId) {
         let config = self.door.shared.config();
-        let firing = self.door.shared.state().services.get(service).and_then(|own| own.firing(id).cloned());
+        let firing = self.door.shared.state().services.get(service).and_then(|own| {
+            let firing = own.firing(id)?;
+            Some(with_revision(own, firing))
+        });
         let (Some(plan), Some(firing)) = (config.services.get(service), firing) else {
             tracing::error!(%service, firing = %id, "a receipt was ordered for a firing that is not known");
             return;
@@ -114,6 +118,15 @@ impl ReceiptWriter {
         }
         evidence
     }
+}
+
+/// The firing with the platform's revision of its target, which may have been seen only after it began.
+fn with_revision(own: &ServiceState, firing: &Firing) -> Firing {
+    let mut firing = firing.clone();
+    if let Some(target) = firing.target.as_mut().filter(|target| target.revision.is_none()) {
+        target.revision = own.ledger.revision(&target.version).map(str::to_owned);
+    }
+    firing
 }
 
 fn ended_at(firing: &Firing) -> Timestamp {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use rollbackd_core::config::{Condition, Observed, Query, Trigger};
 use rollbackd_core::receipt::text::{code_span, fenced, prose};
 use rollbackd_core::template::Template;
+use rollbackd_core::time::show_duration;
 
 use super::{Told, indented};
 use crate::http_client::Endpoint;
@@ -51,11 +52,14 @@ fn query(told: &Told<'_>, trigger: &Trigger) -> String {
         Query::Ratio { bad, total } => format!("(\n  {}\n) / (\n  {}\n)", fill(bad), fill(total)),
         Query::Expression(expr) | Query::Filter { expr, .. } => fill(expr),
     };
+    let baseline = metric
+        .baseline_window()
+        .map(|window| format!(" (its baseline: the same over the {} before the deploy)", show_duration(window)));
     let which = match metric.condition {
         Condition::Any => "bad where it returns anything".to_owned(),
         Condition::Above(_) | Condition::Below(_) => format!("bad where {}", super::spoken::when(trigger)),
     };
-    format!("# {}: {which}\n{expression}", trigger.name)
+    format!("# {}: {which}{}\n{expression}", trigger.name, baseline.unwrap_or_default())
 }
 
 fn versions(told: &Told<'_>) -> String {
@@ -96,7 +100,7 @@ fn made_good() -> String {
 
 fn tell(told: &Told<'_>) -> String {
     format!(
-        "Where the daemon runs again, tell it what serves, in words that it knows: {}. Write down what you did and how long \
+        "Where the daemon runs again, tell it what serves: {}. Write down what you did and how long \
          it took; {} holds the receipts.",
         code_span(&format!("rollbackd deploy {} VERSION", told.service.name)),
         prose(&told.settings.receipts_dir.display().to_string())

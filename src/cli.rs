@@ -3,13 +3,18 @@
 //! Never takes a secret as an argument: other users of the machine can read those.
 
 mod backtest;
+mod budgets;
+mod census;
+mod dora;
 mod local;
 mod online;
 mod output;
 mod receipts;
 mod remote;
+mod runbook;
 mod status;
 mod table;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -110,6 +115,10 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show or verify the receipts.
     Receipts(ReceiptsArguments),
+    /// Write the trigger list, the ways back and the side effects as markdown, for people.
+    Runbook(runbook::RunbookArguments),
+    /// Show recovery time, change fail rate, deployment frequency and rework rate, from the journal.
+    Dora(dora::DoraArguments),
     /// Verify or repair the journal of a daemon that is not running.
     Journal(JournalArguments),
     /// Stand between a daemon that may die and a command that may not: started by the daemon itself.
@@ -120,7 +129,7 @@ enum Command {
 /// Reads the arguments (the program's name first), does what they say, and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(answered) = crate::paths::git_revert::askpass::answer(&arguments) {
+    if let Some(answered) = crate::git::askpass::answer(&arguments) {
         return answered;
     }
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -144,6 +153,8 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         Command::Check(arguments) => local::check(&arguments, output),
         Command::Backtest(arguments) => backtest::backtest(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
+        Command::Runbook(arguments) => runbook::runbook_of(&arguments, output),
+        Command::Dora(arguments) => dora::dora(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),
         Command::Deploy(arguments) => {

@@ -24,6 +24,7 @@ use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
+use crate::receipts::Keeping;
 use crate::sources::Sources;
 use crate::yaml;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The folder of the receipts.
     pub receipts_dir: PathBuf,
+    /// Whether and how receipts are kept in git.
+    pub receipts: Option<Keeping>,
     /// The label that names the service in a shared query.
     pub service_label: String,
     /// Who may use the API, and for what.

@@ -25,7 +25,7 @@ use crate::outside::{Outside, Pending};
 use crate::pagers::{Alive, Failure, PagerClient};
 use crate::paths::{self, Place, Progress, RollbackPath};
 use crate::prometheus::Prometheus;
-use crate::receipts::Receipts;
+use crate::receipts::{Kept, NotKept, Receipts};
 
 /// A smoke URL that answers later than this does not answer.
 const SMOKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -196,5 +196,10 @@ impl Outside for Edges {
             receipts.publish(&told).map(|published| published.sha256).map_err(|error| error.to_string())
         });
         Box::pin(async move { written.await.map_err(|error| error.to_string())? })
+    }
+
+    fn keep_receipts(&self) -> Option<Pending<'_, Result<Kept, NotKept>>> {
+        let keeping = self.settings.receipts.as_ref()?;
+        Some(Box::pin(keeping.keep(&self.settings.receipts_dir, &self.place.program)))
     }
 }

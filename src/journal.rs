@@ -9,6 +9,7 @@
 mod acknowledged;
 mod beside;
 mod chain;
+mod copied;
 mod database;
 mod error;
 mod examine;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use acknowledged::Acknowledged;
 pub use beside::read_beside;
 use chain::Tip;
+pub use copied::read;
 use database::ChainedSnapshot;
 use error::classify;
 pub use error::{Error, Fault, Problem};

@@ -58,6 +58,7 @@ label_sets! {
     ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
     AnnouncementLabels { announcer: String, result: &'static str }
+    KeptLabels { act: &'static str, result: &'static str }
     SourceLabels { source: &'static str, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
@@ -104,6 +105,7 @@ struct RollbackMetrics {
     attempt_duration: HistogramFamily<PathLabels>,
     receipts: Family<OutcomeLabels, Counter>,
     receipts_unpublished: Gauge,
+    receipts_kept: Family<KeptLabels, Counter>,
     recovery_duration: HistogramFamily<ServiceLabels>,
 }
 
@@ -291,6 +293,12 @@ impl RollbackMetrics {
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
             ),
             receipts: registered(registry, "receipts", "Receipts published, by outcome", Family::default()),
+            receipts_kept: registered(
+                registry,
+                "receipts_kept",
+                "Times that new receipts were to be committed to git or pushed, by how that went",
+                Family::default(),
+            ),
             receipts_unpublished: registered(
                 registry,
                 "receipts_unpublished",
@@ -536,6 +544,11 @@ impl Metrics {
         self.rollback.receipts.get_or_create(&OutcomeLabels { outcome: word(end) }).inc();
     }
 
+    /// New receipts were to be committed or pushed (`act`), and that was `done` or `failed`.
+    pub fn receipts_kept(&self, act: &'static str, result: &'static str) {
+        self.rollback.receipts_kept.get_or_create(&KeptLabels { act, result }).inc();
+    }
+
     /// How many firings have ended whose receipt is not durable yet.
     pub fn receipts_unpublished(&self, count: usize) {
         set_count(&self.rollback.receipts_unpublished, count);
@@ -769,6 +782,7 @@ mod tests {
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
         metrics.receipt_published(FiringEnd::NotRecovered);
         metrics.receipts_unpublished(1);
+        metrics.receipts_kept("push", "failed");
         metrics.recovered(&service, Duration::from_secs(90));
         metrics.evaluated(Look::LowTraffic, at);
         metrics.evaluations_due(4);
@@ -811,6 +825,7 @@ mod tests {
             "rollbackd_attempt_duration_seconds_sum{service=\"shop\",path=\"pipeline\"} 240.0",
             "rollbackd_receipts_total{outcome=\"not_recovered\"} 1",
             "rollbackd_receipts_unpublished 1",
+            "rollbackd_receipts_kept_total{act=\"push\",result=\"failed\"} 1",
             "rollbackd_recovery_duration_seconds_sum{service=\"shop\"} 90.0",
             "rollbackd_evaluations_total{answer=\"low_traffic\"} 1",
             "rollbackd_evaluations_due_total 4",

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::pagers::{Alive, Failure};
 use crate::paths::Progress;
+use crate::receipts::{Kept, NotKept};
 
 /// Something that the outside world takes its time for.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -103,6 +104,11 @@ pub trait Outside: Send + Sync {
     /// Writes the receipt of a firing that ended, and returns its SHA-256 once it is durable. A receipt that was
     /// written before is the same receipt.
     fn publish(&self, plan: Service, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>>;
+
+    /// Commits what is new among the receipts, and pushes it; `None` where the config says nothing of it.
+    fn keep_receipts(&self) -> Option<Pending<'_, Result<Kept, NotKept>>> {
+        None
+    }
 }
 
 /// The outside world that is in force; a reload replaces it as a whole.

@@ -129,7 +129,14 @@ fn change_deploy(own: &mut ServiceState, id: &DeployId, change: impl Fn(&mut Dep
 
 fn add_deploy(own: &mut ServiceState, deploy: &Deploy, end: Option<WatchEnd>, running: bool) {
     own.ids += 1;
-    let entry = Entry { deploy: deploy.clone(), end, rolled_back: false, automatically: false, revision: None };
+    let entry = Entry {
+        deploy: deploy.clone(),
+        end,
+        rolled_back: false,
+        automatically: false,
+        revision: None,
+        incidents: Vec::new(),
+    };
     if running {
         own.ledger.add(entry);
         own.running = Some(deploy.version.clone());

@@ -58,7 +58,7 @@ pub(crate) fn shown(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         learn_key(draft, &known, report);
         return Reply::SameDeploy(known);
     }
-    if let Some(known) = announced(draft, &report.version, at) {
+    if let Some(known) = announced(draft, &report.version, report.commit.as_ref(), at) {
         return Reply::SameDeploy(known);
     }
     record(draft, report, at, true)
@@ -66,11 +66,14 @@ pub(crate) fn shown(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
 
 /// By its key a platform's revision is known again when its version is not what serves any more.
 fn learn_key(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
-    let entry = draft.own().ledger.entry(known).filter(|entry| entry.deploy.version == report.version);
-    if entry.is_some_and(|entry| !entry.deploy.seen && entry.deploy.key.is_none()) {
+    let Some(entry) = draft.own().ledger.entry(known).filter(|entry| entry.deploy.version == report.version) else {
+        return;
+    };
+    if !entry.deploy.seen && entry.deploy.key.is_none() {
+        // What was told of it stays as it was told.
+        let Deploy { previous, commit, run_url, .. } = entry.deploy.clone();
         let (deploy, key) = (known.clone(), report.key.clone());
-        let told = LedgerRecord::Told { deploy, previous: None, commit: None, run_url: None, key };
-        draft.record(Record::Ledger(told));
+        draft.record(Record::Ledger(LedgerRecord::Told { deploy, previous, commit, run_url, key }));
     }
 }
 

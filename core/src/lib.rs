@@ -24,6 +24,7 @@ mod decide;
 pub mod deploy;
 mod deploys;
 mod draft;
+pub mod estimate;
 pub mod event;
 pub mod firing;
 pub mod guard;

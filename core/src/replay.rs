@@ -385,8 +385,13 @@ impl<S: Source> Replay<S> {
                 let what = Happening::ReceiptPublished { firing, sha256: "0".repeat(64) };
                 self.due.push((self.now, service, what));
             }
+            Effect::Announce { announcer, announcement } => {
+                let (by, of_end) = (announcer, announcement.ended.is_some());
+                let what = Happening::Announced { firing: announcement.firing.clone(), by, of_end };
+                self.due.push((self.now, announcement.service.clone(), what));
+            }
             // Nothing is ever started again in a replay.
-            Effect::FollowAttempt { .. } => {}
+            Effect::FollowAttempt { .. } | Effect::AcknowledgePage { .. } => {}
         }
     }
 }

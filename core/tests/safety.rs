@@ -15,10 +15,10 @@ mod attempts;
 mod budget;
 #[path = "safety/builds.rs"]
 mod builds;
-#[path = "safety/escalation.rs"]
-mod escalation;
 #[path = "safety/comparisons.rs"]
 mod comparisons;
+#[path = "safety/escalation.rs"]
+mod escalation;
 #[path = "safety/hints.rs"]
 mod hints;
 #[path = "safety/holds.rs"]

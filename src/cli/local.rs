@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::online;
 use super::output::{Failure, Output};
+use super::{budgets, online};
 use crate::logging::{self, Format};
 use crate::paths::supervised;
 use crate::{clock, config, daemon, journal};
@@ -145,7 +145,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
 /// Checks a config.
 pub(super) fn check(arguments: &CheckArguments, output: &Output) -> Result<(), Failure> {
-    let report = config::check(&arguments.config);
+    let mut report = config::check(&arguments.config);
+    if report.ok {
+        report.text.push_str(&budgets::warnings(&arguments.config));
+    }
     if !report.ok {
         output.say(&report.text, &json!({"ok": false, "report": report.text}))?;
         return Err(Failure::Told);

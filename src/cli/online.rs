@@ -7,6 +7,8 @@ use rollbackd_core::reading::Answer;
 use rollbackd_core::template::{Template, Values, Variable};
 use serde_json::{Value, json};
 
+use super::census::{self, Census};
+use super::output::one_line;
 use crate::edges::Edges;
 use crate::{clock, config, http_client};
 
@@ -27,7 +29,10 @@ enum Found {
 }
 
 /// What all queries came back with.
-pub(super) struct Report(Vec<Asked>);
+pub(super) struct Report {
+    queries: Vec<Asked>,
+    census: Vec<Census>,
+}
 
 /// Asks every query of a config once.
 pub(super) fn ask(file: &Path) -> Result<Report, String> {
@@ -40,14 +45,15 @@ pub(super) fn ask(file: &Path) -> Result<Report, String> {
 }
 
 async fn ask_all(edges: &Edges) -> Report {
-    let mut asked = Vec::new();
+    let mut report = Report { queries: Vec::new(), census: Vec::new() };
     for service in edges.settings.core.services.values() {
         for (what, template, empty) in queries(service) {
             let found = ask_one(edges, service, &template, empty).await;
-            asked.push(Asked { service: service.name.to_string(), what, found });
+            report.queries.push(Asked { service: service.name.to_string(), what, found });
         }
+        report.census.extend(census::ask(edges, service, &values(service)).await);
     }
-    Report(asked)
+    report
 }
 
 /// Every query of a service: what it is, its template, and what it means that it is empty.
@@ -57,6 +63,10 @@ fn queries(service: &Service) -> Vec<(String, Template, &'static str)> {
         queries.push(("version_query".to_owned(), query.clone(), "no version can be proven to serve"));
     }
     service.triggers.iter().for_each(|trigger| of_trigger(trigger, &mut queries));
+    for effect in service.side_effects.iter().flatten() {
+        let empty = "nothing of the kind happened in the last hour, or a label is misspelt";
+        queries.push((format!("side effect {} count", one_line(&effect.name)), effect.count.clone(), empty));
+    }
     queries
 }
 
@@ -82,14 +92,22 @@ fn of_trigger(trigger: &Trigger, queries: &mut Vec<(String, Template, &'static s
     }
 }
 
-async fn ask_one(edges: &Edges, service: &Service, template: &Template, empty: &'static str) -> Found {
-    let values = Values::default()
+fn values(service: &Service) -> Values {
+    Values::default()
         .with(Variable::Service, service.name.as_str())
         .with(Variable::DeployVersion, STAND_IN)
         .with(Variable::DeployAt, clock::now().to_string())
         .with(Variable::DeployCommit, STAND_IN)
-        .with(Variable::SinceDeploy, "5m");
-    let query = match template.render(&values) {
+        .with(Variable::TargetVersion, STAND_IN)
+        .with(Variable::TargetRevision, STAND_IN)
+        .with(Variable::FiringId, STAND_IN)
+        .with(Variable::AttemptId, STAND_IN)
+        .with(Variable::SinceDeploy, "5m")
+        .with(Variable::BadWindow, "1h")
+}
+
+async fn ask_one(edges: &Edges, service: &Service, template: &Template, empty: &'static str) -> Found {
+    let query = match template.render(&values(service)) {
         Ok(query) => query,
         Err(unknown) => return Found::Failed(unknown.to_string()),
     };
@@ -104,17 +122,24 @@ async fn ask_one(edges: &Edges, service: &Service, template: &Template, empty: &
 impl Report {
     /// Whether every query was answered; an empty answer is a warning, not a failure.
     pub(super) fn ok(&self) -> bool {
-        self.0.iter().all(|asked| !matches!(asked.found, Found::Failed(_)))
+        let failed = |asked: &Asked| matches!(asked.found, Found::Failed(_));
+        !self.queries.iter().any(failed) && self.census.iter().all(Census::ok)
     }
 
     pub(super) fn text(&self) -> String {
-        self.0.iter().map(|asked| format!("{} {}: {}\n", asked.service, asked.what, asked.found.sentence())).collect()
+        let line = |asked: &Asked| format!("{} {}: {}\n", asked.service, asked.what, asked.found.sentence());
+        self.queries.iter().map(line).chain(self.census.iter().map(Census::text)).collect()
     }
 
     pub(super) fn json(&self, offline: &str) -> Value {
         let one =
             |asked: &Asked| json!({"service": asked.service, "query": asked.what, "found": asked.found.sentence()});
-        json!({"ok": self.ok(), "report": offline, "queries": self.0.iter().map(one).collect::<Vec<_>>()})
+        let queries: Vec<Value> = self.queries.iter().map(one).collect();
+        let census = self.census.iter().filter_map(|census| {
+            Some(json!({"service": census.service, "uncounted": census.uncounted.as_ref().ok()?}))
+        });
+        let census: Vec<Value> = census.collect();
+        json!({"ok": self.ok(), "report": offline, "queries": queries, "side_effects": census})
     }
 }
 

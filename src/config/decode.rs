@@ -18,6 +18,7 @@ use crate::announcers::{self, Announcer};
 use crate::heartbeat::Heartbeat;
 use crate::http_client::HttpSettings;
 use crate::pagers::{self, Pager};
+use crate::receipts::Keeping;
 use crate::sources::Sources;
 use crate::{paths, promql};
 
@@ -39,6 +40,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     let listen = listen(&mut fields, tokens.as_deref(), problems);
     let state_dir = folder(&mut fields, "state_dir", "/var/lib/rollbackd", problems);
     let receipts_dir = folder(&mut fields, "receipts_dir", "library/raw/rollback-rehearsals", problems);
+    let receipts = fields.optional("receipts").and_then(|node| Keeping::decode(node, problems));
     let external_url = fields.optional("external_url").and_then(|node| node::web_address(node, problems));
     let pagers = fields.optional("pagers").map_or(BTreeMap::new(), |node| PAGERS.decode(node, problems));
     let announcers = fields.optional("announcers");
@@ -73,6 +75,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         listen: listen?,
         state_dir,
         receipts_dir,
+        receipts,
         service_label: decoded.service_label,
         tokens: tokens.unwrap_or_default(),
         paths: adapters,

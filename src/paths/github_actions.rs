@@ -12,6 +12,7 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
 
 use self::dispatch::Dispatch;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::github::{Repository, workflow};
 
@@ -105,5 +106,20 @@ impl Platform for GithubActions {
             return Err("the order does not fit the inputs of the config, which changed meanwhile".to_owned());
         }
         Dispatch::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [branch, values @ ..] = run else { return ByHand::default() };
+        let repository = self.repository.to_string();
+        let mut command = vec!["gh", "workflow", "run", &self.workflow, "--repo", &repository, "--ref", branch];
+        let inputs: Vec<String> =
+            self.inputs.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect();
+        inputs.iter().for_each(|input| command.extend(["--raw-field", input]));
+        let first = format!(
+            "Start the workflow {} of {} in the browser (Actions, Run workflow), or with the GitHub CLI where you are \
+             signed in, and wait until it is green.",
+            self.workflow, repository
+        );
+        ByHand::new(first).command(command)
     }
 }

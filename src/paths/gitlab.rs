@@ -13,6 +13,7 @@ use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
 use self::pipeline::Creation;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::gitlab::Project;
 
@@ -97,5 +98,20 @@ impl Platform for Gitlab {
             return Err("the order does not fit the variables of the config, which changed meanwhile".to_owned());
         }
         Creation::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [branch, values @ ..] = run else { return ByHand::default() };
+        let mut command = vec!["glab", "ci", "run", "--repo", self.project.name(), "--branch", branch];
+        let variables: Vec<String> =
+            self.variables.iter().zip(values).map(|(name, value)| format!("{name}:{value}")).collect();
+        variables.iter().for_each(|variable| command.extend(["--variables-env", variable]));
+        let first = format!(
+            "Start a pipeline of project {} at {} in the browser (Build, Pipelines, New pipeline), or with the GitLab \
+             CLI where you are signed in, and wait until it has passed.",
+            self.project.name(),
+            self.project.server()
+        );
+        ByHand::new(first).command(command)
     }
 }

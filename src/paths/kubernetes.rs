@@ -17,6 +17,7 @@ use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
 use self::change::Change;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::HttpSettings;
@@ -150,5 +151,31 @@ impl Platform for Kubernetes {
             return Err("the order does not fit the config, which changed meanwhile".to_owned());
         };
         Change::new(self, order, target)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [target] = run else { return ByHand::default() };
+        let word = Kind::WORDS.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(word, _)| *word);
+        let (kind, namespace) = (word.to_ascii_lowercase(), format!("--namespace={}", self.namespace));
+        let workload = format!("{kind}/{}", self.name);
+        let which = match &self.sign {
+            Sign::Revision => format!("revision {target}"),
+            Sign::Image(_) => format!("the revision whose image has the tag {target}"),
+            Sign::Label(label) => format!("the revision whose pods have {label}={target}"),
+        };
+        let first = format!("With kubectl and a context of the cluster, find {which} and put its number for REVISION.");
+        let number = if self.sign == Sign::Revision { target.as_str() } else { "REVISION" };
+        let to = format!("--to-revision={number}");
+        match (self.kind, self.by) {
+            (_, By::Abort) => ByHand::new("With the kubectl plugin of Argo Rollouts and a context of the cluster.")
+                .command(["kubectl", "argo", "rollouts", "abort", &self.name, &namespace]),
+            (Kind::Rollout, By::Undo) => ByHand::new(format!("{first} It needs the plugin of Argo Rollouts."))
+                .command(["kubectl", "argo", "rollouts", "get", "rollout", &self.name, &namespace])
+                .command(["kubectl", "argo", "rollouts", "undo", &self.name, &namespace, &to]),
+            (Kind::Deployment | Kind::StatefulSet, By::Undo) => ByHand::new(first)
+                .command(["kubectl", "rollout", "history", &workload, &namespace])
+                .command(["kubectl", "rollout", "undo", &workload, &namespace, &to])
+                .command(["kubectl", "rollout", "status", &workload, &namespace]),
+        }
     }
 }

@@ -19,6 +19,7 @@ use rollbackd_core::firing::Outcome;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::by_hand::ByHand;
 use super::{Adapter, Attempt, Progress, nothing_ran, tell};
 use crate::clock::now;
 use crate::outside::Pending;
@@ -53,6 +54,9 @@ pub(crate) trait Platform: std::fmt::Debug + Send + Sync {
     /// Gets ready for one attempt. `Err`, with the reason, where the order does not fit the settings or no client can
     /// be made; nothing was sent then.
     fn open<'a>(&'a self, order: &'a Order) -> Result<Self::Remote<'a>, String>;
+
+    /// How a person does the same without us. `run` is what an order would have, rendered.
+    fn by_hand(&self, run: &[String]) -> ByHand;
 }
 
 /// What one attempt asks of its platform. Each method sends what it has to and says what came of it; how often and when
@@ -184,6 +188,10 @@ impl<P: Platform> Adapter for P {
                 Err(why) => Outcome::Unknown { why },
             }
         })
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        Platform::by_hand(self, run)
     }
 }
 

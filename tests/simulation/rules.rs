@@ -307,6 +307,7 @@ impl Rules {
             | FiringRecord::Dismissed { .. }
             | FiringRecord::Acknowledged
             | FiringRecord::Noted { .. }
+            | FiringRecord::Announced { .. }
             | FiringRecord::Published { .. } => {}
         }
     }

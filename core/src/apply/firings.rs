@@ -1,5 +1,6 @@
 //! What a record does to a firing: its stage, its attempts, its story.
 
+use crate::deploy::Incident;
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof, Stage, Step, Took};
 use crate::name::{AttemptId, FiringId, Version};
 use crate::record::FiringRecord;
@@ -254,8 +255,17 @@ fn end_firing(
     let went_away = ended.was_attempted();
     let deploy = ended.deploy.as_ref().map(|deploy| deploy.id.clone());
     let (back_on, built) = (ended.target.clone().filter(|_| went_back), ended.built.clone());
-    if let Some(entry) = deploy.filter(|_| went_back).and_then(|deploy| own.ledger.entry_mut(&deploy)) {
-        entry.rolled_back = true;
+    let incident = Incident {
+        receipt,
+        observed_at: ended.observed_at,
+        recovered_at,
+        result,
+        rollbacks: ended.attempts.iter().filter(|attempt| attempt.succeeded()).count(),
+        dry_run: ended.dry_run,
+    };
+    if let Some(entry) = deploy.and_then(|deploy| own.ledger.entry_mut(&deploy)) {
+        entry.rolled_back |= went_back;
+        entry.remember(incident);
     }
     if let Some(target) = back_on {
         if !announced {

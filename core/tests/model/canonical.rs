@@ -210,7 +210,8 @@ fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &F
 }
 
 fn write_entry(writer: &mut Writer, entry: &Entry) {
-    let Entry { deploy, end, rolled_back, automatically, revision } = entry;
+    // What is only told decides nothing.
+    let Entry { deploy, end, rolled_back, automatically, revision, incidents: _ } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
     let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
         deploy;

@@ -266,11 +266,13 @@ fn r13_what_a_platform_shows_is_one_deploy_with_what_is_told_of_it_before_or_lat
     assert_eq!(watches(&world), ["v1", "v2"]);
 
     let mut world = World::proven();
-    let told = at(&world, "v2");
-    world.announce(told);
+    let told = DeployReport { previous: Some(version("v0")), commit: Commit::new("ab12cd3").ok(), ..at(&world, "v2") };
+    world.announce(told.clone());
     world.run("20s");
     let shown = keyed(at(&world, "v2"));
     assert_eq!(world.tell(Happening::Shown { report: shown.clone() }), Reply::SameDeploy(latest(&world).id));
+    let deploy = latest(&world);
+    assert_eq!((deploy.previous, deploy.commit, deploy.key), (told.previous, told.commit, shown.key.clone()));
     assert_eq!(watches(&world), ["v1", "v2"]);
     // Left by a way that the platform knows nothing of: it still shows v2, also to a daemon that was started again.
     let left = latest(&world).id;

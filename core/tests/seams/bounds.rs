@@ -28,7 +28,7 @@ fn entry(number: usize, end: WatchEnd) -> Entry {
         key: None,
         seen: false,
     };
-    Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None }
+    Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None, incidents: Vec::new() }
 }
 
 #[test]

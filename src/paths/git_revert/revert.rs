@@ -12,8 +12,8 @@ use rollbackd_core::name::AttemptId;
 
 use super::GitRevert;
 use super::follow::Pipelines;
-use super::git::{Fault, Git, Ran};
 use crate::clock::now;
+use crate::git::{Fault, Git, Ran};
 use crate::http_client::one_line;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
@@ -74,7 +74,7 @@ impl<'a> Revert<'a> {
         if !is_hex || !(7..=64).contains(&commit.len()) {
             return Err(format!("{:?} is no commit: expected 7 to 64 hexadecimal digits", one_line(commit)));
         }
-        let git = Git::new(settings, dir, program, order.started_at.milliseconds() / 1000);
+        let git = Git::new(settings.access(), dir, program, order.started_at.milliseconds() / 1000);
         let pipelines = settings.follow.as_ref().map(Pipelines::new).transpose()?;
         Ok(Self { settings, git, order, is_cloned: false, pipelines, landed: None })
     }

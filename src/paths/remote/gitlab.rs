@@ -57,6 +57,16 @@ impl Project {
         Some(Self { url: url?, name: name?, http })
     }
 
+    /// Its number, or its path with its groups.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where GitLab is.
+    pub(crate) const fn server(&self) -> &Endpoint {
+        &self.url
+    }
+
     /// The file with the token.
     pub(crate) fn token_file(&self) -> &Path {
         self.http.bearer_token_file.as_deref().unwrap_or_else(|| "".as_ref())

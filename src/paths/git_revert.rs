@@ -18,6 +18,7 @@ use rollbackd_core::template::{Template, Variable};
 use self::follow::Follow;
 use self::revert::{Revert, clone_of};
 use super::remote::Following;
+use super::remote::secret_file::secret_file;
 use super::{Adapter, Attempt, nothing_ran};
 use crate::http_client::Endpoint;
 use crate::outside::Pending;
@@ -65,8 +66,8 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
     let branch = fields.optional("branch").map_or(Some("main".to_owned()), |at| branch(at, problems));
     let push_to = fields.optional("push_to").map(|at| push_to(at, problems));
     let username = fields.optional("username").map_or(Some(USERNAME), |at| text(at, problems));
-    let token_file = fields.optional("token_file").and_then(|at| absolute(at, problems));
-    let ca_file = fields.optional("ca_file").and_then(|at| absolute(at, problems));
+    let token_file = fields.optional("token_file").and_then(|at| secret_file(at, "the token", problems));
+    let ca_file = fields.optional("ca_file").and_then(|at| secret_file(at, "the certificates", problems));
     let author_name = fields.optional("author_name").map_or(Some("rollbackd"), |at| text(at, problems));
     let author_email = fields.optional("author_email").map_or(Some("rollbackd@localhost"), |at| text(at, problems));
     let follow = fields.optional("follow").map(|at| Follow::decode(at, problems));
@@ -152,16 +153,6 @@ fn text<'a>(at: &'a Node, problems: &mut Problems) -> Option<&'a str> {
         return None;
     }
     Some(written)
-}
-
-fn absolute(at: &Node, problems: &mut Problems) -> Option<PathBuf> {
-    let written = node::text(at, problems)?;
-    if !written.starts_with('/') {
-        // Not shown: somebody may have put the secret itself here.
-        problems.error_about_secret(at.place, "expected the absolute path of a file");
-        return None;
-    }
-    Some(PathBuf::from(written))
 }
 
 impl GitRevert {

@@ -17,6 +17,7 @@ use self::follow::Follow;
 use self::revert::{Revert, clone_of};
 use super::by_hand::ByHand;
 use super::remote::Following;
+use super::remote::secret_file::secret_file;
 use super::{Adapter, Attempt, nothing_ran};
 use crate::git::Access;
 use crate::git::settings::{absolute, branch, is_branch, text};
@@ -66,8 +67,8 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
     let branch = fields.optional("branch").map_or(Some("main".to_owned()), |at| branch(at, problems));
     let push_to = fields.optional("push_to").map(|at| push_to(at, problems));
     let username = fields.optional("username").map_or(Some(USERNAME), |at| text(at, problems));
-    let token_file = fields.optional("token_file").and_then(|at| absolute(at, problems));
-    let ca_file = fields.optional("ca_file").and_then(|at| absolute(at, problems));
+    let token_file = fields.optional("token_file").and_then(|at| secret_file(at, "the token", problems));
+    let ca_file = fields.optional("ca_file").and_then(|at| secret_file(at, "the certificates", problems));
     let author_name = fields.optional("author_name").map_or(Some("rollbackd"), |at| text(at, problems));
     let author_email = fields.optional("author_email").map_or(Some("rollbackd@localhost"), |at| text(at, problems));
     let follow = fields.optional("follow").map(|at| Follow::decode(at, problems));

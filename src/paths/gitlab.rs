@@ -16,6 +16,7 @@ use self::pipeline::Creation;
 use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::gitlab::Project;
+use super::remote::secret_file::secret_file;
 
 /// The variable of each pipeline that gets the attempt's id, by which it is found again.
 const ATTEMPT_VARIABLE: &str = "ROLLBACKD_ATTEMPT";
@@ -43,7 +44,8 @@ pub struct Gitlab {
 /// Reads the config.
 pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Gitlab, PathParts)> {
     let mut fields = Fields::of(at, "a `gitlab` path", problems)?;
-    let trigger_token_file = fields.optional("trigger_token_file").map(|at| trigger_token_file(at, problems));
+    let trigger_token_file =
+        fields.optional("trigger_token_file").map(|at| secret_file(at, "the trigger token", problems));
     let reads = if trigger_token_file.is_some() {
         "the trigger token starts pipelines and can't look at them, which a token with the scope `read_api` can"
     } else {
@@ -64,16 +66,6 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Gitlab, Path
     let mut run = vec![RunPart { name: "ref".to_owned(), value: branch? }];
     run.extend(variables.into_iter().map(|(name, value)| RunPart { name: format!("variables.{name}"), value }));
     Some((gitlab, PathParts { run, leaves_behind: None }))
-}
-
-fn trigger_token_file(at: &Node, problems: &mut Problems) -> Option<PathBuf> {
-    let written = node::text(at, problems)?;
-    if !written.starts_with('/') {
-        // Not shown: somebody may have put the token itself here.
-        problems.error_about_secret(at.place, "expected the absolute path of the file that holds the trigger token");
-        return None;
-    }
-    Some(PathBuf::from(written))
 }
 
 fn variables(at: &Node, problems: &mut Problems) -> Option<Vec<(String, Template)>> {

@@ -8,6 +8,7 @@ pub(crate) mod github;
 pub(crate) mod gitlab;
 pub(crate) mod image;
 pub(crate) mod reading;
+pub(crate) mod secret_file;
 pub(crate) mod short_lived;
 pub(crate) mod signed;
 

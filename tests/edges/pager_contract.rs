@@ -45,8 +45,10 @@ type Receiver = (String, mpsc::UnboundedReceiver<Value>);
 const HTTP: Wire = Wire {
     receiver: |answers| receiver(answers).boxed(),
     refusals: || {
-        let lines = ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"];
-        lines.map(|line| (status(line, ""), line)).into()
+        let lines =
+            ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "409 Conflict", "410 Gone"];
+        let lines = lines.into_iter().chain(["422 Unprocessable Entity"]);
+        lines.map(|line| (status(line, ""), line)).collect()
     },
     failures: || {
         vec![
@@ -270,6 +272,25 @@ async fn every_pager_tries_again_where_nobody_listens_or_its_secret_is_being_rep
 }
 
 /// A page that says things that receivers could take for their own.
+#[tokio::test]
+async fn every_pager_gives_up_on_a_receiver_that_says_nothing_and_tries_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            held.push(connection);
+        }
+    });
+    for contract in CONTRACTS {
+        let dir = tempfile::tempdir().unwrap();
+        let config = merged((contract.config)(&silent, dir.path()), [json!({"timeout": "200ms"})]);
+        let failure = open(contract.kind, &config).send(&page(), now(), OURS).await.unwrap_err();
+        assert!(matches!(failure, Failure::Retry { .. }), "{}: {failure:?}", contract.kind);
+        assert!(!format!("{failure:?}").contains(SECRET), "{}: {failure:?}", contract.kind);
+    }
+}
+
 async fn told(kind: &str, config: Value, requests: &mut mpsc::UnboundedReceiver<Value>) -> Value {
     let mut page = page();
     page.summary = format!("<!channel> & \"}}, {{{{ page.id }}}} {}", "ü".repeat(3000));

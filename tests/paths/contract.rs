@@ -237,19 +237,21 @@ async fn every_path_looks_for_what_a_failing_platform_may_have_done_before_it_sa
 }
 
 #[tokio::test]
-async fn every_path_finds_what_was_done_although_the_answer_is_lost() {
-    each(async |world| {
-        world.proxy.troubles(&[Trouble::Unanswered]);
-        succeeded(world.kind, &world.start().await);
-        world.changed_once();
-    })
-    .await;
+async fn every_path_finds_what_was_done_although_the_answer_is_lost_or_breaks_off() {
+    for trouble in [Trouble::Unanswered, Trouble::CutShort] {
+        each(async |world| {
+            world.proxy.troubles(&[trouble]);
+            succeeded(world.kind, &world.start().await);
+            world.changed_once();
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
 async fn every_path_follows_through_faults_of_the_platform() {
-    let faults = [401, 404, 500, 503].map(Trouble::Refused);
-    for fault in faults.into_iter().chain([Trouble::Limited("1"), Trouble::Lost]) {
+    let faults = [401, 403, 404, 409, 422, 500, 503].map(Trouble::Refused);
+    for fault in faults.into_iter().chain([Trouble::Limited("1"), Trouble::CutShort, Trouble::Lost]) {
         each(async |world| {
             world.proxy.troubles_looks(&[fault, fault]);
             succeeded(world.kind, &world.start().await);

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 const AUTHORIZATION: &str = "Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0LW9mLXRoZS1jb250cmFjdA==";
 
 #[derive(Default)]
-struct Faults {
+pub(crate) struct Faults {
     /// So many times somebody else pushes just before us.
     races: usize,
     /// A push is carried out, and its answer lost: the connection breaks.
@@ -33,19 +33,23 @@ struct Faults {
     /// A push is carried out, and answered with this status all the same.
     fails_after: Option<u16>,
     /// A push is answered with this status.
-    refuses: Option<u16>,
+    pub(crate) refuses: Option<u16>,
+    /// A read is answered with this status.
+    pub(crate) unreadable: Option<u16>,
+    /// Each answer breaks off half-way.
+    pub(crate) cut_short: bool,
     /// The requests that pushed.
     pushes: usize,
 }
 
-struct Server {
+pub(crate) struct Server {
     root: PathBuf,
     work: Repository,
     faults: Mutex<Faults>,
 }
 
 impl Server {
-    fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,6 +85,9 @@ async fn bridge(State(server): State<Arc<Server>>, request: Request) -> Response
             server.work.push();
         }
     }
+    if let Some(refused) = server.faults().unreadable.filter(|_| !pushes && query != "service=git-receive-pack") {
+        return status(refused);
+    }
     let mut backend = tokio::process::Command::new("git");
     backend
         .arg("http-backend")
@@ -104,7 +111,8 @@ async fn bridge(State(server): State<Arc<Server>>, request: Request) -> Response
     if let Some(failed) = server.faults().fails_after.filter(|_| pushes) {
         return status(failed);
     }
-    answer(&output)
+    let answer = answer(&output);
+    if server.faults().cut_short { crate::proxy::cut_short(answer).await } else { answer }
 }
 
 /// What a CGI program wrote, as an answer.
@@ -167,7 +175,7 @@ impl Repository {
 }
 
 pub(crate) struct World {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     pub(crate) work: Repository,
     pub(crate) place: Place,
     pub(crate) config: Value,
@@ -467,7 +475,7 @@ async fn mistakes_in_the_config_say_what_was_expected() {
         ("branch", json!("a..b"), "expected a branch such as main"),
         ("push_to", json!("rollback"), "with {{ attempt.id }}"),
         ("push_to", json!("{{ target.version }}"), "with {{ attempt.id }}"),
-        ("token_file", json!("hunter2"), "the absolute path of a file"),
+        ("token_file", json!("hunter2"), "the absolute path of the file that holds the token"),
         ("author_name", json!("a <b>"), "without < and >"),
         ("poll_interval", json!("1ms"), "expected 10ms to"),
         ("brnch", json!("x"), "did you mean `branch`"),

@@ -29,7 +29,7 @@ pub(crate) struct Remote {
     accepted: Vec<Value>,
     /// All other requests that should not come: redirects followed.
     strays: usize,
-    cancels: usize,
+    pub(crate) cancels: usize,
     /// What the next dispatches are answered, before any is taken.
     refusals: VecDeque<Refusal>,
     /// What the next looks at a run are answered; the last one stays.
@@ -123,7 +123,8 @@ async fn dispatch(State(remote): State<Shared>, headers: HeaderMap, Json(body): 
     if remote.enterprise || body["return_run_details"] != json!(true) {
         return StatusCode::NO_CONTENT.into_response();
     }
-    Json(json!({"workflow_run_id": id, "html_url": format!("https://github.test/runs/{id}")})).into_response()
+    let (api, shown) = (format!("https://api.github.test/runs/{id}"), format!("https://github.test/runs/{id}"));
+    Json(json!({"workflow_run_id": id, "run_url": api, "html_url": shown})).into_response()
 }
 
 async fn list(State(remote): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {
@@ -220,7 +221,7 @@ impl World {
         format!("http://{}/api/", self.address)
     }
 
-    fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         config(&self.url(), self.dir.path())
     }
 

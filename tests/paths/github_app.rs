@@ -134,14 +134,20 @@ fn config(url: &str, key_file: &Path) -> Value {
     })
 }
 
-/// A world with the app, whose key is in this file.
-async fn installed() -> (World, (RollbackPath, Order)) {
+/// A world with the app, and the config of a path by it.
+pub(crate) async fn installed() -> (World, Value) {
     let world = World::new().await;
     let (public, private) = key_pair();
     lock(&world.issuer).public_key.clone_from(public);
     let mut config = config(&world.url(), &key_file(world.dir.path(), private));
     // Then the first request is the dispatch.
     config["correlation_input"] = json!("attempt_id");
+    (world, config)
+}
+
+/// The same, with an attempt by it.
+async fn ready() -> (World, (RollbackPath, Order)) {
+    let (world, config) = installed().await;
     let (path, parts) = path("github_actions", &config);
     let order = order(&parts, LONG);
     (world, (path, order))
@@ -149,7 +155,7 @@ async fn installed() -> (World, (RollbackPath, Order)) {
 
 #[tokio::test]
 async fn an_app_asks_for_one_token_for_its_repository_and_actions_alone() {
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     assert_eq!(world.start(&attempt).await, done(77));
     let narrowed = json!({"repositories": ["shop"], "permissions": {"actions": "write"}});
     assert_eq!(lock(&world.issuer).given, [narrowed]);
@@ -158,7 +164,7 @@ async fn an_app_asks_for_one_token_for_its_repository_and_actions_alone() {
 
 #[tokio::test]
 async fn a_token_that_ends_is_renewed_before_it_does() {
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     // A minute before its end it is not used any more.
     lock(&world.issuer).lasts = Duration::from_secs(59);
     assert_eq!(world.start(&attempt).await, done(77));
@@ -168,7 +174,7 @@ async fn a_token_that_ends_is_renewed_before_it_does() {
 
 #[tokio::test]
 async fn after_a_token_was_refused_another_one_is_asked_for() {
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     world.remote().looks = [Look::Answers(401), Look::Is("completed", Some("success"))].into();
     assert_eq!(world.start(&attempt).await, done(77));
     assert_eq!(lock(&world.issuer).given.len(), 2);
@@ -182,7 +188,7 @@ async fn without_a_token_nothing_ran_and_what_to_check_is_said() {
         (404, "`installation_id`"),
         (422, "installed for acme/shop and may write its Actions"),
     ] {
-        let (world, attempt) = installed().await;
+        let (world, attempt) = ready().await;
         lock(&world.issuer).refusals = vec![(status, None)];
         let why = why(world.start(&attempt).await);
         assert!(why.starts_with("failed: there is no token for the app Iv23liABCDEF"), "{why}");
@@ -195,14 +201,14 @@ async fn without_a_token_nothing_ran_and_what_to_check_is_said() {
 #[tokio::test]
 async fn a_token_that_is_not_to_be_had_for_a_moment_is_asked_for_again() {
     for refusal in [(500, None), (502, None), (408, None), (429, Some("1")), (403, Some("1"))] {
-        let (world, attempt) = installed().await;
+        let (world, attempt) = ready().await;
         lock(&world.issuer).refusals = vec![refusal];
         assert_eq!(world.start(&attempt).await, done(77), "{refusal:?}");
     }
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     lock(&world.issuer).refusals = vec![(500, None); 3];
     assert!(why(world.start(&attempt).await).starts_with("failed: could not ask GitHub: there is no token"));
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     lock(&world.issuer).refusals = vec![(429, Some("3600"))];
     assert!(why(world.start(&attempt).await).contains("to wait for longer than the path's timeout"));
     assert_eq!(world.accepted(), 0);
@@ -210,7 +216,7 @@ async fn a_token_that_is_not_to_be_had_for_a_moment_is_asked_for_again() {
 
 #[tokio::test]
 async fn a_key_that_can_not_be_used_is_named_by_its_file_and_never_shown() {
-    let (world, attempt) = installed().await;
+    let (world, attempt) = ready().await;
     let (_, private) = key_pair();
     let broken = private.replace("PRIVATE KEY", "PUBLIC KEY");
     let inside = private.lines().nth(1).unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -180,9 +180,7 @@ impl World {
             ..Remote::default()
         }));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/sub/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/sub/", serve(router).await);
         let dir = tempfile::tempdir().unwrap();
         Self { remote, url, dir }
     }
@@ -195,33 +193,20 @@ impl World {
         config(&self.url, self.dir.path())
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
-        Self::attempt_of(&self.config())
-    }
-
-    fn attempt_of(config: &Value) -> (RollbackPath, Order) {
-        let (path, parts) = path("gitlab", config);
-        (path, order(&parts, LONG))
-    }
-
     /// Starts by a trigger token.
     async fn trigger(&self) -> Outcome {
-        let (path, order) = Self::attempt_of(&trigger_config(&self.url, self.dir.path()));
+        let (path, order) = attempt("gitlab", &trigger_config(&self.url, self.dir.path()));
         path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
-        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
     fn created(&self) -> usize {
         self.remote().created.len()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("gitlab", &self.config())
     }
 }
 
@@ -331,15 +316,7 @@ async fn a_pipeline_that_waits_for_a_person_is_told_once_and_followed_on() {
 async fn a_pipeline_that_outlasts_the_timeout_is_cancelled() {
     let world = World::new().await;
     world.remote().looks = VecDeque::from(["running"]);
-    let (path, order) = world.attempt();
-    let (progress, mut told) = mpsc::channel(8);
-    let stop = CancellationToken::new();
-    let place = no_place();
-    let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {
-        told.recv().await.unwrap();
-        stop.cancel();
-    });
-    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(world.start_and_stop().await, Outcome::TimedOut);
     assert_eq!(world.remote().cancels, 1);
 }
 
@@ -375,17 +352,17 @@ async fn a_pipeline_by_a_trigger_token_is_found_again_and_no_second_one_is_start
     assert_eq!(world.created(), 1);
 
     // By the name that `workflow: name` gives it, where the token may not see variables.
-    for (name, expected) in [(Some("rollback shop-f-1-a1"), "found"), (Some("rollback shop-f-1-a11"), "unknown")] {
+    for (name, is_found) in [("rollback shop-f-1-a1", true), ("rollback shop-f-1-a11", false)] {
         let world = World::new().await;
         world.remote().breaks = true;
         world.remote().variables_status = Some(403);
-        world.remote().name = name;
-        match world.trigger().await {
-            outcome @ Outcome::Succeeded { .. } => assert_eq!((outcome, expected), (done(77), "found")),
-            outcome => {
-                let why = why(outcome);
-                assert!(why.starts_with(expected) && why.contains("`workflow: name`"), "{why}");
-            }
+        world.remote().name = Some(name);
+        let outcome = world.trigger().await;
+        if is_found {
+            assert_eq!(outcome, done(77));
+        } else {
+            let why = why(outcome);
+            assert!(why.starts_with("unknown:") && why.contains("`workflow: name`"), "{why}");
         }
         assert_eq!(world.created(), 1);
     }
@@ -409,7 +386,7 @@ async fn a_trigger_token_that_is_refused_says_what_to_check_and_that_nothing_ran
     let world = World::new().await;
     let config = trigger_config(&world.url, world.dir.path());
     std::fs::remove_file(world.dir.path().join("trigger")).unwrap();
-    let (path, order) = World::attempt_of(&config);
+    let (path, order) = attempt("gitlab", &config);
     let outcome = path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await;
     assert!(why(outcome).contains("could not read the trigger token file"));
 }

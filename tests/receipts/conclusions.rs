@@ -230,6 +230,18 @@ fn a_path_that_was_passed_over_is_told_with_its_reason() {
 }
 
 #[test]
+fn the_build_of_a_revert_is_named_beside_the_version_that_it_stands_for() {
+    let markdown = |built: Option<&str>| {
+        let built = built.map(|built| Version::new(built).unwrap());
+        told(&Firing { built, ..firing() }, &complete()).markdown(PARTS)
+    };
+    let with = markdown(Some("sha-8f3c0d5"));
+    let expected = "- Proof: `v1.4.1` (or `sha-8f3c0d5`, the build of its revert) seen serving at 10:06:45.000";
+    assert!(with.replace('\\', "").contains(expected), "{with}");
+    assert!(!markdown(None).contains("the build of its revert"));
+}
+
+#[test]
 fn that_nothing_is_left_to_do_is_said_and_why_where_it_was_dismissed() {
     let end_of = |firing: &Firing, evidence: &Evidence| {
         let markdown = told(firing, evidence).markdown(PARTS);

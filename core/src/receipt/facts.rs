@@ -12,7 +12,7 @@ use super::timeline::how_it_ended;
 use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
 use crate::config::{PathRule, Service};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Step};
-use crate::name::{AttemptId, PathName, TriggerName};
+use crate::name::{AttemptId, PathName, TriggerName, Version};
 use crate::time::Timestamp;
 
 /// One attempt, or what would have been one.
@@ -59,6 +59,9 @@ pub struct BadWindow {
 pub struct ProofFacts {
     /// When the target was first seen serving.
     pub serving_at: Option<Timestamp>,
+    /// The version that a pipeline made of a revert, and that counts as the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub built: Option<Version>,
     /// When the smoke URL first answered 2xx.
     pub smoke_at: Option<Timestamp>,
     /// When each trigger was first clear again.
@@ -223,7 +226,8 @@ impl Told<'_> {
     fn proof(&self) -> ProofFacts {
         let proof = &self.firing.proof;
         let clear_at = proof.clear_at.iter().take(LONGEST_LIST).map(|(name, at)| (name.clone(), *at)).collect();
-        ProofFacts { serving_at: proof.serving_at, smoke_at: proof.smoke_at, clear_at }
+        let built = self.firing.built.clone();
+        ProofFacts { serving_at: proof.serving_at, built, smoke_at: proof.smoke_at, clear_at }
     }
 
     fn side_effects(&self) -> Option<Vec<SideEffectFacts>> {

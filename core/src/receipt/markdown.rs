@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::facts::{AttemptFacts, SideEffectFacts};
 use super::front::Kind;
 use super::text::{Sentence, cell, code_span, fenced, prose, took};
+use super::timeline::serves;
 use super::{Parts, Receipt};
 use crate::firing::FiringEnd;
 use crate::time::Timestamp;
@@ -93,8 +94,8 @@ fn total_and_dominant(receipt: &Receipt) -> String {
 fn proof(receipt: &Receipt) -> String {
     let mut seen = Vec::new();
     if let Some(at) = receipt.proof.serving_at {
-        let target = receipt.target().map_or("the target", |target| target.as_str());
-        seen.push(Sentence::default().quote(target).words(&format!(" seen serving at {}", time(receipt, at))));
+        let served = serves(receipt.target(), receipt.proof.built.as_ref());
+        seen.push(served.words(&format!(" seen serving at {}", time(receipt, at))));
     }
     if let Some(at) = receipt.proof.smoke_at {
         seen.push(Sentence::new(&format!("the smoke URL answered 2xx at {}", time(receipt, at))));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rollbackd_core::config::{Config, Observed, Service};
 use rollbackd_core::deploy::{Deploy, Entry, Target};
 use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage};
-use rollbackd_core::name::{DeployId, FiringId};
+use rollbackd_core::name::{DeployId, FiringId, Version};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::state::{ServiceState, TriggerWatch, Turn, Watch};
@@ -187,6 +187,7 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
     automatic.iter().filter(|at| **at > since).for_each(|at| writer.age(*at));
     writer.optional(returned.as_ref(), |writer, returned| {
         writer.text(returned.version.as_str());
+        write_version(writer, returned.built.as_ref());
         writer.optional(returned.ended_at, |writer, at| writer.age_within(at, plan.watch));
     });
     for (path, took) in durations {
@@ -231,6 +232,10 @@ fn write_target(writer: &mut Writer, target: Option<&Target>) {
         writer.byte(*source as u8);
         writer.flag(revision.is_some());
     });
+}
+
+fn write_version(writer: &mut Writer, version: Option<&Version>) {
+    writer.optional(version, |writer, version| writer.text(version.as_str()));
 }
 
 fn write_watch(writer: &mut Writer, places: &Places, watch: &Watch) {
@@ -311,13 +316,10 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
     }
     writer.text(trigger.as_str());
     write_target(writer, target.as_ref());
-    writer.optional(built.as_ref(), |writer, built| writer.text(built.as_str()));
-    writer.flag(*never_roll_back);
-    writer.flag(*dry_run);
-    writer.flag(*acknowledged);
-    writer.flag(*approved);
-    writer.flag(dismissed.is_some());
-    writer.flag(*budget_paged);
+    write_version(writer, built.as_ref());
+    for flag in [*never_roll_back, *dry_run, *acknowledged, *approved, dismissed.is_some(), *budget_paged] {
+        writer.flag(flag);
+    }
     writer.optional(budget.map(|budget| *observed_at + budget), |writer, end| writer.age_within(end, Duration::ZERO));
     let newer = own.ledger.latest().is_some_and(|latest| {
         let other = deploy.as_ref().is_none_or(|deploy| deploy.id != latest.deploy.id);

@@ -28,7 +28,7 @@ fn reverting(handle: &str) -> (World, AttemptId) {
 }
 
 fn built(name: &str, commit: &str) -> DeployReport {
-    DeployReport { commit: Some(Commit::new(commit).unwrap()), ..report(name) }
+    DeployReport { commit: Some(Commit::new(commit).expect("a commit")), ..report(name) }
 }
 
 fn succeeded(receipt: &str) -> Outcome {

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::paths::remote::Look;
 use crate::paths::remote::api::Api;
-use crate::paths::remote::github::run::runs_of;
+use crate::paths::remote::github::run::{Run, Runs};
 use crate::paths::remote::github::{Actions, Repository, RepositoryApi, workflow};
 use crate::paths::remote::gitlab::{Pipeline, Project};
+use crate::paths::remote::reading::seen;
 
 /// How long after the push its pipeline may take to show. One that is skipped, or filtered by what a push changes,
 /// never does.
@@ -69,7 +70,7 @@ impl<'a> Pipelines<'a> {
             Follow::Github { repository, workflow } => {
                 Asked::Github { api: RepositoryApi::new(repository, Actions::Read)?, workflow }
             }
-            Follow::Gitlab(project) => Asked::Gitlab { api: project.api(true)?, project },
+            Follow::Gitlab(project) => Asked::Gitlab { api: project.api()?, project },
         };
         Ok(Self { asked, since: None })
     }
@@ -109,23 +110,15 @@ impl<'a> Pipelines<'a> {
 async fn newest_run(api: &mut RepositoryApi<'_>, workflow: &str, commit: &str) -> Result<Option<Look>, Look> {
     let request = api.get(&format!("actions/workflows/{workflow}/runs"));
     let request = request.query(&[("head_sha", commit), ("per_page", "1"), ("exclude_pull_requests", "true")]);
-    let Ok(answer) = api.send(request).await else { return Err(Look::Later(Duration::ZERO)) };
-    if let Some(unseen) = answer.unseen() {
-        return Err(unseen);
-    }
-    let runs = runs_of(&answer).map_err(|_| Look::Later(Duration::ZERO))?;
-    Ok(runs.into_iter().next().map(|run| run.look()))
+    let runs: Runs = seen(api.send(request).await)?;
+    Ok(runs.workflow_runs.into_iter().next().map(Run::look))
 }
 
 async fn newest_pipeline(api: &Api, project: &Project, commit: &str, branch: &str) -> Result<Option<Look>, Look> {
     let request = api.client().get(project.url(&["pipelines"]));
     let request =
         request.query(&[("sha", commit), ("ref", branch), ("order_by", "id"), ("sort", "desc"), ("per_page", "1")]);
-    let Ok(answer) = api.send(request).await else { return Err(Look::Later(Duration::ZERO)) };
-    if let Some(unseen) = answer.unseen() {
-        return Err(unseen);
-    }
-    let found: Vec<Pipeline> = answer.json().map_err(|_| Look::Later(Duration::ZERO))?;
+    let found: Vec<Pipeline> = seen(api.send(request).await)?;
     Ok(found.first().map(Pipeline::look))
 }
 
@@ -137,5 +130,44 @@ fn of_the_revert(outcome: Outcome, commit: &str, branch: &str) -> Outcome {
         Outcome::Failed { why, output } => Outcome::Failed { why: told(why), output },
         Outcome::Cancelled { why } => Outcome::Cancelled { why: told(why) },
         other @ (Outcome::TimedOut | Outcome::Unknown { .. } | Outcome::NeverStarted) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rollbackd_core::config::node::{Place, Value};
+
+    use super::*;
+
+    /// The tree of a config of texts and mappings.
+    fn mapping(entries: &[(&str, Node)]) -> Node {
+        let key = |name: &str| text(name);
+        Node {
+            place: Place { line: 1, column: 1 },
+            value: Value::Map(entries.iter().map(|(name, value)| (key(name), value.clone())).collect()),
+        }
+    }
+
+    fn text(written: &str) -> Node {
+        let value = Value::Scalar { text: written.to_owned(), quoted: true };
+        Node { place: Place { line: 1, column: 1 }, value }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipeline_that_does_not_show_within_two_minutes_has_failed() {
+        let gitlab = mapping(&[("project", text("acme/shop")), ("bearer_token_file", text("/run/token"))]);
+        let mut problems = Problems::default();
+        let follow = Follow::decode(&mapping(&[("gitlab", gitlab)]), &mut problems);
+        let follow = follow.unwrap_or_else(|| panic!("{:?}", problems.0));
+        let mut pipelines = Pipelines::new(&follow).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(pipelines.absent("c0ffee", "main"), Look::Runs);
+        tokio::time::advance(Duration::from_secs(119)).await;
+        assert_eq!(pipelines.absent("c0ffee", "main"), Look::Runs);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let Look::Ended(Outcome::Failed { why, .. }) = pipelines.absent("c0ffee", "main") else { panic!("not failed") };
+        assert_eq!(
+            why,
+            "the revert c0ffee is on main, and no pipeline began for it within 120 s: check what starts one"
+        );
     }
 }

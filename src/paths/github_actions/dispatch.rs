@@ -14,7 +14,8 @@ use super::GithubActions;
 use super::api::{Api, LISTED_RUNS, dispatched_run};
 use crate::paths::remote::api::{Answer, NoAnswer};
 use crate::paths::remote::correlation::names;
-use crate::paths::remote::github::run::{Run, run_of, runs_of};
+use crate::paths::remote::github::run::{Run, Runs};
+use crate::paths::remote::reading::seen;
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far GitHub's clock and ours may differ: runs created this long before the attempt are looked at too.
@@ -125,7 +126,8 @@ impl<'a> Dispatch<'a> {
         let branch = self.order.run.first().map_or("", String::as_str);
         let branch = branch.strip_prefix("refs/heads/").or_else(|| branch.strip_prefix("refs/tags/")).unwrap_or(branch);
         let since: Timestamp = self.order.started_at - CLOCK_DIFFERENCE;
-        runs_of(&self.api.runs(branch, since).await.map_err(NoAnswer::why)?)
+        let runs: Runs = self.api.runs(branch, since).await.map_err(NoAnswer::why)?.json()?;
+        Ok(runs.workflow_runs)
     }
 
     fn branch(&self) -> &str {
@@ -164,10 +166,7 @@ impl Remote for Dispatch<'_> {
 
     async fn look(&mut self, handle: &str) -> Look {
         let Ok(id) = handle.parse() else { return Look::Refused("that is no run's id".to_owned()) };
-        // Without an answer, the run goes on all the same: look again.
-        let Ok(answer) = self.api.run(id).await else { return Look::Later(Duration::ZERO) };
-        let seen = || run_of(&answer).map_or(Look::Later(Duration::ZERO), Run::look);
-        answer.unseen().unwrap_or_else(seen)
+        seen(self.api.run(id).await).map_or_else(|look| look, Run::look)
     }
 
     async fn cancel(&mut self, handle: &str) -> Cancelled {

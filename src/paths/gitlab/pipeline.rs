@@ -17,7 +17,8 @@ use super::{ATTEMPT_VARIABLE, Gitlab};
 use crate::http_client;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::correlation::names;
-use crate::paths::remote::gitlab::{Pipeline, pipelines};
+use crate::paths::remote::gitlab::Pipeline;
+use crate::paths::remote::reading::seen;
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far GitLab's clock and ours may differ: pipelines that changed this long before the attempt are looked at too.
@@ -31,8 +32,6 @@ const LISTED_PIPELINES: &str = "20";
 pub(crate) struct Creation<'a> {
     settings: &'a Gitlab,
     api: Api,
-    /// Sends no token in a header: GitLab would judge the request by that one alone.
-    plain: Api,
     order: &'a Order,
 }
 
@@ -45,8 +44,7 @@ struct PipelineVariable {
 
 impl<'a> Creation<'a> {
     pub(super) fn new(settings: &'a Gitlab, order: &'a Order) -> Result<Self, String> {
-        let (api, plain) = (settings.project.api(true)?, settings.project.api(false)?);
-        Ok(Self { settings, api, plain, order })
+        Ok(Self { settings, api: settings.project.api()?, order })
     }
 
     async fn get(&self, tail: &[&str]) -> Result<Answer, NoAnswer> {
@@ -76,7 +74,9 @@ impl<'a> Creation<'a> {
         let token = token.map_err(|error| NoAnswer::NoSecret(error.to_string()))?;
         let variables: Map<String, Value> = self.variables().map(|(key, value)| (key.into(), value.into())).collect();
         let body = json!({"token": token.expose_secret(), "ref": self.branch(), "variables": variables});
-        self.plain.send(self.plain.client().post(project.url(&["trigger", "pipeline"])).json(&body)).await
+        // With a token in a header, GitLab would judge the request by that one alone.
+        let api = self.api.without_token();
+        api.send(api.client().post(project.url(&["trigger", "pipeline"])).json(&body)).await
     }
 
     /// What somebody should look at when creating the pipeline was refused.
@@ -119,7 +119,7 @@ impl<'a> Creation<'a> {
             ("sort", "desc"),
             ("per_page", LISTED_PIPELINES),
         ]);
-        pipelines(&self.api, request).await
+        self.api.send(request).await.map_err(NoAnswer::why)?.json()
     }
 
     async fn search(&self) -> Result<Found, String> {
@@ -166,10 +166,8 @@ impl Remote for Creation<'_> {
 
     async fn look(&mut self, handle: &str) -> Look {
         let Ok(id) = handle.parse::<u64>() else { return Look::Refused("that is no pipeline's id".to_owned()) };
-        // Without an answer, the pipeline goes on all the same: look again.
-        let Ok(answer) = self.get(&["pipelines", &id.to_string()]).await else { return Look::Later(Duration::ZERO) };
-        let seen = || answer.json::<Pipeline>().map_or(Look::Later(Duration::ZERO), |shown| shown.look());
-        answer.unseen().unwrap_or_else(seen)
+        let shown = seen(self.get(&["pipelines", &id.to_string()]).await);
+        shown.map_or_else(|look| look, |shown: Pipeline| shown.look())
     }
 
     async fn cancel(&mut self, handle: &str) -> Cancelled {

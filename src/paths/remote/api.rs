@@ -88,6 +88,12 @@ impl Api {
         Ok(Self { name, client, settings: settings.clone() })
     }
 
+    /// The same without a token: for a request that has a secret of its own in it.
+    pub(crate) fn without_token(&self) -> Self {
+        let settings = HttpSettings { bearer_token_file: None, ..self.settings.clone() };
+        Self { name: self.name, client: self.client.clone(), settings }
+    }
+
     /// What requests are made with.
     pub(crate) const fn client(&self) -> &Client {
         &self.client

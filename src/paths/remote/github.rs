@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::app::{App, AppToken};
 use super::api::{Answer, Api, NoAnswer, REQUEST_TIMEOUT};
+use super::secret_file::secret_file;
 use crate::http_client::HttpSettings;
 
 /// GitHub's own API.
@@ -93,7 +94,7 @@ impl fmt::Display for Repository {
 impl Access {
     fn decode(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Self> {
         match (fields.optional("token_file"), fields.optional("app")) {
-            (Some(at), None) => absolute(at, "the token", problems).map(Self::TokenFile),
+            (Some(at), None) => secret_file(at, "the token", problems).map(Self::TokenFile),
             (None, Some(at)) => App::decode(at, problems).map(Self::App),
             (Some(_), Some(at)) => {
                 problems.error(at.place, "expected `token_file` or `app`, not both");
@@ -106,17 +107,6 @@ impl Access {
             }
         }
     }
-}
-
-/// A file with a secret.
-fn absolute(at: &Node, what: &str, problems: &mut Problems) -> Option<PathBuf> {
-    let written = node::text(at, problems)?;
-    if !written.starts_with('/') {
-        // Not shown: somebody may have put the secret itself here.
-        problems.error_about_secret(at.place, format!("expected the absolute path of the file that holds {what}"));
-        return None;
-    }
-    Some(PathBuf::from(written))
 }
 
 fn api_url(at: &Node, problems: &mut Problems) -> Option<String> {

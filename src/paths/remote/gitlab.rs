@@ -7,13 +7,13 @@
 use std::fmt;
 use std::path::Path;
 
-use reqwest::{RequestBuilder, Url};
+use reqwest::Url;
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::firing::Outcome;
 use serde::Deserialize;
 
 use super::Look;
-use super::api::{Answer, Api, NoAnswer, REQUEST_TIMEOUT};
+use super::api::{Api, REQUEST_TIMEOUT};
 use crate::http_client::{Endpoint, HttpSettings, one_line};
 
 /// GitLab's own server.
@@ -72,11 +72,9 @@ impl Project {
         self.http.bearer_token_file.as_deref().unwrap_or_else(|| "".as_ref())
     }
 
-    /// A way to ask, with the token or, where a request has a secret of its own in it, without.
-    pub(crate) fn api(&self, with_token: bool) -> Result<Api, String> {
-        let mut http = self.http.clone();
-        http.bearer_token_file = http.bearer_token_file.filter(|_| with_token);
-        Api::new("GitLab", &http)
+    /// A way to ask.
+    pub(crate) fn api(&self) -> Result<Api, String> {
+        Api::new("GitLab", &self.http)
     }
 
     /// A part of the project's API. Whatever stands in a segment is one segment: its slashes are escaped.
@@ -103,12 +101,6 @@ fn project(at: &Node, problems: &mut Problems) -> Option<String> {
         problems.error(at.place, format!("expected a project as group/name or its number, not {written:?}"));
     }
     is_project.then(|| written.to_owned())
-}
-
-/// What a request for pipelines shows.
-pub(crate) async fn pipelines(api: &Api, request: RequestBuilder) -> Result<Vec<Pipeline>, String> {
-    let answer: Answer = api.send(request).await.map_err(NoAnswer::why)?;
-    answer.json()
 }
 
 impl Pipeline {

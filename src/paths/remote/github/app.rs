@@ -15,10 +15,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Actions, Repository, absolute, versioned};
+use super::{Actions, Repository, versioned};
 use crate::clock::now;
 use crate::http_client;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
+use crate::paths::remote::secret_file::secret_file;
 use crate::paths::remote::short_lived::ShortLived;
 use crate::paths::remote::signed;
 
@@ -61,7 +62,7 @@ impl App {
         let id = fields.required("app_id", problems).and_then(|at| id(at, problems));
         let installation = fields.required("installation_id", problems).and_then(|at| installation(at, problems));
         let file = fields.required("private_key_file", problems);
-        let file = file.and_then(|at| absolute(at, "the app's private key", problems));
+        let file = file.and_then(|at| secret_file(at, "the app's private key", problems));
         fields.finish(problems);
         Some(Self { id: id?, installation: installation?, private_key_file: file? })
     }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use crate::http_client::one_line;
 use crate::paths::remote::Look;
-use crate::paths::remote::api::Answer;
 
 /// A run, as it is listed and shown.
 #[derive(Debug, Deserialize)]
@@ -23,19 +22,10 @@ pub(crate) struct Run {
     pub(crate) html_url: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Runs {
-    workflow_runs: Vec<Run>,
-}
-
-/// The run that was asked for.
-pub(crate) fn run_of(answer: &Answer) -> Result<Run, String> {
-    answer.json()
-}
-
-/// The runs that were asked for.
-pub(crate) fn runs_of(answer: &Answer) -> Result<Vec<Run>, String> {
-    answer.json::<Runs>().map(|runs| runs.workflow_runs)
+/// Runs, newest first.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Runs {
+    pub(crate) workflow_runs: Vec<Run>,
 }
 
 impl Run {

@@ -86,7 +86,10 @@ pub fn of_version(metric: &Metric, answers: &Answers, version: &Version) -> Answ
 #[must_use]
 pub fn looks(metric: &Metric, comparison: &Comparison, scene: &Scene<'_>, answers: &Answers) -> Vec<Point> {
     let own = samples(metric, &of_version(metric, answers, scene.version));
-    let judged = Judged { metric, comparison, scene, own: &own, beside: &beside(metric, comparison, scene, answers) };
+    let before = before(comparison, scene, &own);
+    let beside = beside(metric, comparison, scene, answers);
+    let judged =
+        Judged { metric, comparison, scene, own: &own, before: &before, typical: median(&before), beside: &beside };
     let slot_before = scene.deploy_at.floor(metric.step);
     let since: Vec<Point> = own.iter().filter(|point| point.at >= slot_before).copied().collect();
     if scene.arming == Arming::Spent {
@@ -101,6 +104,14 @@ fn samples(metric: &Metric, answers: &Answers) -> Vec<Point> {
     let value = |look: Look| look.value().map_or(look, Look::Clear);
     let looks = trigger::looks(metric, Some(0.0), answers);
     looks.into_iter().map(|point| Point { look: value(point.look), ..point }).collect()
+}
+
+/// What was before the deploy, as the baseline says it.
+fn before(comparison: &Comparison, scene: &Scene<'_>, own: &[Point]) -> Vec<f64> {
+    match comparison.against {
+        Against::Before => values(own.iter().filter(|point| point.at <= scene.healthy_before)),
+        Against::Beside { .. } => Vec::new(),
+    }
 }
 
 /// The samples of the version beside; none where there is none, or none is wanted.
@@ -121,6 +132,9 @@ struct Judged<'a> {
     comparison: &'a Comparison,
     scene: &'a Scene<'a>,
     own: &'a [Point],
+    before: &'a [f64],
+    /// Its median.
+    typical: Option<f64>,
     beside: &'a [Point],
 }
 
@@ -136,7 +150,7 @@ struct Course {
 
 impl Judged<'_> {
     fn begin(&self) -> Course {
-        let base = self.scaled(&self.before());
+        let base = self.scaled(self.before);
         let test = Sequential::among(&base);
         Course { said: Look::LowTraffic, test, among: base.len(), new: Vec::new() }
     }
@@ -162,14 +176,6 @@ impl Judged<'_> {
         let at = self.scene.deploy_at + self.metric.window;
         let slot = at.floor(self.metric.step);
         if slot < at { slot + self.metric.step } else { slot }
-    }
-
-    /// What was before the deploy, as the baseline says it.
-    fn before(&self) -> Vec<f64> {
-        match self.comparison.against {
-            Against::Before => values(self.own.iter().filter(|point| point.at <= self.scene.healthy_before)),
-            Against::Beside { .. } => Vec::new(),
-        }
     }
 
     /// How many samples the baseline should have; of what runs beside, any will do.
@@ -208,7 +214,7 @@ impl Judged<'_> {
     fn by_windows(&self, at: Timestamp, window: Duration, said: Look) -> Look {
         let per_window = slots(window, self.metric.step);
         let index = slots(at.since(self.first_slot()), self.metric.step);
-        if (index + 1) % per_window != 0 {
+        if !(index + 1).is_multiple_of(per_window) {
             return said;
         }
         let from = at - window + self.metric.step;
@@ -217,7 +223,7 @@ impl Judged<'_> {
             return said;
         }
         let base = match self.comparison.against {
-            Against::Before => self.before(),
+            Against::Before => self.before.to_vec(),
             Against::Beside { .. } => values(self.beside.iter().filter(|point| from <= point.at && point.at <= at)),
         };
         let level = self.comparison.false_alarms / real(self.windows(window));
@@ -239,13 +245,13 @@ impl Judged<'_> {
         let (_, sign) = self.margin();
         let new_scaled: Vec<f64> = new.iter().map(|value| value * sign).collect();
         let is_shifted = mann_whitney::greater(&new_scaled, &self.scaled(base)) <= level;
-        self.said(new, base, is_shifted)
+        self.said(new, median(base), is_shifted)
     }
 
     /// A difference counts where the test finds it and the median shows it. Where only the median does, there is too little to
     /// say so, and that is no health either.
-    fn said(&self, new: &[f64], base: &[f64], is_shifted: bool) -> Look {
-        let (Some(value), Some(beyond)) = (median(new), self.is_beyond(new, base)) else { return Look::NoData };
+    fn said(&self, new: &[f64], typical: Option<f64>, is_shifted: bool) -> Look {
+        let (Some(value), Some(beyond)) = (median(new), self.is_beyond(new, typical)) else { return Look::NoData };
         match (beyond, is_shifted) {
             (true, true) => Look::Breach(value),
             (true, false) => Look::LowTraffic,
@@ -253,10 +259,10 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether the median is worse than what does not count yet. A baseline that is not positive is none.
-    fn is_beyond(&self, new: &[f64], base: &[f64]) -> Option<bool> {
+    /// Whether the median is worse than what does not count yet. A baseline whose median is not positive is none.
+    fn is_beyond(&self, new: &[f64], typical: Option<f64>) -> Option<bool> {
         let (factor, sign) = self.margin();
-        let limit = median(base).filter(|median| *median > 0.0)? * factor;
+        let limit = typical.filter(|median| *median > 0.0)? * factor;
         Some(median(new)? * sign > limit * sign)
     }
 
@@ -281,16 +287,16 @@ impl Judged<'_> {
         if matches!(course.said, Look::Breach(_)) {
             return course.said;
         }
-        self.said(&course.new, &self.base_until(point.at), most >= wanted)
+        self.said(&course.new, self.typical_until(point.at), most >= wanted)
     }
 
-    /// The baseline as it is known at a slot.
-    fn base_until(&self, at: Timestamp) -> Vec<f64> {
+    /// The median of the baseline as it is known at a slot.
+    fn typical_until(&self, at: Timestamp) -> Option<f64> {
         match self.comparison.against {
-            Against::Before => self.before(),
+            Against::Before => self.typical,
             Against::Beside { .. } => {
                 let first = self.first_slot();
-                values(self.beside.iter().filter(|point| first <= point.at && point.at <= at))
+                median(&values(self.beside.iter().filter(|point| first <= point.at && point.at <= at)))
             }
         }
     }
@@ -320,7 +326,7 @@ impl Judged<'_> {
                 let mut test = Sequential::among(&self.scaled(&base));
                 let (_, sign) = self.margin();
                 new.iter().for_each(|value| test.take(value * sign));
-                self.said(&new, &base, test.most() >= 1.0 / self.comparison.false_alarms)
+                self.said(&new, median(&base), test.most() >= 1.0 / self.comparison.false_alarms)
             }
         }
     }
@@ -330,8 +336,8 @@ impl Judged<'_> {
     fn whether_over(&self, point: Point) -> Point {
         let last = self.own.iter().filter(|each| self.first_slot() <= each.at && each.at <= point.at);
         let last = values(last.rev().take(RECOVERY_SAMPLES));
-        let base = self.base_until(point.at);
-        let look = match (point.look.value(), self.is_beyond(&last, &base), median(&last)) {
+        let beyond = self.is_beyond(&last, self.typical_until(point.at));
+        let look = match (point.look.value(), beyond, median(&last)) {
             (Some(_), Some(true), Some(value)) => Look::Breach(value),
             (Some(_), Some(false), Some(value)) => Look::Clear(value),
             (Some(_), _, _) => Look::LowTraffic,

@@ -92,10 +92,11 @@ fn at(minute: i64) -> Timestamp {
 
 /// After how many minutes the trigger fired, as the daemon judges it.
 fn fires_after(test: Test, margin: f64, samples: &[f64]) -> Option<f64> {
+    let comparison = Comparison { test, against: Against::Before, false_alarms: FALSE_ALARMS };
     let metric = Metric {
         condition: Condition::Above(Limit::TimesBaseline { factor: margin, window: duration("1h") }),
         step: MINUTE,
-        comparison: Some(Comparison { test, against: Against::Before, false_alarms: FALSE_ALARMS }),
+        comparison: Some(comparison.clone()),
         ..p99_latency(duration("15s"), duration("5m"))
     };
     let minutes = BEFORE + SINCE;
@@ -119,7 +120,7 @@ fn fires_after(test: Test, margin: f64, samples: &[f64]) -> Option<f64> {
         target: None,
         arming: Arming::Unknown,
     };
-    let points = comparison::looks(&metric, metric.comparison.as_ref().expect("it"), &scene, &answers);
+    let points = comparison::looks(&metric, &comparison, &scene, &answers);
     let rule = Rule { hold: Duration::ZERO, step: MINUTE, window: MINUTE, interval: MINUTE, deploy_at };
     let fired = trigger::judge(&rule, Arming::Unknown, &points, None).fired?;
     Some(fired.observed_at.since(deploy_at).as_secs_f64() / 60.0)

@@ -3,8 +3,6 @@
 //! kmock 0.8 keeps objects and applies JSON patches and merges, but has no controllers, ignores selectors and never counts
 //! generations. A strategic merge is a plain one to it.
 
-#![expect(clippy::unwrap_used, reason = "a part of tests, which clippy sees only in the tests themselves")]
-
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -17,6 +17,7 @@ mod github_app;
 mod gitlab;
 mod http;
 mod kmock;
+#[expect(dead_code, reason = "the end-to-end tests use more of it")]
 #[path = "../kmock_world/mod.rs"]
 mod kmock_world;
 mod kubernetes;

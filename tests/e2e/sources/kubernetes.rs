@@ -9,7 +9,7 @@ use rollbackd_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kmock_world::Kmock;
-use crate::world::{SERVICE, WINDOW, World, instant, triggers, wait_until};
+use crate::world::{Plan, SERVICE, WINDOW, World, instant, triggers, wait_until};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -87,10 +87,8 @@ fn revision(set: &Value) -> (&Value, Value, usize) {
     (set, template, set["metadata"]["annotations"][REVISION].as_str().unwrap().parse().unwrap())
 }
 
-/// A daemon that watches the Deployment and goes back by an undo of it. `v2` is bad.
-async fn watching(kmock: &Arc<Kmock>) -> World {
-    let mut world = World::start().await;
-    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
+/// A config that watches the Deployment and goes back by an undo of it.
+fn watching(world: &World, kmock: &Kmock) -> Plan {
     let mut plan = world.plan();
     plan.triggers([triggers::error_rate()]);
     plan.paths([json!({"name": "undo", "timeout": "20s", "kubernetes": {
@@ -99,9 +97,7 @@ async fn watching(kmock: &Arc<Kmock>) -> World {
     plan.top("sources", json!({"kubernetes": {
         "url": kmock.url, "deployments": [{"service": SERVICE, "namespace": "prod", "name": "shop", "container": "shop"}],
     }}));
-    world.run(&plan).await;
-    world.has_past(WINDOW).await;
-    world
+    plan
 }
 
 /// Waits until so many revisions came to this.
@@ -114,10 +110,25 @@ async fn revisions(world: &World, result: &str, count: usize) {
     .await;
 }
 
+/// Waits until so many looks, or more, came to this.
+async fn revisions_at_least(world: &World, result: &str, count: u64) {
+    let line = format!("rollbackd_source_events_total{{source=\"kubernetes\",result=\"{result}\"}} ");
+    wait_until(&line, async || {
+        let metrics = world.api().get("/metrics").await.body.as_str().unwrap_or_default().to_owned();
+        let found = metrics.lines().find_map(|shown| shown.strip_prefix(&line)?.parse::<u64>().ok());
+        if found.is_some_and(|found| found >= count) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_revision_is_rolled_back_by_an_undo_that_is_no_deploy() {
     let kmock = cluster().await;
-    let world = watching(&kmock).await;
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
+    let plan = watching(&world, &kmock);
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
     // What has served for longer than a watch when the daemon comes to know it is no deploy.
     revisions(&world, "ignored", 1).await;
     assert_eq!(world.view(SERVICE).await["watch"], json!(null));
@@ -145,7 +156,15 @@ async fn a_bad_revision_is_rolled_back_by_an_undo_that_is_no_deploy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_is_one_deploy_whoever_tells_of_it_and_a_restart_is_none() {
     let kmock = cluster().await;
-    let mut world = watching(&kmock).await;
+    let mut world = World::start().await;
+    let plan = watching(&world, &kmock);
+    let mut before = plan.clone();
+    before.top("sources", json!({}));
+    world.run(&before).await;
+    world.has_past(WINDOW).await;
+    // A reload counts from the next look on.
+    world.daemon().reload(&plan);
+    revisions(&world, "ignored", 1).await;
     let follow = async |_version: String| {};
     let controller = tokio::spawn(control(Arc::clone(&kmock), follow));
     world.production.deploy(SERVICE, "v3", "test").await;
@@ -167,4 +186,15 @@ async fn a_revision_is_one_deploy_whoever_tells_of_it_and_a_restart_is_none() {
     let view = world.view(SERVICE).await;
     assert_eq!((&view["watch"]["deploy"], &view["watch"]["version"]), (&deploy, &json!("v3")));
     controller.abort();
+
+    kmock.kubectl(&["delete", "deployment", "shop", "--wait=false"]);
+    let gone = "check that the Deployment prod/shop exists in this cluster";
+    wait_until("its absence is said", async || {
+        let log = world.api().log();
+        if log.contains(gone) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    revisions_at_least(&world, "failed", 3).await;
+    assert_eq!(world.api().log().matches(gone).count(), 1, "of what lasts the log tells once");
+    assert_eq!(world.view(SERVICE).await["watch"]["deploy"], deploy);
 }

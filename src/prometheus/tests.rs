@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use rollbackd_core::reading::{Answer, Series};
 use rollbackd_core::time::Timestamp;
 
-use super::{POINTS_PER_REQUEST, body, requests, seconds};
+use super::{POINTS_PER_REQUEST, body, halves, requests, seconds};
 
 enum Expected {
     Series(Vec<(&'static str, Vec<(i64, &'static str)>)>),

@@ -1,6 +1,8 @@
 //! `rollbackd backtest` as people run it: the binary, a real Prometheus with a month of history, and deploys of which is
 //! known what they did.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy sees only in the tests themselves")]
+
 mod history;
 #[path = "../edges/world.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]

@@ -215,6 +215,21 @@ fn two_lists_stand_side_by_side() {
 }
 
 #[test]
+fn a_time_without_deploys_and_a_page_that_can_not_be_written_are_told() {
+    let month = Month::new();
+    let _prometheus = month.serve(&[]);
+    let text = String::from_utf8(month.backtest(&["--since", "1h"]).stdout).unwrap();
+    assert!(text.contains("0 deploys") && text.contains("No deploy is known of this time"), "{text}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+    command.current_dir(month.path()).args(["backtest", "--config", "rollbackd.yml", "--html", "nowhere/page.html"]);
+    let output = command.output().unwrap();
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("v7-fails-little"), "what was found is printed all the same: {text}");
+    assert!(error.contains("nowhere/page.html can't be written"), "{error}");
+}
+
+#[test]
 fn the_page_stands_alone_and_holds_nothing_that_is_not_escaped() {
     let month = Month::new();
     let _prometheus = month.serve(&[]);

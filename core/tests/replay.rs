@@ -72,21 +72,18 @@ fn deploy(replay: &mut Shop, name: &str) -> Reply {
 
 /// What a trigger turned to, and when, since an instant; that it was armed by what it showed before is no turn.
 fn turns(replay: &Shop, name: &str, since: Timestamp) -> Vec<(Timestamp, Turn)> {
-    let turned = |line: &Line| match &line.record {
-        Record::Watch(WatchRecord::Turned { trigger, turn, .. })
-            if trigger.as_str() == name && line.at >= since && *turn != Turn::Unseen =>
-        {
-            Some((line.at, *turn))
-        }
-        _ => None,
+    let turned = |line: &Line| {
+        let Record::Watch(WatchRecord::Turned { trigger, turn, .. }) = &line.record else { return None };
+        let counts = trigger.as_str() == name && line.at >= since && *turn != Turn::Unseen;
+        counts.then_some((line.at, *turn))
     };
     replay.story().iter().filter_map(turned).collect()
 }
 
 fn pages(replay: &Shop) -> Vec<PageReason> {
-    let opened = |line: &Line| match &line.record {
-        Record::Page(PageRecord::Opened { page }) => Some(page.reason),
-        _ => None,
+    let opened = |line: &Line| {
+        let Record::Page(PageRecord::Opened { page }) = &line.record else { return None };
+        Some(page.reason)
     };
     replay.story().iter().filter_map(opened).collect()
 }

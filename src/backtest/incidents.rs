@@ -41,11 +41,15 @@ pub(super) fn read(file: &Path) -> Result<Vec<Incident>, String> {
         return Err(format!("{name}: larger than {} bytes: expected a list of incidents", yaml::LONGEST_BYTES));
     }
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: can't be read: {error}"))?;
+    parse(&name, &text)
+}
+
+fn parse(name: &str, text: &str) -> Result<Vec<Incident>, String> {
     let mut problems = Problems::default();
-    let incidents = yaml::parse(&text, &mut problems).map(|root| list(&root, &mut problems));
+    let incidents = yaml::parse(text, &mut problems).map(|root| list(&root, &mut problems));
     match incidents {
         Some(incidents) if !problems.any_error() => Ok(incidents),
-        Some(_) | None => Err(render_problems(&name, &text, &problems.0)),
+        Some(_) | None => Err(render_problems(name, text, &problems.0)),
     }
 }
 
@@ -80,16 +84,10 @@ fn instant(node: &Node, problems: &mut Problems) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Vec<Incident>, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("incidents.yml");
-        std::fs::write(&file, text).unwrap();
-        read(&file).map_err(|error| error.replace(&dir.path().display().to_string(), ""))
-    }
-
     #[test]
     fn a_list_of_incidents_is_read_and_covers_what_overlaps_it() {
-        let read = read_text(
+        let read = parse(
+            "incidents.yml",
             "- {service: api, from: 2026-11-01T10:00:00Z, to: 2026-11-01T10:30:00Z, note: the queue was full}\n\
              - {service: web, from: 2026-11-02T10:00:00+02:00, to: 2026-11-02T11:00:00Z}\n",
         );
@@ -107,7 +105,8 @@ mod tests {
 
     #[test]
     fn each_mistake_is_told_with_its_line() {
-        let error = read_text(
+        let error = parse(
+            "incidents.yml",
             "- {service: api, from: yesterday, to: 2026-11-01T10:30:00Z}\n\
              - {service: api, from: 2026-11-01T10:30:00Z, to: 2026-11-01T10:00:00Z, why: x}\n",
         )
@@ -115,6 +114,6 @@ mod tests {
         for expected in ["incidents.yml:1:24", "RFC 3339", "incidents.yml:2:", "after `from`", "unknown key `why`"] {
             assert!(error.contains(expected), "{expected}: {error}");
         }
-        assert!(read_text("service: api\n").unwrap_err().contains("expected a list of incidents"));
+        assert!(parse("incidents.yml", "service: api\n").unwrap_err().contains("expected a list of incidents"));
     }
 }

@@ -238,7 +238,7 @@ impl Telling<'_> {
         let breach_at = fired.observed_at - trigger.hold;
         let later = || looks.iter().filter(|point| point.at > fired.observed_at);
         let clear_at = later().find(|point| matches!(point.look, Look::Clear(_))).map(|point| point.at);
-        let last_seen = later().last().map_or(fired.observed_at, |point| point.at);
+        let last_seen = later().next_back().map_or(fired.observed_at, |point| point.at);
         let value = looks.iter().find(|point| point.at == fired.observed_at).and_then(|point| point.look.value());
         let limit = match metric.condition {
             Condition::Any => None,

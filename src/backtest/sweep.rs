@@ -92,7 +92,7 @@ pub(super) fn median(durations: &[Duration]) -> Option<f64> {
     seconds.sort_by(f64::total_cmp);
     let middle = seconds.len() / 2;
     let upper = *seconds.get(middle)?;
-    let lower = if seconds.len() % 2 == 0 { seconds.get(middle.checked_sub(1)?).copied() } else { None };
+    let lower = if seconds.len().is_multiple_of(2) { seconds.get(middle.checked_sub(1)?).copied() } else { None };
     Some(lower.map_or(upper, |lower| f64::midpoint(lower, upper)))
 }
 
@@ -106,7 +106,7 @@ mod tests {
             let shown = |(is_own, condition)| match condition {
                 Condition::Above(Limit::Fixed { value, .. }) => format!("{value:.2} {is_own}"),
                 Condition::Below(Limit::TimesBaseline { factor, .. }) => format!("{factor}x {is_own}"),
-                other => panic!("{other:?}"),
+                Condition::Above(_) | Condition::Below(_) | Condition::Any => panic!("{condition:?}"),
             };
             conditions(condition).into_iter().map(shown).collect()
         };

@@ -55,12 +55,13 @@ pub(super) fn backtest(arguments: &BacktestArguments, output: &Output) -> Result
         until,
     };
     let found = backtest::run(&asked).map_err(Failure::Shown)?;
+    let json = serde_json::to_value(&found).map_err(Failure::failed)?;
+    output.say(&text(&found, output), &json)?;
     if let Some(file) = &arguments.html {
         let unwritable = |error| Failure::failed(format!("{} can't be written: {error}", file.display()));
         std::fs::write(file, backtest::page(&found)).map_err(unwritable)?;
     }
-    let json = serde_json::to_value(&found).map_err(Failure::failed)?;
-    output.say(&text(&found, output), &json)
+    Ok(())
 }
 
 fn text(found: &Backtest, output: &Output) -> String {
@@ -83,6 +84,10 @@ fn service_text(service: &ServiceOutcome, of: &Outcome, output: &Output) -> Stri
     let deploys = service.deploys.len();
     let heading = format!("{}: {deploys} deploys from {} to {}", service.service, of.since, of.until);
     let mut text = format!("{}\n\n", output.paint(Paint::Heading, &heading));
+    if deploys == 0 {
+        let why = "No deploy is known of this time: look further back (--since), or at what version_query shows.";
+        return format!("{text}  {why}\n");
+    }
     let rows: Vec<Vec<Cell>> = service.triggers.iter().map(|trigger| trigger_row(trigger, deploys)).collect();
     let columns = ["TRIGGER", "ACTION", "CONDITION", "FIRED", "AFTER DEPLOY", "BREACH LASTED", "OUTSIDE", "BLIND"];
     text.push_str(&table(output, "  ", &columns, &rows));

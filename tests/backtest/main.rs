@@ -1,6 +1,8 @@
 //! `rollbackd backtest` as people run it: the binary, a real Prometheus with a month of history, and deploys of which is
 //! known what they did.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy sees only in the tests themselves")]
+
 mod history;
 #[path = "../edges/world.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
@@ -210,6 +212,21 @@ fn two_lists_stand_side_by_side() {
     let text = String::from_utf8(month.backtest(&["--against", "lax.yml"]).stdout).unwrap();
     let row = text.lines().find(|line| line.contains("v7-fails-little") && line.contains("nothing")).unwrap();
     assert!(row.contains("error-rate"), "{row}");
+}
+
+#[test]
+fn a_time_without_deploys_and_a_page_that_can_not_be_written_are_told() {
+    let month = Month::new();
+    let _prometheus = month.serve(&[]);
+    let text = String::from_utf8(month.backtest(&["--since", "1h"]).stdout).unwrap();
+    assert!(text.contains("0 deploys") && text.contains("No deploy is known of this time"), "{text}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+    command.current_dir(month.path()).args(["backtest", "--config", "rollbackd.yml", "--html", "nowhere/page.html"]);
+    let output = command.output().unwrap();
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("v7-fails-little"), "what was found is printed all the same: {text}");
+    assert!(error.contains("nowhere/page.html can't be written"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //!
 //! `SEEDS=1000 cargo test --test quality -- --nocapture` asks the same of more deploys, and prints what it found.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy sees only in the tests themselves")]
+
 mod corpus;
 #[path = "../backtest/history.rs"]
 #[expect(dead_code, reason = "the backtest's tests use more of it")]

@@ -100,11 +100,11 @@ impl Source for Corpus<'_> {
 /// When the list would have rolled back, in seconds after the deploy; `None` where it would not have.
 pub(crate) fn rolls_back(config: &Config, deploy: &Deploy) -> Option<f64> {
     let at = Timestamp::from_milliseconds(deploy.at);
-    let service = config.services.keys().next().unwrap().clone();
+    let service = config.services.keys().next()?.clone();
     let mut replay = Replay::new(config.clone(), Corpus { deploy, shown: BTreeMap::new() }, at);
     let report = DeployReport {
-        version: Version::new("v2").unwrap(),
-        previous: Some(Version::new("v1").unwrap()),
+        version: Version::new("v2").ok()?,
+        previous: Some(Version::new("v1").ok()?),
         commit: None,
         migration: Migration::None,
         run_url: None,

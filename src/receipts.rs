@@ -3,6 +3,7 @@
 //! Never changes or replaces a receipt that is there, and never leaves a number with half of its files for good:
 //! the markdown comes last, and until it is there publishing starts again. Everything here blocks.
 
+mod past;
 mod repository;
 mod table;
 mod verify;
@@ -12,14 +13,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rollbackd_core::name::{PathName, ServiceName};
-use rollbackd_core::receipt::{Files, FrontMatter, Kind, Parts, PathExperience, Receipt, stem};
-use rollbackd_core::time::Timestamp;
-use serde::Deserialize;
+use rollbackd_core::name::ServiceName;
+use rollbackd_core::receipt::{Files, FrontMatter, Parts, PathExperience, Receipt, stem};
 use sha2::{Digest, Sha256};
 
+use past::Past;
+pub use past::PastRun;
 pub use repository::{Keeping, Kept, NotKept};
 pub use table::{Summary, json, table};
 pub use verify::{Problem, Report};
@@ -30,10 +30,6 @@ const LARGEST_FILE_BYTES: u64 = 8 << 20;
 
 /// How many receipts, from the latest back, tell what to expect of a path: years of them for most teams.
 const REMEMBERED: usize = 200;
-
-/// How receipts say that an attempt did it, and that it was never begun.
-const SUCCEEDED: &str = "succeeded";
-const NEVER_STARTED: &str = "never started";
 
 /// What hidden files that are still being written end with.
 const UNFINISHED: &str = ".rollbackd-tmp";
@@ -85,15 +81,6 @@ pub struct Published {
     pub number: u64,
     /// The SHA-256 of its markdown, in hex.
     pub sha256: String,
-}
-
-/// A path that was tried for a firing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastRun {
-    /// The path.
-    pub path: PathName,
-    /// From observed to recovered, where this path brought production back.
-    pub total: Option<Duration>,
 }
 
 /// The folder of receipts.
@@ -328,58 +315,6 @@ impl Receipts {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
         Ok(bytes)
-    }
-}
-
-/// As much of an `NNN.json` as tells what to expect of a path.
-#[derive(Deserialize)]
-struct Past {
-    kind: Kind,
-    service: ServiceName,
-    #[serde(default)]
-    total_seconds: Option<f64>,
-    attempts: Vec<PastAttempt>,
-}
-
-#[derive(Deserialize)]
-struct PastAttempt {
-    path: PathName,
-    definition: Vec<String>,
-    started_at: Timestamp,
-    ended_at: Option<Timestamp>,
-    result: String,
-}
-
-impl Past {
-    /// Each path that was tried, once.
-    fn runs(self) -> Vec<PastRun> {
-        let mut runs: Vec<PastRun> = Vec::new();
-        let total = self.total_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result != NEVER_STARTED) {
-            let total = total.filter(|_| attempt.result == SUCCEEDED);
-            match runs.iter_mut().find(|run| run.path == attempt.path) {
-                Some(known) => known.total = total,
-                None => runs.push(PastRun { path: attempt.path, total }),
-            }
-        }
-        runs
-    }
-
-    fn learn(self, paths: &mut BTreeMap<PathName, PathExperience>) {
-        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result == SUCCEEDED) {
-            let known = paths.entry(attempt.path.clone()).or_insert_with(|| PathExperience {
-                path: attempt.path,
-                rehearsed_at: None,
-                rehearsed_as: None,
-                took: Vec::new(),
-            });
-            let took: Option<Duration> = attempt.ended_at.map(|at| at.since(attempt.started_at));
-            known.took.extend(took);
-            if self.kind == Kind::Rehearsal {
-                known.rehearsed_at = Some(attempt.started_at);
-                known.rehearsed_as = Some(attempt.definition);
-            }
-        }
     }
 }
 

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// How many runs the prior is worth.
 const PRIOR_RUNS: f64 = 2.0;
 
@@ -33,6 +35,28 @@ pub struct Estimate {
     pub typical: Duration,
     /// One of ten takes longer.
     pub at_most: Duration,
+}
+
+/// How long the next run of a path takes, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NextRun {
+    /// Nine of ten runs take longer, in seconds.
+    pub at_least_seconds: f64,
+    /// Half of them take longer, in seconds.
+    pub typical_seconds: f64,
+    /// One of ten takes longer, in seconds.
+    pub at_most_seconds: f64,
+}
+
+impl From<Estimate> for NextRun {
+    fn from(estimate: Estimate) -> Self {
+        let seconds = |duration: Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
+        Self {
+            at_least_seconds: seconds(estimate.at_least),
+            typical_seconds: seconds(estimate.typical),
+            at_most_seconds: seconds(estimate.at_most),
+        }
+    }
 }
 
 /// The estimate out of what past runs took; `None` without any.

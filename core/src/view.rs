@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::Condition;
 use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
-use crate::estimate::{Estimate, estimate};
+use crate::estimate::{NextRun, estimate};
 use crate::firing::{Attempt, Firing, Stage};
 use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::reading::Look;
@@ -112,28 +112,6 @@ pub struct PathView {
     pub took_seconds: Vec<f64>,
     /// How long the next run takes by these; `None` where there were none.
     pub next: Option<NextRun>,
-}
-
-/// How long the next run of a path takes ([`crate::estimate`]).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NextRun {
-    /// Nine of ten runs take longer, in seconds.
-    pub at_least_seconds: f64,
-    /// Half of them take longer, in seconds.
-    pub typical_seconds: f64,
-    /// One of ten takes longer, in seconds.
-    pub at_most_seconds: f64,
-}
-
-impl From<Estimate> for NextRun {
-    fn from(estimate: Estimate) -> Self {
-        let seconds = |duration: std::time::Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
-        Self {
-            at_least_seconds: seconds(estimate.at_least),
-            typical_seconds: seconds(estimate.typical),
-            at_most_seconds: seconds(estimate.at_most),
-        }
-    }
 }
 
 /// A firing.

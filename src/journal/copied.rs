@@ -57,9 +57,12 @@ fn read_copy(file: &Path) -> Result<Replay, Error> {
         }
         Ok(()) | Err(_) => {}
     }
-    copy_private(file, &copy).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Absent { file: file.to_owned() },
-        _ => not_writable("copy", file)(error),
+    copy_private(file, &copy).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Error::Absent { file: file.to_owned() }
+        } else {
+            not_writable("copy", file)(error)
+        }
     })?;
     let connection = database::connect(&copy)?;
     let found = examine(&connection, &copy, None)?;

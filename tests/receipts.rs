@@ -180,6 +180,7 @@ fn firing() -> Firing {
         approved: false,
         dismissed: None,
         budget_paged: false,
+        announced: rollbackd_core::announcement::Announced::default(),
         story: vec![
             step(330.0, "error-rate fired at 13.1 %"),
             step(371.5, "pipeline failed: image not found"),

@@ -20,7 +20,7 @@ use super::remote::Following;
 use super::remote::secret_file::secret_file;
 use super::{Adapter, Attempt, nothing_ran};
 use crate::git::Access;
-use crate::git::settings::{absolute, branch, is_branch, text};
+use crate::git::settings::{branch, is_branch, text};
 use crate::http_client::Endpoint;
 use crate::outside::Pending;
 

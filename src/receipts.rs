@@ -305,6 +305,8 @@ impl Receipts {
 struct Past {
     kind: Kind,
     service: ServiceName,
+    #[serde(default)]
+    recovered_at: Option<Timestamp>,
     attempts: Vec<PastAttempt>,
 }
 
@@ -325,9 +327,11 @@ impl Past {
                 rehearsed_at: None,
                 rehearsed_as: None,
                 took: Vec::new(),
+                back_after: Vec::new(),
             });
             let took: Option<Duration> = attempt.ended_at.map(|at| at.since(attempt.started_at));
             known.took.extend(took);
+            known.back_after.extend(self.recovered_at.map(|at| at.since(attempt.started_at)));
             if self.kind == Kind::Rehearsal {
                 known.rehearsed_at = Some(attempt.started_at);
                 known.rehearsed_as = Some(attempt.definition);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::deploy::Migration;
 use crate::firing::{Attempt, Outcome};
 use crate::name::{
-    AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version,
+    AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, RehearsalId, ServiceName, TriggerName, Version,
 };
 use crate::reading::Answers;
 use crate::time::Timestamp;
@@ -67,6 +67,15 @@ pub enum Happening {
         /// To this version of the ledger's; to the target where it isn't named.
         to: Option<Version>,
     },
+    /// A human asks for a rehearsal.
+    RehearsalAsked {
+        /// The version that is known to be bad.
+        bad: Version,
+        /// Who watches.
+        witness: Option<String>,
+    },
+    /// A human asks the rehearsal to stop: its bad version is rolled back at once.
+    RehearsalStopAsked,
     /// A human holds automatic rollback.
     Frozen {
         /// For how long.
@@ -273,7 +282,7 @@ pub enum Effect {
 pub struct Order {
     /// The service.
     pub service: ServiceName,
-    /// The firing.
+    /// What asked for it: the firing; where a bad version is deployed on purpose, the rehearsal's id in its place.
     pub firing: FiringId,
     /// The attempt: the correlation id that a remote is given.
     pub attempt: AttemptId,
@@ -300,6 +309,11 @@ impl Order {
             ends_at: attempt.ends_at,
         }
     }
+
+    /// What the attempt of a rehearsal orders; `None` only where its id could be no firing's, and every one can.
+    pub(crate) fn of_rehearsal(service: &ServiceName, rehearsal: &RehearsalId, attempt: &Attempt) -> Option<Self> {
+        Some(Self::of(service, &FiringId::new(rehearsal.as_str()).ok()?, attempt))
+    }
 }
 
 /// The answer to whoever brought an event.
@@ -313,6 +327,8 @@ pub enum Reply {
     SameDeploy(DeployId),
     /// A firing began, or the one that was already open.
     Firing(FiringId),
+    /// A rehearsal began, or was asked to stop.
+    Rehearsal(RehearsalId),
     /// Done.
     Done,
     /// Nothing is to be done. Why.

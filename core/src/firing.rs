@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Deploy, Target};
 use crate::name::{AttemptId, FiringId, PathName, TriggerName};
+use crate::rehearsal::Rehearsing;
 use crate::time::{Timestamp, as_milliseconds};
 
 /// How an attempt ended.
@@ -143,6 +144,8 @@ pub enum Origin {
     Report,
     /// A human asked for the rollback itself.
     Human,
+    /// A rehearsal: no trigger has fired, and its bad version must not stay.
+    Rehearsal,
 }
 
 /// What has been seen of the recovery so far.
@@ -197,6 +200,9 @@ pub struct Firing {
     pub never_roll_back: bool,
     /// Whether it is a dry run.
     pub dry_run: bool,
+    /// The rehearsal that its bad version was deployed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Box<Rehearsing>>,
     /// When the condition began to hold.
     pub breach_at: Timestamp,
     /// When, by the data, it fired: the clock starts here.

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::event::Effect;
-use crate::firing::{Firing, Took};
+use crate::firing::{Firing, Origin, Took};
 use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
+use crate::receipt::fingerprint;
 use crate::receipt::text::{line, took};
 use crate::record::{FiringRecord, PageRecord};
+use crate::rehearsal::Rehearsing;
 use crate::state::Watch;
 use crate::time::{Timestamp, show_duration};
 
@@ -37,6 +39,8 @@ pub enum PageReason {
     BudgetSpent,
     /// A new deploy arrived while a rollback was running.
     DeployDuringRollback,
+    /// A new deploy arrived while a rehearsal was deploying its bad version.
+    DeployDuringRehearsal,
     /// Nothing can be seen.
     Blind,
     /// A trigger that was breaching before the deploy still is.
@@ -56,6 +60,7 @@ impl PageReason {
             Self::RemoteWaits => "remote_waits",
             Self::BudgetSpent => "budget_spent",
             Self::DeployDuringRollback => "deploy_during_rollback",
+            Self::DeployDuringRehearsal => "deploy_during_rehearsal",
             Self::Blind => "blind",
             Self::DidNotHelp => "did_not_help",
         }
@@ -141,13 +146,21 @@ fn details_of(draft: &Draft<'_>, firing: &Firing) -> Vec<String> {
         details.extend(draft.service.paths.iter().map(|path| last_run(draft, &path.name)));
     }
     details.extend(trigger.and_then(|trigger| trigger.note.clone()));
-    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST_WORDS))));
+    let said = if firing.origin == Origin::Rehearsal { "why" } else { "reported" };
+    details.extend(firing.note.as_ref().map(|note| format!("{said}: {}", line(note, LONGEST_WORDS))));
+    details.extend(firing.rehearsal.as_ref().map(|rehearsal| on_purpose(rehearsal)));
     if !firing.never_roll_back {
         details.push(format!("to roll back: rollbackd approve {id}"));
         details.push(format!("to leave it: rollbackd dismiss {id} --why TEXT"));
     }
     details.push(format!("seen: rollbackd ack {id}"));
     details
+}
+
+/// Whoever is paged must know that nobody made a mistake here.
+fn on_purpose(rehearsal: &Rehearsing) -> String {
+    let witness = rehearsal.witness.as_ref().map(|witness| format!(", witness {}", line(witness, LONGEST_WORDS)));
+    format!("rehearsal {}: this version was deployed on purpose{}", rehearsal.id, witness.unwrap_or_default())
 }
 
 /// How much of the budget is used, and what is left of it.
@@ -160,9 +173,17 @@ fn clock(draft: &Draft<'_>, firing: &Firing) -> String {
 }
 
 fn last_run(draft: &Draft<'_>, path: &PathName) -> String {
+    let rehearsed = match draft.own().rehearsed.get(path) {
+        _ if draft.service.rehearsal.is_none() => String::new(),
+        Some(known) if known.last.fingerprint != fingerprint(draft.service, path, &known.last.trigger) => {
+            format!("; rehearsed at {}, and changed since", known.at)
+        }
+        Some(known) => format!("; rehearsed at {}, {} clean in a row", known.at, known.in_a_row),
+        None => "; never rehearsed".to_owned(),
+    };
     match draft.own().durations.get(path).and_then(|durations| durations.last()) {
-        Some(Took(last)) => format!("path {path} took {} last time", took(*last)),
-        None => format!("path {path} has not brought a version back yet"),
+        Some(Took(last)) => format!("path {path} took {} last time{rehearsed}", took(*last)),
+        None => format!("path {path} has not brought a version back yet{rehearsed}"),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::config::{Config, Mode, Service};
 use crate::event::{Effect, Order};
 use crate::firing::{Firing, Stage};
 use crate::name::ServiceName;
+use crate::rehearsals;
 use crate::state::{ServiceState, State};
 use crate::time::Timestamp;
 use crate::watch::ends_at;
@@ -14,7 +15,8 @@ use crate::watch::ends_at;
 pub fn wake_at(config: &Config, state: &State, service: &ServiceName) -> Option<Timestamp> {
     let own = state.services.get(service)?;
     let plan = config.services.get(service)?;
-    own.open_firings().filter_map(next_of_firing).chain(ends_at(config.evaluation_interval, plan, own)).min()
+    let of_firings = own.open_firings().filter_map(next_of_firing);
+    of_firings.chain(ends_at(config.evaluation_interval, plan, own)).chain(rehearsals::next_deadline(own)).min()
 }
 
 fn next_of_firing(firing: &Firing) -> Option<Timestamp> {
@@ -38,6 +40,12 @@ pub fn resume(config: &Config, state: &State) -> Vec<Effect> {
 
 fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effect> {
     let mut effects = Vec::new();
+    let deploying = own.rehearsing().and_then(|rehearsal| Some((rehearsal, rehearsal.running()?)));
+    if let Some((rehearsal, attempt)) = deploying
+        && let Some(order) = Order::of_rehearsal(&service.name, &rehearsal.id, attempt)
+    {
+        effects.push(Effect::FollowAttempt { order, handle: attempt.handle.clone() });
+    }
     for firing in &own.firings {
         if let Some(attempt) = firing.running().filter(|_| firing.is_open()) {
             let order = Order::of(&service.name, &firing.id, attempt);

@@ -72,7 +72,6 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         pagers,
         sources: sources.unwrap_or_default(),
         heartbeat,
-        rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),
     })
 }

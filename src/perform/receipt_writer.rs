@@ -88,7 +88,8 @@ impl ReceiptWriter {
     /// The outcomes are in the journal and told: what the attempts left on this machine is needed no longer.
     fn forget_attempts(&self, firing: &Firing) {
         let edges = self.edges.get();
-        for attempt in &firing.attempts {
+        let on_purpose = firing.rehearsal.iter().map(|rehearsal| &rehearsal.deployed_by);
+        for attempt in firing.attempts.iter().chain(on_purpose) {
             if let Err(error) = edges.forget(&attempt.id) {
                 tracing::warn!(attempt = %attempt.id, %error, "the folder of an attempt could not be removed");
             }

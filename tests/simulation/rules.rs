@@ -213,6 +213,7 @@ impl Rules {
             )
             | Record::Watch(_)
             | Record::Page(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed => {}
         }
@@ -358,6 +359,7 @@ impl Rules {
             Origin::Metric => reached.see(Seen::FiredByMetric),
             Origin::Report => reached.see(Seen::FiredByReport),
             Origin::Human => reached.see(Seen::RollbackByHuman),
+            Origin::Rehearsal => {}
         }
         let (Origin::Metric, Some(deploy)) = (firing.origin, &firing.deploy) else { return };
         let again = !self.fired.insert((deploy.id.clone(), firing.trigger.clone()));
@@ -573,6 +575,7 @@ fn page_seen(reached: &mut Reached, reason: PageReason, summary: &str) {
         | PageReason::NoPathLeft
         | PageReason::UnknownOutcome
         | PageReason::BudgetSpent
+        | PageReason::DeployDuringRehearsal
         | PageReason::DeployDuringRollback => {}
     }
 }

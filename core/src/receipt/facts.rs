@@ -12,7 +12,8 @@ use super::timeline::how_it_ended;
 use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
 use crate::config::{PathRule, Service};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Step};
-use crate::name::{AttemptId, PathName, TriggerName};
+use crate::name::{AttemptId, PathName, RehearsalId, TriggerName};
+use crate::rehearsal::Rehearsing;
 use crate::time::Timestamp;
 
 /// One attempt, or what would have been one.
@@ -43,6 +44,19 @@ pub struct AttemptFacts {
     pub handle: Option<String>,
     /// The end of what it printed.
     pub output: Option<String>,
+}
+
+/// The rehearsal that a firing belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RehearsalFacts {
+    /// Its id.
+    pub id: RehearsalId,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// Who watched.
+    pub witness: Option<String>,
+    /// What deployed the bad version on purpose.
+    pub deployed_by: AttemptFacts,
 }
 
 /// From when to when production was bad.
@@ -115,6 +129,7 @@ impl Told<'_> {
             firing: firing.id.clone(),
             deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
             origin: firing.origin,
+            rehearsal: firing.rehearsal.as_ref().map(|rehearsal| self.rehearsal(rehearsal)),
             note: firing.note.as_deref().map(|note| line(note, LONGEST_LINE)),
             value: firing.value.filter(|value| value.is_finite()),
             limit: self.limit(),
@@ -129,6 +144,7 @@ impl Told<'_> {
             joined: firing.joined.iter().take(LONGEST_LIST).cloned().collect(),
             attempts: self.attempts(&firing.attempts),
             would_run: self.attempts(&firing.would_run),
+            beside: super::beside::beside(self),
             passed_over: self.passed_over(),
             bad_window: BadWindow { from: self.bad_since(), until: self.until().max(self.bad_since()) },
             gaps: gaps::gaps(self, &front, side_effects.as_deref()),
@@ -153,6 +169,15 @@ impl Told<'_> {
         self.evidence.limit.or(self.firing.limit).filter(|limit| limit.is_finite())
     }
 
+    /// Why the machinery ran.
+    pub(super) fn kind(&self) -> Kind {
+        match &self.firing.rehearsal {
+            _ if self.firing.dry_run => Kind::DryRun,
+            Some(_) => Kind::Rehearsal,
+            None => self.evidence.kind,
+        }
+    }
+
     /// When the clock stopped: at the recovery, else when the firing ended.
     pub(super) fn until(&self) -> Timestamp {
         self.firing.recovered_at.unwrap_or(self.ended_at)
@@ -170,7 +195,7 @@ impl Told<'_> {
         let total = firing.recovered_at.map(|at| at.since(firing.observed_at));
         FrontMatter {
             number: self.number,
-            kind: if firing.dry_run { Kind::DryRun } else { self.evidence.kind },
+            kind: self.kind(),
             service: self.service.name.clone(),
             version: deploy.map(|deploy| deploy.version.clone()),
             commit: deploy.and_then(|deploy| deploy.commit.clone()),
@@ -212,6 +237,15 @@ impl Told<'_> {
             receipt: revert(attempt),
             handle: attempt.handle.as_deref().map(|handle| line(handle, LONGEST_LINE)),
             output: output.map(block).filter(|output| !output.is_empty()),
+        }
+    }
+
+    fn rehearsal(&self, rehearsal: &Rehearsing) -> RehearsalFacts {
+        RehearsalFacts {
+            id: rehearsal.id.clone(),
+            asked_at: rehearsal.asked_at,
+            witness: rehearsal.witness.as_deref().map(|witness| line(witness, LONGEST_LINE)),
+            deployed_by: self.attempt(&rehearsal.deployed_by),
         }
     }
 
@@ -260,6 +294,14 @@ impl Told<'_> {
             }
             Origin::Report => subject.words(" was reported for ").quote(&front.trigger),
             Origin::Human => Sentence::new("a human asked to roll back ").then(subject),
+            Origin::Rehearsal => {
+                let why = self.firing.note.as_deref().unwrap_or("no reason was recorded");
+                Sentence::new("no trigger saw ")
+                    .then(subject)
+                    .words(" (")
+                    .quote(why)
+                    .words("), which was to go all the same")
+            }
         }
     }
 

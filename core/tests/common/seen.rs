@@ -54,6 +54,7 @@ impl World {
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Firing { .. }
             | Record::Frozen { .. }
             | Record::Thawed => None,
@@ -80,6 +81,7 @@ impl World {
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed => None,
         };

@@ -158,6 +158,9 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
         reports: _,
         returned,
         durations,
+        // The model rehearses nothing.
+        rehearsal: _,
+        rehearsed: _,
     } = own;
     let matters = |firing: &&Firing| still_matters(config, own, writer.now, firing);
     let kept: Vec<&Firing> = firings.iter().filter(matters).collect();
@@ -212,8 +215,19 @@ fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &F
 fn write_entry(writer: &mut Writer, entry: &Entry) {
     let Entry { deploy, end, rolled_back, automatically, revision } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
-    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
-        deploy;
+    let Deploy {
+        id: _,
+        version,
+        previous,
+        commit: _,
+        migration,
+        run_url: _,
+        at: _,
+        reported_at: _,
+        key,
+        seen: _,
+        rehearsal: _,
+    } = deploy;
     writer.text(version.as_str());
     writer.optional(previous.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.byte(*migration as u8);
@@ -276,6 +290,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         budget,
         never_roll_back,
         dry_run,
+        rehearsal: _,
         breach_at,
         observed_at,
         decided_at,

@@ -92,7 +92,12 @@ fn before_record(world: &World, known: &mut Ledger, entry: &Entry) {
             assert!(firing.observed_at <= entry.at, "observed by data, and not in the future");
             assert!(firing.breach_at <= firing.observed_at);
         }
-        Record::Ledger(_) | Record::Watch(_) | Record::Page(_) | Record::Frozen { .. } | Record::Thawed => {}
+        Record::Ledger(_)
+        | Record::Watch(_)
+        | Record::Page(_)
+        | Record::Rehearsal(_)
+        | Record::Frozen { .. }
+        | Record::Thawed => {}
     }
 }
 

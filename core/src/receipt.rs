@@ -20,7 +20,7 @@ use crate::name::{DeployId, FiringId, PathName, TriggerName, Version};
 use crate::time::Timestamp;
 
 pub use beside::BesideFacts;
-pub use facts::{AttemptFacts, BadWindow, ProofFacts, RehearsalFacts, SideEffectFacts};
+pub use facts::{AttemptFacts, BadWindow, ProofFacts, RehearsalFacts, RehearsedFacts, SideEffectFacts};
 pub use fingerprint::fingerprint;
 pub use front::{FrontMatter, Kind, NotAReceipt};
 pub use gaps::{Gap, GapKind};
@@ -50,6 +50,8 @@ pub struct Evidence {
     pub side_effects_declared: bool,
     /// What earlier receipts tell of the paths; `None` where nobody looked.
     pub earlier: Option<Vec<PathExperience>>,
+    /// What rehearsals have shown of each path by now.
+    pub rehearsed: std::collections::BTreeMap<PathName, crate::rehearsal::Rehearsed>,
     /// The SHA-256 of the markdown of the receipt before, in hex; `None` for the first.
     pub previous_sha256: Option<String>,
 }

@@ -105,6 +105,8 @@ impl ReceiptWriter {
             evidence.limit_is_percentage = rollbackd_core::view::is_percentage(metric);
             evidence.series = series(edges.as_ref(), &self.metrics, plan, firing, end).await;
         }
+        let own = self.door.shared.state().services.get(&plan.name).map(|own| own.rehearsed.clone());
+        evidence.rehearsed = own.unwrap_or_default();
         evidence.side_effects_declared = plan.side_effects.is_some();
         for side_effect in plan.side_effects.iter().flatten() {
             evidence.side_effects.push(count(edges.as_ref(), plan, firing, side_effect, end).await);

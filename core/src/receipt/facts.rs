@@ -13,7 +13,7 @@ use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
 use crate::config::{PathRule, Service};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Step};
 use crate::name::{AttemptId, PathName, RehearsalId, TriggerName};
-use crate::rehearsal::Rehearsing;
+use crate::rehearsal::{Rehearsed, Rehearsing};
 use crate::time::Timestamp;
 
 /// One attempt, or what would have been one.
@@ -44,6 +44,20 @@ pub struct AttemptFacts {
     pub handle: Option<String>,
     /// The end of what it printed.
     pub output: Option<String>,
+    /// What rehearsals have shown of the path by then; of a rehearsal, itself counted in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<RehearsedFacts>,
+}
+
+/// What rehearsals have shown of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RehearsedFacts {
+    /// When the last one that it brought back had recovered.
+    pub at: Timestamp,
+    /// From observed to recovered, in seconds.
+    pub seconds: f64,
+    /// How many in a row went by the plan, each in less than five minutes.
+    pub in_a_row: u32,
 }
 
 /// The rehearsal that a firing belongs to.
@@ -237,6 +251,7 @@ impl Told<'_> {
             receipt: revert(attempt),
             handle: attempt.handle.as_deref().map(|handle| line(handle, LONGEST_LINE)),
             output: output.map(block).filter(|output| !output.is_empty()),
+            rehearsed: self.evidence.rehearsed.get(&attempt.path).map(rehearsed),
         }
     }
 
@@ -245,7 +260,7 @@ impl Told<'_> {
             id: rehearsal.id.clone(),
             asked_at: rehearsal.asked_at,
             witness: rehearsal.witness.as_deref().map(|witness| line(witness, LONGEST_LINE)),
-            deployed_by: self.attempt(&rehearsal.deployed_by),
+            deployed_by: AttemptFacts { rehearsed: None, ..self.attempt(&rehearsal.deployed_by) },
         }
     }
 
@@ -341,6 +356,11 @@ impl Told<'_> {
         };
         done.words(&format!(" {} after it was observed{against}", took(total)))
     }
+}
+
+fn rehearsed(known: &Rehearsed) -> RehearsedFacts {
+    let seconds = known.last.took.map_or(0.0, |took| took.0.as_secs_f64());
+    RehearsedFacts { at: known.at, seconds, in_a_row: known.in_a_row }
 }
 
 /// What the path is defined as, part for part.

@@ -162,7 +162,11 @@ fn commands(receipt: &Receipt) -> String {
         let nothing = if would.is_empty() { "No path would have been run.\n" } else { "" };
         return format!("## Commands that would have been run\n\nNothing was run.\n{nothing}{would}");
     }
-    let on_purpose = receipt.rehearsal.as_ref().map(|rehearsal| attempt(receipt, &rehearsal.deployed_by));
+    // Its run stands for no revert.
+    let on_purpose = receipt.rehearsal.as_ref().map(|rehearsal| {
+        let deployed_by = AttemptFacts { receipt: None, ..rehearsal.deployed_by.clone() };
+        format!("\nTo deploy the bad version:\n{}\nTo bring the good one back:\n", attempt(receipt, &deployed_by))
+    });
     let ran = format!("{}{}", on_purpose.unwrap_or_default(), attempts(receipt, &receipt.attempts));
     let nothing = if ran.is_empty() { "\nNone: no path was started.\n" } else { "" };
     format!("## Commands run\n{nothing}{ran}")
@@ -187,6 +191,11 @@ fn attempt(receipt: &Receipt, attempt: &AttemptFacts) -> String {
     let mut text = format!("\n{}\n\n{}", head.markdown(), fenced(&attempt.command));
     if let Some(output) = &attempt.output {
         text.push_str(&format!("\nThe end of what it printed:\n\n{}", fenced(output)));
+    }
+    if let Some(known) = &attempt.rehearsed {
+        let lasted = Duration::try_from_secs_f64(known.seconds).map_or_else(|_| "not known".to_owned(), took);
+        let row = known.in_a_row;
+        text.push_str(&format!("\nLast rehearsed at {} in {lasted}; {row} clean in a row.\n", known.at));
     }
     text
 }

@@ -186,10 +186,10 @@ impl Teller {
             (None, "deploying") => {
                 let attempt = rehearsal.attempt.as_ref()?;
                 let (used, all) = (now.since(attempt.started_at), attempt.ends_at.since(attempt.started_at));
-                format!("deploying   {} {} of {}", bar(share(used, all)), clock(used), clock(all))
+                format!("deploying    {} {} of {}", bar(share(used, all)), clock(used), clock(all))
             }
             (None, "watching") => self.watching(service, rehearsal),
-            (None, _) => "checking    the triggers are looked at first".to_owned(),
+            (None, _) => "checking     the triggers are looked at first".to_owned(),
         };
         Some(format!("          {text}"))
     }
@@ -198,10 +198,10 @@ impl Teller {
     fn watching(&self, service: &Service, rehearsal: &Rehearsal) -> String {
         let fill = |trigger: &Trigger| filled(trigger).unwrap_or(0.0);
         let seen = service.told.triggers.iter().filter(|trigger| !trigger.observed_by_report);
-        let left = rehearsal.until.map(|until| format!("; goes in {}", clock(until.since(service.at))));
+        let left = rehearsal.until.map(|until| format!("; it goes in {}", clock(until.since(service.at))));
         let left = left.unwrap_or_default();
         let Some(nearest) = seen.max_by(|left, right| fill(left).total_cmp(&fill(right))) else {
-            return format!("watching    no trigger is measured{left}");
+            return format!("watching     no trigger is measured{left}");
         };
         let value = nearest.value.map_or("no value yet".to_owned(), |value| show_number(value, nearest.percentage));
         let held = nearest.breaching_since.map(|since| {
@@ -209,7 +209,8 @@ impl Teller {
             self.output.paint(Paint::Bad, &format!(", breaching {} of {hold}", clock(service.at.since(since))))
         });
         let (name, limit) = (one_line(&nearest.name), limit_words(nearest));
-        format!("{name} {} {value}, fires {limit}{}{left}", bar(fill(nearest)), held.unwrap_or_default())
+        // While it breaches, that is what counts.
+        format!("{name} {} {value}, fires {limit}{}", bar(fill(nearest)), held.unwrap_or(left))
     }
 
     /// How it ended, and whether it went by the plan: a trigger saw it, and production was back within the budget.
@@ -289,9 +290,9 @@ fn budget(output: &Output, firing: &Firing, now: Timestamp) -> String {
     let used = now.since(firing.observed_at);
     let state = one_line(&firing.state).replace('_', " ");
     match firing.budget_ends_at.map(|end| end.since(firing.observed_at)) {
-        Some(all) if used <= all => format!("{state:<12}{} {} of {}", bar(share(used, all)), clock(used), clock(all)),
-        Some(all) => output.paint(Paint::Bad, &format!("{state:<12}{} {} OVER {}", bar(1.0), clock(used), clock(all))),
-        None => format!("{state:<12}{}, no budget", clock(used)),
+        Some(all) if used <= all => format!("{state:<13}{} {} of {}", bar(share(used, all)), clock(used), clock(all)),
+        Some(all) => output.paint(Paint::Bad, &format!("{state:<13}{} {} OVER {}", bar(1.0), clock(used), clock(all))),
+        None => format!("{state:<13}{}, no budget", clock(used)),
     }
 }
 
@@ -388,11 +389,11 @@ mod tests {
         let told = service.rehearsal().unwrap();
         assert_eq!(
             teller.live(&service, told, None).unwrap().trim_start(),
-            "error-rate [###################-----] 4%, fires > 5%, breaching 0:20 of 2m; goes in 29:30"
+            "error-rate [###################-----] 4%, fires > 5%, breaching 0:20 of 2m"
         );
         assert_eq!(
             teller.live(&service, told, Some(&firing(None, "error-rate"))).unwrap().trim_start(),
-            "rolling back[#-----------------------] 0:15 of 5:00"
+            "rolling back [#-----------------------] 0:15 of 5:00"
         );
     }
 

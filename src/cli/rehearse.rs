@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rollbackd_core::name::{ServiceName, Version};
+use rollbackd_core::rehearsal::RUNS_BEFORE_A_GAME_DAY;
 use rollbackd_core::time::parse_duration;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -96,6 +97,7 @@ pub(super) async fn rehearse(client: &Client, asked: RehearseArguments, output: 
         teller: Teller::new(*output),
         interrupts,
         asked_to_stop: false,
+        game_day: false,
     };
     // That nobody reads says nothing good of the rehearsal.
     watcher.watch(output).await.map_err(|failure| match failure {
@@ -141,6 +143,8 @@ struct Watcher<'a> {
     teller: Teller,
     interrupts: Signal,
     asked_to_stop: bool,
+    /// Whether a path has been rehearsed so often that a game day is next.
+    game_day: bool,
 }
 
 impl Watcher<'_> {
@@ -172,6 +176,7 @@ impl Watcher<'_> {
 
     async fn look(&mut self) -> Result<(Rehearsal, Option<Firing>), Failure> {
         let service = view(self.client, self.service).await?;
+        self.game_day = service.is_ready_for_a_game_day();
         let rehearsal = service.rehearsal().filter(|rehearsal| rehearsal.id == self.id).cloned();
         let rehearsal =
             rehearsal.ok_or_else(|| Failure::failed(format!("the daemon knows no rehearsal {} any more", self.id)))?;
@@ -215,6 +220,11 @@ impl Watcher<'_> {
     fn end(mut self, rehearsal: &Rehearsal, firing: Option<&Firing>, output: &Output) -> Result<(), Failure> {
         let (line, good) = self.teller.verdict(rehearsal, firing);
         self.screen.step(&line)?;
+        if good && self.game_day {
+            self.screen.step(&format!(
+                "{RUNS_BEFORE_A_GAME_DAY} clean runs in a row or more: on to a game day, with --surprise"
+            ))?;
+        }
         self.screen.close()?;
         if output.is_json() {
             let told =

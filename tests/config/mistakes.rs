@@ -158,6 +158,11 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["10:16: error: rehearsal has no `every`"],
     ),
     (
+        "command: [deploy, \"{{ target.version }}\"]}",
+        "command: [undo]}\n    rehearsal: {deploy_bad: back, every: 30d}",
+        &["12:29: error: path back can't deploy a bad version: it names no {{ target.version }}"],
+    ),
+    (
         "side_effects: none",
         "side_effects: none\n    rehearsal: {deploy_bad: back, every: 30d, timeout: 900d}",
         &["10:56: error: expected 100ms to"],

@@ -1,5 +1,7 @@
 //! A rehearsal is asked for: what refuses it, and the one look at the triggers before anything is deployed.
 
+use std::time::Duration;
+
 use crate::attempts;
 use crate::config::{Action, Metric, Observed, Service, Trigger};
 use crate::deploy::Migration;
@@ -36,7 +38,7 @@ pub(crate) fn asked(draft: &mut Draft<'_>, bad: &Version, witness: Option<&str>)
         witness: witness.map(str::to_owned),
         asked_at: draft.now,
         deploy,
-        stage: Stage::Checking { until: draft.now + draft.config.evaluation_interval * (BLIND_INTERVALS + 1) },
+        stage: Stage::Checking { until: draft.now + patience(draft) },
         checked: std::collections::BTreeSet::new(),
         attempt: None,
         waits: None,
@@ -50,6 +52,12 @@ pub(crate) fn asked(draft: &mut Draft<'_>, bad: &Version, witness: Option<&str>)
     record(draft, RehearsalRecord::Asked { rehearsal: Box::new(rehearsal) });
     begin_if_checked(draft);
     Reply::Rehearsal(id)
+}
+
+/// How long the look before it may take: as long as a watch may be blind, and never too short for one slow answer.
+fn patience(draft: &Draft<'_>) -> Duration {
+    const LEAST: Duration = Duration::from_secs(10);
+    (draft.config.evaluation_interval * (BLIND_INTERVALS + 1)).max(LEAST)
 }
 
 /// The version that serves and is returned to, where nothing stands against a rehearsal; else what does.

@@ -30,8 +30,20 @@ struct ServiceView {
     triggers: Vec<Trigger>,
     rehearsal: Option<Value>,
     rehearsal_plan: Option<Plan>,
+    #[serde(default)]
+    paths: Vec<RollbackPath>,
     #[serde(skip)]
     read: Option<Rehearsal>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RollbackPath {
+    rehearsed: Option<Rehearsed>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Rehearsed {
+    ready_for_a_game_day: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -120,6 +132,11 @@ impl Service {
 
     pub(super) const fn rehearsal(&self) -> Option<&Rehearsal> {
         self.told.read.as_ref()
+    }
+
+    pub(super) fn is_ready_for_a_game_day(&self) -> bool {
+        let paths = self.told.paths.iter();
+        paths.filter_map(|path| path.rehearsed.as_ref()).any(|known| known.ready_for_a_game_day)
     }
 
     pub(super) fn bad_versions(&self) -> Vec<Version> {

@@ -7,6 +7,7 @@ use super::{DAY, MINUTE, SHORTEST, once, unknown};
 use crate::config::node::{self, Fields, Node, Problems};
 use crate::config::{PathRule, RehearsalRule};
 use crate::name::Version;
+use crate::template::Variable;
 
 /// Reads what stands under `rehearsal`. A path that could not be read is a mistake of its own.
 pub(super) fn decode(
@@ -22,7 +23,13 @@ pub(super) fn decode(
         if found.is_none() && !unread_paths {
             unknown(node, "path", written, paths.iter().map(|path| path.name.as_str()), problems);
         }
-        Some(found?.name.clone())
+        let found = found?;
+        let told = |variable| found.run.iter().any(|part| part.value.names(variable));
+        if !(told(Variable::TargetVersion) || told(Variable::TargetRevision)) {
+            let message = format!("path {written} can't deploy a bad version: it names no {{{{ target.version }}}}");
+            problems.error(node.place, message);
+        }
+        Some(found.name.clone())
     });
     let every = fields.required("every", problems);
     let every = every.and_then(|node| node::duration_within(node, MINUTE, 366 * DAY, problems));

@@ -314,7 +314,7 @@ async fn what_can_not_be_used_is_refused_with_its_field() {
         }
         count += 1;
     }
-    assert_eq!(count, 47);
+    assert_eq!(count, 54);
     let state = world.shared.state();
     assert_eq!(state.services.len(), 1, "nothing of this left a record");
     assert_eq!(state.services.values().next().unwrap().ledger.entries.len(), 1);

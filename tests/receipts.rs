@@ -17,14 +17,14 @@ use rollbackd_core::config::{
     Action, AutomaticLimit, Condition, Limit, Metric, Observed, PathRule, Query, RunPart, Service, Trigger,
 };
 use rollbackd_core::deploy::{Deploy, Migration, Target, TargetSource};
-use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage, Step};
+use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage, Step, Took};
 use rollbackd_core::name::{
     AttemptId, Commit, DeployId, FiringId, PathName, RehearsalId, ServiceName, TriggerName, Version,
 };
 use rollbackd_core::receipt::{
     Evidence, FrontMatter, GapKind, Kind, Parts, PathExperience, Receipt, SideEffectCount, receipt,
 };
-use rollbackd_core::rehearsal::Rehearsing;
+use rollbackd_core::rehearsal::{PathRun, Rehearsed, Rehearsing};
 use rollbackd_core::template::Template;
 use rollbackd_core::time::Timestamp;
 
@@ -214,6 +214,7 @@ fn evidence() -> Evidence {
         compensate: compensate.to_owned(),
     };
     Evidence {
+        rehearsed: BTreeMap::new(),
         kind: Kind::Incident,
         series: series(),
         limit: Some(0.05),
@@ -302,7 +303,7 @@ fn rehearsed() -> Firing {
 fn a_dry_run_says_what_its_history_promises_beside_what_production_really_took() {
     let sentence = |firing: &Firing, evidence: &Evidence| told(firing, evidence).beside.unwrap().sentence().plain();
     let longer = "By pipeline (3 past runs: median 1m 21s, longest 1m 35s from its start until production was back) \
-                  production would have been back 1m 21.2s after it was observed; it really took 2m 30s, 1m 8.7s longer.";
+                  production would have been back 1m 21.25s after it was observed; it really took 2m 30s, 1m 8.75s longer.";
     assert_eq!(sentence(&dry_run(), &evidence_with_history()), longer);
     let unknown = "No past run of pipeline is known here: rehearse it once, and the next dry run can say when production \
                    would have been back.";
@@ -310,6 +311,22 @@ fn a_dry_run_says_what_its_history_promises_beside_what_production_really_took()
     let paged = Firing { would_run: vec![], ..dry_run() };
     assert!(sentence(&paged, &evidence()).contains("a human would have been paged at once"));
     assert!(told(&firing(), &evidence_with_history()).beside.is_none(), "nothing was dry");
+}
+
+#[test]
+fn a_receipt_says_of_each_path_when_it_was_rehearsed_and_how_often_in_a_row() {
+    let run = PathRun {
+        firing: FiringId::new("capstone-api-f-0").unwrap(),
+        receipt: 7,
+        trigger: TriggerName::new("error-rate").unwrap(),
+        took: Some(Took(Duration::from_secs(97))),
+        clean: true,
+        fingerprint: vec![],
+    };
+    let console = Rehearsed { last: run, at: at(-86_400.0), in_a_row: 2 };
+    let known = BTreeMap::from([(PathName::new("console").unwrap(), console)]);
+    let markdown = told(&firing(), &Evidence { rehearsed: known, ..evidence() }).markdown(PARTS);
+    assert_eq!(markdown.matches("Last rehearsed at 2026-11-22T10:00:00.000Z in 1m 37s; 2 clean in a row.").count(), 1);
 }
 
 #[test]

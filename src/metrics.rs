@@ -954,6 +954,7 @@ mod tests {
         let metrics = busy();
         metrics.budgets_end(std::iter::empty());
         metrics.attempts_time_out(std::iter::empty());
+        metrics.rehearsals(0, std::iter::empty());
         let text = metrics.text();
         assert!(!text.contains("_timestamp_seconds{service"), "{text}");
     }

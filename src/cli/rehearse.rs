@@ -6,6 +6,7 @@ mod cast;
 mod screen;
 mod shown;
 mod surprise;
+mod views;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::screen::Screen;
-use self::shown::{Firing, Rehearsal, Service, Teller};
+use self::shown::Teller;
+use self::views::{Firing, Rehearsal, Service};
 use super::output::{Failure, Output, one_line};
 use super::remote;
 use crate::client::{self, Client};
@@ -195,7 +197,7 @@ impl Watcher<'_> {
 
     async fn firing(&self, id: &str) -> Result<Firing, Failure> {
         let answer = self.client.get(&["v1", "firings", id]).await?;
-        serde_json::from_value(answer.body)
+        Firing::read(answer.body)
             .map_err(|error| self.client.not_rollbackd(&format!("its view of a firing can't be read: {error}")).into())
     }
 

@@ -87,9 +87,12 @@ async fn ctrl_c_brings_the_good_version_back_and_the_command_shows_it_to_the_end
 async fn a_bad_version_that_no_trigger_sees_goes_when_its_time_is_over() {
     let rehearsal = json!({"deploy_bad": "pipeline", "every": "30d", "timeout": "3s"});
     let mut world = healthy(rehearsal, |_, _| {}).await;
-    let said = world.daemon().command(&["rehearse", SERVICE, "--bad", "v3", "--yes"]).await;
+    let said = world.daemon().command(&["rehearse", SERVICE, "--bad", "v3", "--yes", "--json"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.contains("no trigger has fired within 3s"), "{said:?}");
+    assert!(said.err.contains("no trigger has fired within 3s"), "with --json the steps are for people: {said:?}");
+    let told: Value = serde_json::from_str(&said.out).expect("JSON alone on stdout");
+    assert_eq!((&told["rehearsal"]["end"], &told["clean"]), (&json!("recovered"), &json!(false)));
+    assert_eq!((&told["firing"]["trigger"], &told["firing"]["outcome"]), (&json!("rehearsal"), &json!("recovered")));
     serves(&world, "v1").await;
     assert_eq!(world.view(SERVICE).await["last"], "rolled_back");
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::front::{FrontMatter, Kind};
+use super::on_purpose::{RehearsedFacts, rehearsed};
 use super::text::{LONGEST_LINE, Sentence, block, line, took};
 use super::timeline::how_it_ended;
 use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
 use crate::config::{PathRule, Service};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Step};
-use crate::name::{AttemptId, PathName, RehearsalId, TriggerName};
-use crate::rehearsal::{Rehearsed, Rehearsing};
+use crate::name::{AttemptId, PathName, TriggerName};
 use crate::time::Timestamp;
 
 /// One attempt, or what would have been one.
@@ -47,30 +47,6 @@ pub struct AttemptFacts {
     /// What rehearsals have shown of the path by then; of a rehearsal, itself counted in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rehearsed: Option<RehearsedFacts>,
-}
-
-/// What rehearsals have shown of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct RehearsedFacts {
-    /// When the last one that it brought back had recovered.
-    pub at: Timestamp,
-    /// From observed to recovered, in seconds.
-    pub seconds: f64,
-    /// How many in a row went by the plan, each in less than five minutes.
-    pub in_a_row: u32,
-}
-
-/// The rehearsal that a firing belongs to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RehearsalFacts {
-    /// Its id.
-    pub id: RehearsalId,
-    /// When it was asked for.
-    pub asked_at: Timestamp,
-    /// Who watched.
-    pub witness: Option<String>,
-    /// What deployed the bad version on purpose.
-    pub deployed_by: AttemptFacts,
 }
 
 /// From when to when production was bad.
@@ -236,7 +212,7 @@ impl Told<'_> {
         attempts.iter().take(LONGEST_LIST).map(|attempt| self.attempt(attempt)).collect()
     }
 
-    fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
+    pub(super) fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
         let (why, output) = why_and_output(attempt.outcome.as_ref());
         AttemptFacts {
             id: attempt.id.clone(),
@@ -252,15 +228,6 @@ impl Told<'_> {
             handle: attempt.handle.as_deref().map(|handle| line(handle, LONGEST_LINE)),
             output: output.map(block).filter(|output| !output.is_empty()),
             rehearsed: self.evidence.rehearsed.get(&attempt.path).map(rehearsed),
-        }
-    }
-
-    fn rehearsal(&self, rehearsal: &Rehearsing) -> RehearsalFacts {
-        RehearsalFacts {
-            id: rehearsal.id.clone(),
-            asked_at: rehearsal.asked_at,
-            witness: rehearsal.witness.as_deref().map(|witness| line(witness, LONGEST_LINE)),
-            deployed_by: AttemptFacts { rehearsed: None, ..self.attempt(&rehearsal.deployed_by) },
         }
     }
 
@@ -356,11 +323,6 @@ impl Told<'_> {
         };
         done.words(&format!(" {} after it was observed{against}", took(total)))
     }
-}
-
-fn rehearsed(known: &Rehearsed) -> RehearsedFacts {
-    let seconds = known.last.took.map_or(0.0, |took| took.0.as_secs_f64());
-    RehearsedFacts { at: known.at, seconds, in_a_row: known.in_a_row }
 }
 
 /// What the path is defined as, part for part.

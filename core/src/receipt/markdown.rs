@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::facts::{AttemptFacts, RehearsalFacts, SideEffectFacts};
+use super::facts::{AttemptFacts, SideEffectFacts};
 use super::front::Kind;
+use super::on_purpose::RehearsalFacts;
 use super::text::{Sentence, cell, code_span, fenced, prose, took};
 use super::{Parts, Receipt};
 use crate::firing::{FiringEnd, Origin};

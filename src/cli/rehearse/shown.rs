@@ -5,151 +5,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rollbackd_core::name::Version;
 use rollbackd_core::time::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 
+use super::views::{Firing, Rehearsal, Service};
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::status::{Trigger, limit_words, show_number, show_seconds, to_the_second};
 
 /// How many characters a bar has.
 const BAR: usize = 24;
-
-/// A service's view, as far as a rehearsal shows it.
-#[derive(Clone, Debug)]
-pub(super) struct Service {
-    told: ServiceView,
-    at: Timestamp,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct ServiceView {
-    running: Option<String>,
-    #[serde(default)]
-    triggers: Vec<Trigger>,
-    rehearsal: Option<Value>,
-    rehearsal_plan: Option<Plan>,
-    #[serde(default)]
-    paths: Vec<RollbackPath>,
-    #[serde(skip)]
-    read: Option<Rehearsal>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct RollbackPath {
-    rehearsed: Option<Rehearsed>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Rehearsed {
-    ready_for_a_game_day: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Plan {
-    #[serde(default)]
-    bad_versions: Vec<Version>,
-}
-
-/// A rehearsal's view.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Rehearsal {
-    pub(super) id: String,
-    bad: String,
-    back_to: String,
-    asked_at: Timestamp,
-    state: String,
-    until: Option<Timestamp>,
-    attempt: Option<Attempt>,
-    waits: Option<String>,
-    pub(super) firing: Option<String>,
-    end: Option<String>,
-    why: Option<String>,
-    /// The view as it came.
-    #[serde(skip)]
-    pub(super) told: Value,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Attempt {
-    path: String,
-    started_at: Timestamp,
-    ends_at: Timestamp,
-    ended_at: Option<Timestamp>,
-    outcome: Option<Outcome>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Outcome {
-    outcome: String,
-    why: Option<String>,
-}
-
-/// A firing's view.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Firing {
-    id: String,
-    trigger: String,
-    state: String,
-    note: Option<String>,
-    observed_at: Timestamp,
-    budget_ends_at: Option<Timestamp>,
-    recovered_at: Option<Timestamp>,
-    receipt: Option<u64>,
-    #[serde(default)]
-    receipt_published: bool,
-    value: Option<f64>,
-    limit: Option<f64>,
-    #[serde(default)]
-    story: Vec<Step>,
-    /// The view as it came.
-    #[serde(flatten)]
-    pub(super) told: Value,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Step {
-    at: Timestamp,
-    what: String,
-}
-
-impl Service {
-    /// Reads a view that was true at this instant.
-    pub(super) fn read(body: Value, at: Timestamp) -> Result<Self, serde_json::Error> {
-        let mut told: ServiceView = serde_json::from_value(body)?;
-        if let Some(view) = told.rehearsal.clone() {
-            let mut read: Rehearsal = serde_json::from_value(view.clone())?;
-            read.told = view;
-            told.read = Some(read);
-        }
-        Ok(Self { told, at })
-    }
-
-    pub(super) fn running(&self) -> &str {
-        self.told.running.as_deref().unwrap_or("nothing that is known")
-    }
-
-    pub(super) const fn rehearsal(&self) -> Option<&Rehearsal> {
-        self.told.read.as_ref()
-    }
-
-    pub(super) fn is_ready_for_a_game_day(&self) -> bool {
-        let paths = self.told.paths.iter();
-        paths.filter_map(|path| path.rehearsed.as_ref()).any(|known| known.ready_for_a_game_day)
-    }
-
-    pub(super) fn bad_versions(&self) -> Vec<Version> {
-        self.told.rehearsal_plan.as_ref().map(|plan| plan.bad_versions.clone()).unwrap_or_default()
-    }
-}
-
-impl Rehearsal {
-    /// Whether nothing more comes: it has ended, and the receipt of its firing is there.
-    pub(super) fn is_over(&self, firing: Option<&Firing>) -> bool {
-        self.end.is_some() && firing.is_none_or(|firing| firing.receipt_published || firing.receipt.is_none())
-    }
-}
 
 /// Tells each thing once.
 #[derive(Debug)]
@@ -214,7 +77,7 @@ impl Teller {
     /// The trigger that is nearest to its limit.
     fn watching(&self, service: &Service, rehearsal: &Rehearsal) -> String {
         let fill = |trigger: &Trigger| filled(trigger).unwrap_or(0.0);
-        let seen = service.told.triggers.iter().filter(|trigger| !trigger.observed_by_report);
+        let seen = service.triggers().iter().filter(|trigger| !trigger.observed_by_report);
         let left = rehearsal.until.map(|until| format!("; it goes in {}", clock(until.since(service.at))));
         let left = left.unwrap_or_default();
         let Some(nearest) = seen.max_by(|left, right| fill(left).total_cmp(&fill(right))) else {
@@ -295,7 +158,7 @@ fn observed(service: &Service, firing: &Firing) -> String {
     let trigger = one_line(&firing.trigger);
     let budget = firing.budget_ends_at.map(|end| to_the_second(end.since(firing.observed_at)));
     let budget = budget.map_or("no budget".to_owned(), |budget| format!("budget {budget}"));
-    let percentage = service.told.triggers.iter().any(|known| known.name == firing.trigger && known.percentage);
+    let percentage = service.triggers().iter().any(|known| known.name == firing.trigger && known.percentage);
     let value = firing.value.zip(firing.limit).map(|(value, limit)| {
         format!(" at {} against {}", show_number(value, percentage), show_number(limit, percentage))
     });
@@ -343,6 +206,8 @@ fn clock(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const AT: &str = "2026-11-23T10:01:30Z";
@@ -372,7 +237,7 @@ mod tests {
     }
 
     fn firing(recovered_at: Option<&str>, trigger: &str) -> Firing {
-        serde_json::from_value(serde_json::json!({
+        Firing::read(serde_json::json!({
             "id": "shop-f-1", "trigger": trigger, "state": "rolling_back", "note": null,
             "observed_at": "2026-11-23T10:01:15Z", "budget_ends_at": "2026-11-23T10:06:15Z",
             "recovered_at": recovered_at, "receipt": 7, "receipt_published": true, "value": 0.213, "limit": 0.05,

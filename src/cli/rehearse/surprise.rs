@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollbackd_core::name::Version;
 
-use super::shown::Service;
+use super::views::Service;
 use crate::chance;
 use crate::cli::output::{Failure, Output};
 

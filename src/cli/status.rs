@@ -312,14 +312,18 @@ fn paths(output: &Output, paths: &[RollbackPath], now: Timestamp) -> String {
             plain(one_line(&path.kind)),
             plain(show_seconds(path.timeout_seconds)),
             plain(took),
-            rehearsed_words(path, now),
         ]
     };
     if paths.is_empty() {
         return output.paint(Paint::Notable, "  no path: every firing pages") + "\n";
     }
-    let rows: Vec<Vec<Cell>> = paths.iter().map(row).collect();
-    table(output, "  ", &["PATH", "KIND", "TIMEOUT", "LAST TOOK", "REHEARSED"], &rows)
+    let mut rows: Vec<Vec<Cell>> = paths.iter().map(row).collect();
+    let header = ["PATH", "KIND", "TIMEOUT", "LAST TOOK", "REHEARSED"];
+    if !paths.iter().any(|path| path.rehearsal_due_at.is_some()) {
+        return table(output, "  ", &header[..4], &rows);
+    }
+    rows.iter_mut().zip(paths).for_each(|(row, path)| row.push(rehearsed_words(path, now)));
+    table(output, "  ", &header, &rows)
 }
 
 /// When, in how long, how often in a row; and what speaks against relying on it.

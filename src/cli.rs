@@ -10,6 +10,7 @@ mod local;
 mod online;
 mod output;
 mod receipts;
+mod rehearse;
 mod remote;
 mod runbook;
 mod status;
@@ -57,6 +58,7 @@ Examples:
   rollbackd deploy capstone-api v1.4.2 --previous v1.4.1    v1.4.2 starts to serve: open its watch
   rollbackd status capstone-api                             what is watched, which clocks run
   rollbackd report capstone-api login-broken --note 'password form answers 500'
+  rollbackd rehearse capstone-api --bad v13-bad             deploy a bad version on purpose, and time the way back
   rollbackd approve FIRING                                  yes, roll back (FIRING is in the page and in status)
 
 Exit codes:
@@ -107,6 +109,8 @@ enum Command {
     Ack(remote::FiringArguments),
     /// Start a rollback now: same guards, clock and receipt.
     Rollback(remote::RollbackArguments),
+    /// Deploy a bad version on purpose, and time how the plan brings production back.
+    Rehearse(rehearse::RehearseArguments),
     /// Hold automatic rollback; triggers still page.
     Freeze(remote::FreezeArguments),
     /// Let automatic rollback go on.
@@ -174,6 +178,9 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         }
         Command::Rollback(arguments) => {
             with_client(&global, async |client| remote::rollback(client, arguments, output).await)
+        }
+        Command::Rehearse(arguments) => {
+            with_client(&global, async |client| rehearse::rehearse(client, arguments, output).await)
         }
         Command::Freeze(arguments) => {
             with_client(&global, async |client| remote::freeze(client, arguments, output).await)

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rollbackd_core::config::Config;
-use rollbackd_core::config::decode::Rehearsal;
 use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
 use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
@@ -57,8 +56,6 @@ pub struct Settings {
     pub sources: Sources,
     /// Who is told that the daemon works.
     pub heartbeat: Option<Heartbeat>,
-    /// The rehearsals by service.
-    pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
     /// Where people reach the API, for the links in pages.
     pub external_url: Option<String>,
 }

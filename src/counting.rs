@@ -7,6 +7,7 @@ use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{PagerName, ServiceName};
 use rollbackd_core::record::{FiringRecord, Record};
 use rollbackd_core::state::{State, TriggerWatch, Turn};
+use rollbackd_core::time::Timestamp;
 
 use crate::metrics::Metrics;
 
@@ -36,6 +37,17 @@ pub fn gauge(metrics: &Metrics, state: &State, config: &Config) {
     undelivered.into_iter().for_each(|(pager, count)| metrics.pages_undelivered(pager, count));
 }
 
+/// Gauges the rehearsals: what they showed of each path changes only when one goes on, or with the config.
+pub fn gauge_rehearsals(metrics: &Metrics, state: &State, config: &Config, now: Timestamp) {
+    let open = state.services.values().filter(|own| own.rehearsing().is_some()).count();
+    let rehearsing = config.services.values().filter(|plan| plan.rehearsal.is_some());
+    let paths = rehearsing.flat_map(|plan| {
+        let shown = rollbackd_core::view::paths(plan, &state.service(&plan.name), now);
+        shown.into_iter().map(move |path| (&plan.name, path))
+    });
+    metrics.rehearsals(open, paths);
+}
+
 /// Counts a record that has become durable and is applied.
 pub fn count(metrics: &Metrics, state: &State, service: &ServiceName, record: &Record) {
     match record {
@@ -50,6 +62,7 @@ pub fn count(metrics: &Metrics, state: &State, service: &ServiceName, record: &R
         | Record::Watch(_)
         | Record::Ledger(_)
         | Record::Page(_)
+        | Record::Rehearsal(_)
         | Record::Frozen { .. }
         | Record::Thawed => {}
     }

@@ -20,6 +20,7 @@ use rollbackd_core::firing::{FiringEnd, Outcome};
 use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use rollbackd_core::reading::{Answer, Look};
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::view::PathView;
 use rollbackd_core::word;
 
 /// What `GET /metrics` says it is: the OpenMetrics text format, version 1.0.0.
@@ -69,6 +70,7 @@ pub struct Metrics {
     config: ConfigMetrics,
     journal: JournalMetrics,
     rollback: RollbackMetrics,
+    rehearsal: RehearsalMetrics,
     evaluation: EvaluationMetrics,
     paging: PagingMetrics,
     own: OwnMetrics,
@@ -107,6 +109,15 @@ struct RollbackMetrics {
     receipts_unpublished: Gauge,
     receipts_kept: Family<KeptLabels, Counter>,
     recovery_duration: HistogramFamily<ServiceLabels>,
+}
+
+struct RehearsalMetrics {
+    open: Gauge,
+    last_at: Family<PathLabels, Seconds>,
+    due_at: Family<PathLabels, Seconds>,
+    last_took: Family<PathLabels, Seconds>,
+    clean_in_a_row: Family<PathLabels, Gauge>,
+    changed: Family<PathLabels, Gauge>,
 }
 
 struct EvaluationMetrics {
@@ -315,6 +326,44 @@ impl RollbackMetrics {
     }
 }
 
+impl RehearsalMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            open: registered(registry, "rehearsals_open", "Rehearsals that are under way", Gauge::default()),
+            last_at: registered_seconds(
+                registry,
+                "path_rehearsal_last_timestamp",
+                "When a path last brought a rehearsal back, in seconds since the epoch; no series where it never did",
+                Family::default(),
+            ),
+            due_at: registered_seconds(
+                registry,
+                "path_rehearsal_due_timestamp",
+                "When a path's next rehearsal is due, in seconds since the epoch; 0 where it was never rehearsed",
+                Family::default(),
+            ),
+            last_took: registered_seconds(
+                registry,
+                "path_rehearsal_last_recovery",
+                "From observed to recovered in a path's last rehearsal",
+                Family::default(),
+            ),
+            clean_in_a_row: registered(
+                registry,
+                "path_rehearsals_clean_in_a_row",
+                "How many rehearsals of a path in a row went by the plan, each in less than five minutes",
+                Family::default(),
+            ),
+            changed: registered(
+                registry,
+                "path_changed_since_rehearsal",
+                "Whether a path, or the trigger it was rehearsed by, is no longer what was rehearsed (1)",
+                Family::default(),
+            ),
+        }
+    }
+}
+
 impl EvaluationMetrics {
     fn register(registry: &mut Registry) -> Self {
         Self {
@@ -443,6 +492,7 @@ impl Metrics {
             config: ConfigMetrics::register(list),
             journal: JournalMetrics::register(list),
             rollback: RollbackMetrics::register(list),
+            rehearsal: RehearsalMetrics::register(list),
             evaluation: EvaluationMetrics::register(list),
             paging: PagingMetrics::register(list),
             own: OwnMetrics::register(list),
@@ -529,6 +579,30 @@ impl Metrics {
         self.rollback.attempt_ends.show(earliest(
             all.map(|(service, path, at)| (PathLabels { service: service.to_string(), path: path.to_string() }, at)),
         ));
+    }
+
+    /// How many rehearsals are under way, and what is known of those of each path of each service.
+    pub fn rehearsals<'a>(&self, open: usize, paths: impl Iterator<Item = (&'a ServiceName, PathView)>) {
+        let own = &self.rehearsal;
+        set_count(&own.open, open);
+        for family in [&own.last_at, &own.due_at, &own.last_took] {
+            family.clear();
+        }
+        own.clean_in_a_row.clear();
+        own.changed.clear();
+        for (service, path) in paths {
+            let labels = PathLabels { service: service.to_string(), path: path.name.to_string() };
+            let due_at = path.rehearsal_due_at.map(|at| if path.rehearsed.is_some() { at.seconds() } else { 0.0 });
+            if let Some(due_at) = due_at {
+                own.due_at.get_or_create(&labels).set(due_at);
+            }
+            if let Some(known) = path.rehearsed {
+                own.last_at.get_or_create(&labels).set(known.at.seconds());
+                own.last_took.get_or_create(&labels).set(known.took_seconds);
+                own.clean_in_a_row.get_or_create(&labels).set(i64::from(known.in_a_row));
+                own.changed.get_or_create(&labels).set(i64::from(known.changed));
+            }
+        }
     }
 
     /// A run of a path ended.
@@ -716,6 +790,8 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::Dismissed { .. } => "dismissed",
         Happening::Acknowledged { .. } => "acknowledged",
         Happening::RollbackAsked { .. } => "rollback_asked",
+        Happening::RehearsalAsked { .. } => "rehearsal_asked",
+        Happening::RehearsalStopAsked => "rehearsal_stop_asked",
         Happening::Frozen { .. } => "frozen",
         Happening::Thawed => "thawed",
         Happening::Looked { .. } => "looked",
@@ -759,6 +835,8 @@ const fn answer(look: Look) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use rollbackd_core::view::RehearsedView;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -777,6 +855,7 @@ mod tests {
         let trigger = TriggerName::new("error-rate").unwrap();
         metrics.budgets_end([(&service, &trigger, at + Duration::from_secs(1)), (&service, &trigger, at)].into_iter());
         metrics.attempts_time_out([(&service, &path, at)].into_iter());
+        metrics.rehearsals(1, std::iter::once((&service, rehearsed(&path, at))));
         metrics.firing_began(&service, &TriggerName::new("error-rate").unwrap());
         metrics.firings_open(1);
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
@@ -804,6 +883,27 @@ mod tests {
         metrics
     }
 
+    fn rehearsed(path: &PathName, at: Timestamp) -> PathView {
+        let trigger = TriggerName::new("error-rate").unwrap();
+        let known = RehearsedView {
+            at,
+            took_seconds: 97.5,
+            trigger,
+            receipt: 3,
+            in_a_row: 2,
+            changed: true,
+            ready_for_a_game_day: false,
+        };
+        PathView {
+            name: path.clone(),
+            kind: "command",
+            timeout_seconds: 60.0,
+            took_seconds: Vec::new(),
+            rehearsed: Some(known),
+            rehearsal_due_at: Some(at + Duration::from_secs(60)),
+        }
+    }
+
     #[test]
     fn every_metric_has_its_name_its_labels_and_its_value() {
         let text = busy().text();
@@ -820,6 +920,12 @@ mod tests {
             "rollbackd_firing_budget_end_timestamp_seconds{service=\"shop\",trigger=\"error-rate\"} 1.5",
             "rollbackd_attempt_timeout_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 1.5",
             "rollbackd_firings_total{service=\"shop\",trigger=\"error-rate\"} 1",
+            "rollbackd_rehearsals_open 1",
+            "rollbackd_path_rehearsal_last_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 1.5",
+            "rollbackd_path_rehearsal_due_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 61.5",
+            "rollbackd_path_rehearsal_last_recovery_seconds{service=\"shop\",path=\"pipeline\"} 97.5",
+            "rollbackd_path_rehearsals_clean_in_a_row{service=\"shop\",path=\"pipeline\"} 2",
+            "rollbackd_path_changed_since_rehearsal{service=\"shop\",path=\"pipeline\"} 1",
             "rollbackd_firings_open 1",
             "rollbackd_attempts_total{service=\"shop\",path=\"pipeline\",outcome=\"timed_out\"} 1",
             "rollbackd_attempt_duration_seconds_sum{service=\"shop\",path=\"pipeline\"} 240.0",
@@ -896,6 +1002,7 @@ mod tests {
         let metrics = busy();
         metrics.budgets_end(std::iter::empty());
         metrics.attempts_time_out(std::iter::empty());
+        metrics.rehearsals(0, std::iter::empty());
         let text = metrics.text();
         assert!(!text.contains("_timestamp_seconds{service"), "{text}");
     }

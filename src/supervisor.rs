@@ -129,7 +129,8 @@ impl Supervisor {
                     tracing::info_span!("watch", service = %name, deploy = %watch.deploy, version = %watch.version);
                 self.spans.insert(name.clone(), span);
             }
-            if own.open_firings().any(|firing| firing.running().is_some()) {
+            let deploys = own.rehearsing().is_some_and(|rehearsal| rehearsal.running().is_some());
+            if deploys || own.open_firings().any(|firing| firing.running().is_some()) {
                 self.lookups.insert(name.clone(), until);
             }
         }
@@ -303,12 +304,19 @@ impl Supervisor {
             }
         }
         drop(state);
+        if records.iter().any(|record| matches!(record, Record::Rehearsal(_))) {
+            self.gauge_rehearsals();
+        }
         for record in records {
             self.follow_watch(service, record);
             telling::log(service, record);
             counting::count(&self.metrics, &self.shared.state(), service, record);
         }
         counting::gauge(&self.metrics, &self.shared.state(), &self.shared.config());
+    }
+
+    fn gauge_rehearsals(&self) {
+        counting::gauge_rehearsals(&self.metrics, &self.shared.state(), &self.shared.config(), clock::now());
     }
 
     fn journal_is_back(&self) {
@@ -331,6 +339,7 @@ impl Supervisor {
             Record::Watch(_)
             | Record::Ledger(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Firing { .. }
             | Record::Page(_)
             | Record::Frozen { .. }
@@ -405,6 +414,7 @@ impl Supervisor {
 
     /// After a start or a reload: deadlines may have moved, and other things may be wanted to be looked at.
     fn reschedule_all(&mut self) {
+        self.gauge_rehearsals();
         // One that a reload brought has no state yet, and its versions are looked at all the same.
         let mut services: BTreeSet<ServiceName> = self.shared.state().services.keys().cloned().collect();
         services.extend(self.shared.config().services.keys().cloned());

@@ -3,6 +3,7 @@
 //! Never decides, and needs no config: a record carries all that it changes.
 
 mod firings;
+mod rehearsals;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ pub fn apply(state: &mut State, service: &ServiceName, at: Timestamp, record: &R
         | Record::Watch(_)
         | Record::Fired(_)
         | Record::Page(_)
+        | Record::Rehearsal(_)
         | Record::Frozen { .. }
         | Record::Thawed => {}
     }
@@ -71,6 +73,7 @@ pub(crate) fn apply_to_service(own: &mut ServiceState, at: Timestamp, record: &R
         }
         Record::Firing { id, what } => return firings::apply_to_firing(own, at, id, what),
         Record::Page(record) => return apply_to_pages(own, at, record),
+        Record::Rehearsal(record) => return rehearsals::apply_to_rehearsal(own, at, record),
         Record::Frozen { until, why } => own.freeze = Some(Freeze { until: *until, why: why.clone() }),
         Record::Thawed => own.freeze = None,
     }
@@ -247,7 +250,8 @@ fn note_page(own: &mut ServiceState, page: &Page) {
         | PageReason::UnknownOutcome
         | PageReason::RemoteWaits
         | PageReason::BudgetSpent
-        | PageReason::DeployDuringRollback => {}
+        | PageReason::DeployDuringRollback
+        | PageReason::DeployDuringRehearsal => {}
     }
 }
 

@@ -13,9 +13,10 @@ use crate::guard;
 use crate::name::{AttemptId, FiringId, PathName};
 use crate::page::{self, PageReason};
 use crate::record::FiringRecord;
+use crate::rehearsals;
 use crate::rollback::{ask, verify};
 use crate::template::{Unknown, Values, Variable};
-use crate::time::show_duration;
+use crate::time::{Timestamp, show_duration};
 
 /// A repeatable path whose outcome stays unknown is run this many times within one round, then a human is paged.
 const MOST_REPEATS: usize = 3;
@@ -134,14 +135,19 @@ fn prepare(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Result<Attemp
     let number = firing.attempts.len() + 1;
     let id = AttemptId::new(format!("{}-a{number}", firing.id)).map_err(|_| Unknown(Variable::FiringId))?;
     let values = values(draft, firing).with(Variable::AttemptId, id.as_str());
-    let run: Vec<String> = path.run.iter().map(|part| part.value.render(&values)).collect::<Result<_, _>>()?;
+    render(path, id, &values, draft.now)
+}
+
+/// What a run of a path is, with these values.
+pub(crate) fn render(path: &PathRule, id: AttemptId, values: &Values, now: Timestamp) -> Result<Attempt, Unknown> {
+    let run: Vec<String> = path.run.iter().map(|part| part.value.render(values)).collect::<Result<_, _>>()?;
     Ok(Attempt {
         id,
         path: path.name.clone(),
         shown: shown(path, &run),
         run,
-        started_at: draft.now,
-        ends_at: draft.now + path.timeout,
+        started_at: now,
+        ends_at: now + path.timeout,
         handle: None,
         in_doubt: false,
         ended_at: None,
@@ -177,7 +183,9 @@ fn owner(draft: &Draft<'_>, attempt: &AttemptId) -> Option<(Firing, Attempt)> {
 }
 
 pub(crate) fn attempt_started(draft: &mut Draft<'_>, attempt: &AttemptId, handle: &str) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_started(draft, attempt, handle);
+    };
     if known.outcome.is_none() && known.handle.as_deref() != Some(handle) {
         let what = FiringRecord::AttemptStarted { attempt: attempt.clone(), handle: handle.to_owned() };
         draft.firing_record(&firing.id, what);
@@ -186,7 +194,9 @@ pub(crate) fn attempt_started(draft: &mut Draft<'_>, attempt: &AttemptId, handle
 
 /// The remote waits for a person: that person is paged at once, and the attempt goes on.
 pub(crate) fn attempt_waits(draft: &mut Draft<'_>, attempt: &AttemptId, why: &str) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_waits(draft, attempt, why);
+    };
     if known.outcome.is_none() {
         draft.firing_record(&firing.id, FiringRecord::Noted { what: format!("path {} waits: {why}", known.path) });
         let summary = format!("{}: the rollback by {} waits for a person: {why}", draft.name(), known.path);
@@ -195,7 +205,9 @@ pub(crate) fn attempt_waits(draft: &mut Draft<'_>, attempt: &AttemptId, why: &st
 }
 
 pub(crate) fn attempt_ended(draft: &mut Draft<'_>, attempt: &AttemptId, outcome: &Outcome) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_ended(draft, attempt, outcome);
+    };
     if known.outcome.is_some() {
         return ended_late(draft, &firing, &known, outcome);
     }

@@ -10,7 +10,7 @@ pub use decode::PathParts;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::template::Template;
 
 /// Whether the outside world is touched.
@@ -89,6 +89,22 @@ pub struct Service {
     pub automatic_limit: AutomaticLimit,
     /// What a bad version may have done that no rollback undoes; `None` where the config says nothing.
     pub side_effects: Option<Vec<SideEffect>>,
+    /// How it rehearses its rollback; `None` where it does not.
+    pub rehearsal: Option<RehearsalRule>,
+}
+
+/// How a service rehearses its rollback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RehearsalRule {
+    /// The path that deploys the bad version on purpose, as its `target.version`.
+    pub deploy_bad: PathName,
+    /// How often a rehearsal of each path is due.
+    pub every: Duration,
+    /// How long the bad version may serve with no trigger seeing it: after that it is rolled back all the same. Never
+    /// longer than the watch.
+    pub timeout: Duration,
+    /// The versions that `rehearse --surprise` may draw from.
+    pub bad_versions: Vec<Version>,
 }
 
 impl Service {

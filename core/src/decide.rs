@@ -8,7 +8,7 @@ use crate::name::nearest;
 use crate::record::Record;
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::{announcement, answers, attempts, deploys, page, proof, rollback, watch};
+use crate::{announcement, answers, attempts, deploys, page, proof, rehearsals, rollback, watch};
 
 /// What follows from an event at this instant.
 ///
@@ -21,6 +21,7 @@ pub fn decide(config: &Config, state: &State, event: &Event, now: Timestamp) -> 
     };
     let mut draft = Draft::new(config, state, service, now);
     let reply = happened(&mut draft, &event.what);
+    rehearsals::end_if_due(&mut draft);
     watch::end_if_due(&mut draft);
     draft.finish(reply)
 }
@@ -35,13 +36,19 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),
         Happening::Acknowledged { firing } => return answers::acknowledged(draft, firing),
         Happening::RollbackAsked { path, to } => return answers::rollback_asked(draft, path.as_ref(), to.as_ref()),
+        Happening::RehearsalAsked { bad, witness } => return rehearsals::asked(draft, bad, witness.as_deref()),
+        Happening::RehearsalStopAsked => return rehearsals::stop_asked(draft),
         Happening::Frozen { duration, why } => {
             draft.record(Record::Frozen { until: draft.now + *duration, why: why.clone() });
+            rehearsals::frozen(draft);
             return Reply::Done;
         }
         Happening::Thawed => {
             draft.record(Record::Thawed);
             return Reply::Done;
+        }
+        Happening::Looked { deploy, trigger, answers, answered_until } if rehearsals::is_checking(draft, deploy) => {
+            rehearsals::checked(draft, trigger, answers, *answered_until);
         }
         Happening::Looked { deploy, trigger, answers, answered_until } => {
             watch::looked(draft, deploy, trigger, answers, *answered_until);
@@ -66,6 +73,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
 
 /// Time alone: every deadline that has passed is acted upon, which moves or removes it.
 fn woke(draft: &mut Draft<'_>) {
+    rehearsals::woke(draft);
     for known in draft.open_firings() {
         // What came before in this very wake may have ended it.
         let Some(firing) = draft.firing(&known.id).filter(Firing::is_open) else { continue };

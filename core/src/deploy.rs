@@ -57,6 +57,9 @@ pub struct Deploy {
     /// Whether nobody has told of it yet: `version_query` or a platform showed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub seen: bool,
+    /// Whether a rehearsal deployed it: the version is bad on purpose.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rehearsal: bool,
 }
 
 /// How a watch ended.
@@ -199,10 +202,11 @@ impl Ledger {
         self.entries.iter().any(|entry| &entry.deploy.version == version)
     }
 
-    /// Whether this version was ever rolled back.
+    /// Whether this version was ever rolled back, or deployed because it is bad.
     #[must_use]
     pub fn was_rolled_back(&self, version: &Version) -> bool {
-        self.entries.iter().any(|entry| &entry.deploy.version == version && entry.rolled_back)
+        let bad = |entry: &Entry| entry.rolled_back || entry.deploy.rehearsal;
+        self.entries.iter().any(|entry| &entry.deploy.version == version && bad(entry))
     }
 
     /// The platform's revision of this version, as it was last seen.

@@ -13,6 +13,8 @@ use crate::firing::{Attempt, Firing, Stage};
 use crate::name::{AttemptId, Commit, DeployId, FiringId, TriggerName, Version};
 use crate::page::{self, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
+use crate::rehearsal::REHEARSAL;
+use crate::rehearsals;
 use crate::rollback;
 use crate::state::{ServiceState, Watch};
 use crate::time::Timestamp;
@@ -26,6 +28,9 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         Ok(at) => at,
         Err(refusal) => return Reply::Refused(refusal),
     };
+    if let Some(known) = rehearsals::told(draft, report, at, None) {
+        return Reply::SameDeploy(known);
+    }
     if let Some(known) = seen_before(draft, report, at) {
         learn(draft, &known, report);
         return Reply::SameDeploy(known);
@@ -53,6 +58,9 @@ pub(crate) fn shown(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         Ok(at) => at,
         Err(refusal) => return Reply::Refused(refusal),
     };
+    if let Some(known) = rehearsals::told(draft, report, at, None) {
+        return Reply::SameDeploy(known);
+    }
     if let Some(known) = same_version(draft, report, at).or_else(|| same_event(draft, report)) {
         learn_migration(draft, &known, report);
         learn_key(draft, &known, report);
@@ -93,6 +101,7 @@ fn record(draft: &mut Draft<'_>, report: &DeployReport, at: Timestamp, seen: boo
         reported_at: draft.now,
         key: report.key.clone(),
         seen,
+        rehearsal: false,
     };
     let out_of_order = draft.own().ledger.latest().is_some_and(|latest| latest.deploy.at > at);
     if out_of_order {
@@ -106,8 +115,11 @@ fn record(draft: &mut Draft<'_>, report: &DeployReport, at: Timestamp, seen: boo
 
 /// `version_query` shows a version that was not there before. Nobody may have told of it, or will only later.
 pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp, alone: bool) {
-    let own = draft.own();
     let at = at.min(draft.now);
+    if rehearsals::appeared(draft, version, at) {
+        return;
+    }
+    let own = draft.own();
     let serves = own.running.as_ref() == Some(version);
     // What was deployed since then may only not serve yet.
     let is_old = own.ledger.latest().is_some_and(|latest| latest.deploy.at >= at);
@@ -175,6 +187,9 @@ pub(crate) fn hinted(draft: &mut Draft<'_>, report: &DeployReport, run: Option<&
         let known = target.and_then(|target| announced(draft, &target.version, None, at.min(draft.now)));
         return known.map_or(Reply::NotNews(NotNews::OwnAttempt(attempt)), Reply::SameDeploy);
     }
+    if let Some(known) = rehearsals::told(draft, report, at.min(draft.now), run) {
+        return Reply::SameDeploy(known);
+    }
     match same_version(draft, report, at) {
         Some(known) => {
             learn(draft, &known, report);
@@ -204,7 +219,7 @@ fn same_version(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Opti
 }
 
 /// Of several who tell of one deploy, one may know that it migrated data: that holds it, whoever came first (design, R6).
-fn learn_migration(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+pub(crate) fn learn_migration(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
     let entry = draft.own().ledger.entry(known);
     let same_version = entry.filter(|entry| entry.deploy.version == report.version);
     if report.migration == Migration::Breaking
@@ -277,9 +292,21 @@ fn brought_back(draft: &Draft<'_>, version: &Version, at: Timestamp) -> Option<O
 }
 
 fn open(draft: &mut Draft<'_>, deploy: Deploy) {
+    let uncertain = rehearsals::overtaken(draft, &deploy.version);
+    let until = deploy.at + draft.service.watch;
+    open_until(draft, deploy, until);
+    let watch = draft.own().watch.clone();
+    if let (Some(watch), Some(summary)) = (watch, uncertain)
+        && let Ok(trigger) = TriggerName::new(REHEARSAL)
+    {
+        page::about_watch(draft, PageReason::DeployDuringRehearsal, &watch, &trigger, summary);
+    }
+}
+
+/// A deploy that serves now, with its watch until then; none where that is over already.
+pub(crate) fn open_until(draft: &mut Draft<'_>, deploy: Deploy, until: Timestamp) {
     let before = draft.own().watch.clone();
     supersede(draft, &deploy);
-    let until = deploy.at + draft.service.watch;
     let too_late = until <= draft.now;
     let end = too_late.then_some(WatchEnd::Unproven);
     let record = LedgerRecord::Deployed { deploy: deploy.clone(), end, running: true };

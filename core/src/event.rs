@@ -9,8 +9,8 @@ use crate::announcement::Announcement;
 use crate::deploy::Migration;
 use crate::firing::{Attempt, Outcome};
 use crate::name::{
-    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName,
-    Version,
+    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, RehearsalId, ServiceName,
+    TriggerName, Version,
 };
 use crate::reading::Answers;
 use crate::time::Timestamp;
@@ -74,6 +74,15 @@ pub enum Happening {
         /// To this version of the ledger's; to the target where it isn't named.
         to: Option<Version>,
     },
+    /// A human asks for a rehearsal.
+    RehearsalAsked {
+        /// The version that is known to be bad.
+        bad: Version,
+        /// Who watches.
+        witness: Option<String>,
+    },
+    /// A human asks the rehearsal to stop: its bad version is rolled back at once.
+    RehearsalStopAsked,
     /// A human holds automatic rollback.
     Frozen {
         /// For how long.
@@ -303,7 +312,7 @@ pub enum Effect {
 pub struct Order {
     /// The service.
     pub service: ServiceName,
-    /// The firing.
+    /// What asked for it: the firing; where a bad version is deployed on purpose, the rehearsal's id in its place.
     pub firing: FiringId,
     /// The attempt: the correlation id that a remote is given.
     pub attempt: AttemptId,
@@ -330,6 +339,11 @@ impl Order {
             ends_at: attempt.ends_at,
         }
     }
+
+    /// What the attempt of a rehearsal orders; `None` only where its id could be no firing's, and every one can.
+    pub(crate) fn of_rehearsal(service: &ServiceName, rehearsal: &RehearsalId, attempt: &Attempt) -> Option<Self> {
+        Some(Self::of(service, &FiringId::new(rehearsal.as_str()).ok()?, attempt))
+    }
 }
 
 /// The answer to whoever brought an event.
@@ -343,6 +357,8 @@ pub enum Reply {
     SameDeploy(DeployId),
     /// A firing began, or the one that was already open.
     Firing(FiringId),
+    /// A rehearsal began, or was asked to stop.
+    Rehearsal(RehearsalId),
     /// Done.
     Done,
     /// Nothing is to be done. Why.

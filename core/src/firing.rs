@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::announcement::Announced;
 use crate::deploy::{Deploy, Target};
 use crate::name::{AttemptId, Commit, FiringId, PathName, TriggerName, Version};
+use crate::rehearsal::Rehearsing;
 use crate::time::{Timestamp, as_milliseconds};
 
 /// How an attempt ended.
@@ -178,6 +179,8 @@ pub enum Origin {
     Report,
     /// A human asked for the rollback itself.
     Human,
+    /// A rehearsal: no trigger has fired, and its bad version must not stay.
+    Rehearsal,
 }
 
 /// What has been seen of the recovery so far.
@@ -235,6 +238,9 @@ pub struct Firing {
     pub never_roll_back: bool,
     /// Whether it is a dry run.
     pub dry_run: bool,
+    /// The rehearsal that its bad version was deployed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Box<Rehearsing>>,
     /// When the condition began to hold.
     pub breach_at: Timestamp,
     /// When, by the data, it fired: the clock starts here.

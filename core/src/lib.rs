@@ -8,7 +8,8 @@
 //! the fold of the records, so that replay and live run are one piece of code.
 //!
 //! Where to read on: [`trigger`] judges, `watch` turns judgements into turns and firings, `guard` holds, `rollback`
-//! takes a firing from its first moment to its receipt, `proof` stops the clock.
+//! takes a firing from its first moment to its receipt, `proof` stops the clock, `rehearsals` deploys a bad version on
+//! purpose and leaves the rest to all of these.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,8 @@ pub mod proof;
 pub mod reading;
 pub mod receipt;
 pub mod record;
+pub mod rehearsal;
+mod rehearsals;
 pub mod replay;
 mod rollback;
 pub mod state;

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::event::Effect;
-
 use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use crate::receipt::text::line;
 use crate::record::{FiringRecord, PageRecord};
@@ -35,6 +34,8 @@ pub enum PageReason {
     BudgetSpent,
     /// A new deploy arrived while a rollback was running.
     DeployDuringRollback,
+    /// A new deploy arrived while a rehearsal was deploying its bad version.
+    DeployDuringRehearsal,
     /// Nothing can be seen.
     Blind,
     /// A trigger that was breaching before the deploy still is.
@@ -54,6 +55,7 @@ impl PageReason {
             Self::RemoteWaits => "remote_waits",
             Self::BudgetSpent => "budget_spent",
             Self::DeployDuringRollback => "deploy_during_rollback",
+            Self::DeployDuringRehearsal => "deploy_during_rehearsal",
             Self::Blind => "blind",
             Self::DidNotHelp => "did_not_help",
         }

@@ -10,6 +10,7 @@ use crate::name::{
     AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version,
 };
 use crate::page::Page;
+use crate::rehearsal::{End, PathRun, Rehearsal, Reported, Told};
 use crate::state::{Turn, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{Arming, Baseline};
@@ -33,6 +34,8 @@ pub enum Record {
     },
     /// About a page.
     Page(PageRecord),
+    /// About a rehearsal.
+    Rehearsal(RehearsalRecord),
     /// Automatic rollback is held.
     Frozen {
         /// Until then.
@@ -305,5 +308,65 @@ pub enum PageRecord {
     Resolved {
         /// The page.
         page: PageId,
+    },
+}
+
+/// A fact about the rehearsal that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "record")]
+pub enum RehearsalRecord {
+    /// A human asked for it.
+    Asked {
+        /// The rehearsal.
+        rehearsal: Box<Rehearsal>,
+    },
+    /// A trigger was seen, and does not breach.
+    Checked {
+        /// The trigger.
+        trigger: TriggerName,
+    },
+    /// The bad version is about to be deployed.
+    AttemptIntended {
+        /// The attempt.
+        attempt: Box<Attempt>,
+    },
+    /// The attempt can be found by something now.
+    AttemptStarted {
+        /// What it can be found by.
+        handle: String,
+    },
+    /// The attempt waits for a person at the remote.
+    AttemptWaits {
+        /// For what.
+        why: String,
+    },
+    /// The attempt ended.
+    AttemptEnded {
+        /// How.
+        outcome: Outcome,
+    },
+    /// Somebody told of the deploy, or it was seen, while the attempt was under way.
+    Told {
+        /// All that is known by now.
+        told: Told,
+    },
+    /// A trigger was reported while the attempt was under way.
+    Reported {
+        /// The report.
+        report: Reported,
+    },
+    /// The bad version serves: its watch is open.
+    Watching {
+        /// When it is rolled back, whatever was seen.
+        until: Timestamp,
+    },
+    /// A human asked it to stop.
+    StopAsked,
+    /// It ended.
+    Ended {
+        /// How.
+        end: End,
+        /// What it showed of each path that ran.
+        paths: Vec<(PathName, PathRun)>,
     },
 }

@@ -350,7 +350,12 @@ impl<S: Source> Replay<S> {
             }
             Record::Firing { id, .. } => id,
             // That a deploy was announced, or migrated data, is told in the firings that are open about it.
-            Record::Ledger(_) | Record::Watch(_) | Record::Page(_) | Record::Frozen { .. } | Record::Thawed => return,
+            Record::Ledger(_)
+            | Record::Watch(_)
+            | Record::Page(_)
+            | Record::Rehearsal(_)
+            | Record::Frozen { .. }
+            | Record::Thawed => return,
         };
         let by_now = self.state.services.get(service).and_then(|own| own.firing(id));
         let noted = self.firings.iter_mut().rev().find(|(_, firing)| &firing.id == id);

@@ -15,6 +15,7 @@ use crate::name::{FiringId, PathName, TriggerName};
 use crate::page::{self, PageReason};
 use crate::proof;
 use crate::record::{FiringRecord, Record, WatchRecord};
+use crate::rehearsals;
 use crate::state::TriggerWatch;
 use crate::time::{Timestamp, show_duration};
 use crate::trigger::Arming;
@@ -123,7 +124,6 @@ fn empty(
         id: FiringId::new(draft.next_id('f')).ok()?,
         trigger,
         origin,
-        deploy,
         target,
         built: None,
         note: None,
@@ -132,6 +132,8 @@ fn empty(
         budget: None,
         never_roll_back: false,
         dry_run: draft.is_dry_run(),
+        rehearsal: rehearsals::rehearsing(draft.own(), deploy.as_ref()),
+        deploy,
         breach_at: draft.now,
         observed_at: draft.now,
         decided_at: draft.now,
@@ -174,6 +176,23 @@ pub(crate) fn open_human(
     let id = firing.id.clone();
     draft.record(Record::Fired(Box::new(firing)));
     announcement::began(draft, &id);
+    Some(id)
+}
+
+/// A rehearsal wants its bad version to go, which no trigger has seen; `by_human` where a human stopped it.
+pub(crate) fn open_rehearsal(
+    draft: &mut Draft<'_>,
+    trigger: TriggerName,
+    deploy: Deploy,
+    target: Option<Target>,
+    why: String,
+    by_human: bool,
+) -> Option<FiringId> {
+    let mut firing = empty(draft, trigger, Origin::Rehearsal, Some(deploy), target)?;
+    firing.note = Some(why);
+    firing.approved = by_human;
+    let id = firing.id.clone();
+    draft.record(Record::Fired(Box::new(firing)));
     Some(id)
 }
 
@@ -220,7 +239,8 @@ pub(crate) fn ask(draft: &mut Draft<'_>, id: &FiringId, reason: PageReason, why:
 }
 
 fn on_version(firing: &Firing) -> String {
-    firing.deploy.as_ref().map(|deploy| format!(" on {}", deploy.version)).unwrap_or_default()
+    let on = firing.deploy.as_ref().map(|deploy| format!(" on {}", deploy.version)).unwrap_or_default();
+    if firing.rehearsal.is_some() { format!("{on}, which a rehearsal deployed") } else { on }
 }
 
 fn veto(draft: &mut Draft<'_>, firing: &Firing, veto: Duration) {
@@ -321,6 +341,9 @@ fn conclude(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_a
     draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
     draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
     announcement::ended(draft, id);
+    if let Some(firing) = draft.firing(id) {
+        rehearsals::firing_ended(draft, &firing, result);
+    }
 }
 
 /// A newer deploy ends what was asked about the one before.

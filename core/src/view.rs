@@ -1,5 +1,7 @@
 //! What is shown of the state: the answers of `status` and of `GET /v1/services`, with the words of the design.
 
+mod rehearsal;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,12 +11,14 @@ use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
 use crate::estimate::{NextRun, estimate};
 use crate::firing::{Attempt, Firing, Stage};
-use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
+use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, RehearsalId, ServiceName, TriggerName, Version};
 use crate::reading::Look;
 use crate::rollback::word;
 use crate::state::{ServiceState, State, Turn, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{self, Arming, Verdict};
+
+pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 
 /// What the last look at each trigger showed; not durable.
 pub type Board = BTreeMap<(ServiceName, TriggerName), Verdict>;
@@ -36,6 +40,10 @@ pub struct ServiceView {
     pub triggers: Vec<TriggerView>,
     /// Until when automatic rollback is held, and why.
     pub frozen: Option<FreezeView>,
+    /// The rehearsal that is under way, or the last one.
+    pub rehearsal: Option<RehearsalView>,
+    /// How it rehearses; none where the config says nothing of that.
+    pub rehearsal_plan: Option<RehearsalPlanView>,
     /// Its paths, preferred first.
     pub paths: Vec<PathView>,
     /// The firings that are still to end.
@@ -112,6 +120,10 @@ pub struct PathView {
     pub took_seconds: Vec<f64>,
     /// How long the next run takes by these; `None` where there were none.
     pub next: Option<NextRun>,
+    /// What its rehearsals showed; none where it was never rehearsed.
+    pub rehearsed: Option<RehearsedView>,
+    /// When its next rehearsal is due, where the config says how often: at once, where it was never rehearsed.
+    pub rehearsal_due_at: Option<Timestamp>,
 }
 
 /// A firing.
@@ -131,6 +143,8 @@ pub struct FiringView {
     pub version: Option<Version>,
     /// The version to return to.
     pub target: Option<Version>,
+    /// What was said by whoever reported it, or why a rehearsal wants its version to go.
+    pub note: Option<String>,
     /// When, by the data, it fired: the clock started here.
     pub observed_at: Timestamp,
     /// When the budget is spent.
@@ -147,6 +161,8 @@ pub struct FiringView {
     pub acknowledged: bool,
     /// Whether it is a dry run.
     pub dry_run: bool,
+    /// The rehearsal that its version was deployed in.
+    pub rehearsal: Option<RehearsalId>,
     /// The value that fired.
     pub value: Option<f64>,
     /// The limit it was compared with.
@@ -199,7 +215,9 @@ pub fn service(
         last: own.last,
         triggers: plan.triggers.iter().map(|trigger| trigger_view(plan, &own, board, trigger)).collect(),
         frozen: own.frozen(now).map(|freeze| FreezeView { until: freeze.until, why: freeze.why.clone() }),
-        paths: plan.paths.iter().map(|path| path_view(&own, path)).collect(),
+        rehearsal: rehearsal::view(&own),
+        rehearsal_plan: plan.rehearsal.as_ref().map(rehearsal::plan),
+        paths: paths(plan, &own, now),
         firings: own.open_firings().map(|each| firing(name, each)).collect(),
         pages: own
             .pages
@@ -323,7 +341,14 @@ fn trigger_state(
     }
 }
 
-fn path_view(own: &ServiceState, path: &crate::config::PathRule) -> PathView {
+/// The paths of a service, preferred first.
+#[must_use]
+pub fn paths(plan: &Service, own: &ServiceState, now: Timestamp) -> Vec<PathView> {
+    plan.paths.iter().map(|path| path_view(plan, own, path, now)).collect()
+}
+
+fn path_view(plan: &Service, own: &ServiceState, path: &crate::config::PathRule, now: Timestamp) -> PathView {
+    let rehearsed = own.rehearsed.get(&path.name);
     let known = own.durations.get(&path.name).map(Vec::as_slice).unwrap_or_default();
     PathView {
         name: path.name.clone(),
@@ -331,6 +356,8 @@ fn path_view(own: &ServiceState, path: &crate::config::PathRule) -> PathView {
         timeout_seconds: path.timeout.as_secs_f64(),
         took_seconds: known.iter().map(|took| took.0.as_secs_f64()).collect(),
         next: estimate(known.iter().map(|took| took.0)).map(NextRun::from),
+        rehearsed: rehearsed.map(|known| rehearsal::rehearsed(plan, path, known)),
+        rehearsal_due_at: plan.rehearsal.as_ref().map(|rule| rehearsed.map_or(now, |known| known.at + rule.every)),
     }
 }
 
@@ -356,6 +383,7 @@ pub fn firing(service: &ServiceName, firing: &Firing) -> FiringView {
         why,
         version: firing.deploy.as_ref().map(|deploy| deploy.version.clone()),
         target: firing.target.as_ref().map(|target| target.version.clone()),
+        note: firing.note.clone(),
         observed_at: firing.observed_at,
         budget_ends_at: firing.budget_ends_at(),
         recovered_at: firing.recovered_at,
@@ -364,6 +392,7 @@ pub fn firing(service: &ServiceName, firing: &Firing) -> FiringView {
         receipt_published,
         acknowledged: firing.acknowledged,
         dry_run: firing.dry_run,
+        rehearsal: firing.rehearsal.as_ref().map(|rehearsal| rehearsal.id.clone()),
         value: firing.value,
         limit: firing.limit,
         attempts: firing.attempts.clone(),

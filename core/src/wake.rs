@@ -6,6 +6,7 @@ use crate::event::{Effect, Order};
 use crate::firing::{Firing, Stage};
 use crate::name::ServiceName;
 use crate::page::Page;
+use crate::rehearsals;
 use crate::state::{ServiceState, State};
 use crate::time::Timestamp;
 use crate::watch::ends_at;
@@ -19,7 +20,8 @@ pub fn wake_at(config: &Config, state: &State, service: &ServiceName) -> Option<
     let of_firings = own.open_firings().filter_map(next_of_firing);
     // In a dry run nobody is paged, whatever was begun before.
     let of_pages = own.pages.iter().filter(|_| config.mode == Mode::Live).filter_map(Page::escalates_at);
-    of_firings.chain(of_pages).chain(ends_at(config.evaluation_interval, plan, own)).min()
+    let of_watch = ends_at(config.evaluation_interval, plan, own);
+    of_firings.chain(of_pages).chain(of_watch).chain(rehearsals::next_deadline(own)).min()
 }
 
 fn next_of_firing(firing: &Firing) -> Option<Timestamp> {
@@ -43,6 +45,12 @@ pub fn resume(config: &Config, state: &State) -> Vec<Effect> {
 
 fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effect> {
     let mut effects = Vec::new();
+    let deploying = own.rehearsing().and_then(|rehearsal| Some((rehearsal, rehearsal.running()?)));
+    if let Some((rehearsal, attempt)) = deploying
+        && let Some(order) = Order::of_rehearsal(&service.name, &rehearsal.id, attempt)
+    {
+        effects.push(Effect::FollowAttempt { order, handle: attempt.handle.clone() });
+    }
     for firing in &own.firings {
         if let Some(attempt) = firing.running().filter(|_| firing.is_open()) {
             let order = Order::of(&service.name, &firing.id, attempt);

@@ -33,6 +33,8 @@ mod outages;
 mod pages;
 #[path = "safety/proofs.rs"]
 mod proofs;
+#[path = "safety/rehearsals.rs"]
+mod rehearsals;
 #[path = "safety/targets.rs"]
 mod targets;
 #[path = "safety/telling.rs"]

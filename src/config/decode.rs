@@ -83,7 +83,6 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         announcers: announcers.into_iter().filter_map(|(name, announcer)| Some((name, announcer?))).collect(),
         sources: sources.unwrap_or_default(),
         heartbeat,
-        rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),
     })
 }

@@ -97,7 +97,8 @@ impl ReceiptWriter {
     /// The outcomes are in the journal and told: what the attempts left on this machine is needed no longer.
     fn forget_attempts(&self, firing: &Firing) {
         let edges = self.edges.get();
-        for attempt in &firing.attempts {
+        let on_purpose = firing.rehearsal.iter().map(|rehearsal| &rehearsal.deployed_by);
+        for attempt in firing.attempts.iter().chain(on_purpose) {
             if let Err(error) = edges.forget(&attempt.id) {
                 tracing::warn!(attempt = %attempt.id, %error, "the folder of an attempt could not be removed");
             }
@@ -113,6 +114,8 @@ impl ReceiptWriter {
             evidence.limit_is_percentage = rollbackd_core::view::is_percentage(metric);
             evidence.series = series(edges.as_ref(), &self.metrics, plan, firing, end).await;
         }
+        let own = self.door.shared.state().services.get(&plan.name).map(|own| own.rehearsed.clone());
+        evidence.rehearsed = own.unwrap_or_default();
         evidence.side_effects_declared = plan.side_effects.is_some();
         for side_effect in plan.side_effects.iter().flatten() {
             evidence.side_effects.push(count(edges.as_ref(), plan, firing, side_effect, end).await);

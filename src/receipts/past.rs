@@ -29,6 +29,8 @@ pub(super) struct Past {
     kind: Kind,
     pub(super) service: ServiceName,
     #[serde(default)]
+    recovered_at: Option<Timestamp>,
+    #[serde(default)]
     total_seconds: Option<f64>,
     attempts: Vec<PastAttempt>,
 }
@@ -64,9 +66,11 @@ impl Past {
                 rehearsed_at: None,
                 rehearsed_as: None,
                 took: Vec::new(),
+                back_after: Vec::new(),
             });
             let took: Option<Duration> = attempt.ended_at.map(|at| at.since(attempt.started_at));
             known.took.extend(took);
+            known.back_after.extend(self.recovered_at.map(|at| at.since(attempt.started_at)));
             if self.kind == Kind::Rehearsal {
                 known.rehearsed_at = Some(attempt.started_at);
                 known.rehearsed_as = Some(attempt.definition);

@@ -235,6 +235,7 @@ fn service(name: &str) -> (ServiceName, Service) {
         smoke: None,
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
+        rehearsal: None,
     };
     (name, service)
 }

@@ -93,8 +93,9 @@ fn the_reference_service_means_what_the_design_says() {
     assert_eq!(last.value.source(), "--to-revisions={{ target.revision }}=100");
     let effects = service.side_effects.as_ref().unwrap();
     assert_eq!(effects.iter().map(|effect| effect.name.as_str()).collect::<Vec<_>>(), ["payments"]);
-    let rehearsal = &settings.rehearsals["capstone-api"];
+    let rehearsal = service.rehearsal.as_ref().unwrap();
     assert_eq!((rehearsal.deploy_bad.as_str(), rehearsal.every), ("pipeline", 30 * 24 * minutes(60)));
+    assert_eq!(rehearsal.timeout, service.watch, "as long as the watch, where nothing is said");
 }
 
 #[test]

@@ -181,6 +181,24 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["10:16: error: rehearsal has no `every`"],
     ),
     (
+        "command: [deploy, \"{{ target.version }}\"]}",
+        "command: [undo]}\n    rehearsal: {deploy_bad: back, every: 30d}",
+        &["12:29: error: path back can't deploy a bad version: it names no {{ target.version }}"],
+    ),
+    (
+        "side_effects: none",
+        "side_effects: none\n    rehearsal: {deploy_bad: back, every: 30d, timeout: 900d}",
+        &["10:56: error: expected 100ms to"],
+    ),
+    (
+        "side_effects: none",
+        "side_effects: none\n    rehearsal: {deploy_bad: back, every: 30d, bad_versions: [v13, v13, -rf]}",
+        &[
+            "10:67: error: a second bad version v13: the first is on line 10",
+            "10:72: error: version \"-rf\" is not allowed",
+        ],
+    ),
+    (
         "side_effects: none",
         "side_effects: none\n    side_effects: none",
         &["10:5: error: the key `side_effects` stands here a second time"],

@@ -30,6 +30,8 @@ mod prometheus_faults;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod rehearsals;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod safety;

@@ -122,6 +122,7 @@ fn each_path_is_compared_with_its_own_rehearsal() {
         rehearsed_at,
         rehearsed_as: None,
         took: vec![],
+        back_after: vec![],
     };
     let earlier = Some(vec![experience("pipeline", None), experience("console", Some(at(9.0)))]);
     let mut firing = firing();

@@ -93,6 +93,7 @@ fn text(variant: Variant) -> String {
         ] {
             let _ = writeln!(text, "      - {{name: {report}}}");
         }
+        text.push_str("    rehearsal: {deploy_bad: pipeline, every: 1h, timeout: 8s}\n");
         let revision = if variant.revision && variant.version_query { ", '{{ target.revision }}'" } else { "" };
         let _ = writeln!(
             text,

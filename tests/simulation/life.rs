@@ -19,7 +19,7 @@ use rollbackd_core::state::State;
 use crate::config::settings;
 use crate::disk::{SimulatedDisk, replayed};
 use crate::outside::Simulated;
-use crate::plan::{Act, Plan, Variant};
+use crate::plan::{Act, Health, Plan, Variant};
 use crate::reached::{Reached, Seen};
 use crate::rules::Broken;
 use crate::time;
@@ -315,6 +315,17 @@ async fn perform(shared: &Shared, outside: &InForce, machine: &mut Machine, act:
             let path = path.map(|path| PathName::new(path).expect("a path's name"));
             tell(now, service, Happening::RollbackAsked { path, to: None });
         }
+        Act::Rehearse { service, health, after, stopped_after } => {
+            let (good, bad) = {
+                let mut world = shared.lock();
+                (world.production.deploy(service, Health::Good), world.production.build(health))
+            };
+            tell(now, service, Happening::Deployed(report_of(good)));
+            tell(now + after, service, Happening::RehearsalAsked { bad, witness: None });
+            if let Some(stopped) = stopped_after {
+                tell(now + after + stopped, service, Happening::RehearsalStopAsked);
+            }
+        }
         Act::Freeze { service, lasts } => {
             let duration = Duration::from_millis(lasts);
             tell(now, service, Happening::Frozen { duration, why: "an incident elsewhere".to_owned() });
@@ -371,6 +382,7 @@ fn is_quiet(shared: &Shared, machine: &Machine) -> bool {
     own.services.values().all(|own| {
         let published = own.firings.iter().all(|firing| matches!(firing.stage, Stage::Ended { published: true, .. }));
         own.watch.is_none()
+            && own.rehearsing().is_none()
             && published
             && own.pages.iter().all(|page| page.undelivered.is_empty() && page.unresolved.is_empty())
     }) && world.to_tell.is_empty()
@@ -397,6 +409,9 @@ fn what_is_left(shared: &Shared) -> String {
         }
         for page in own.pages.iter().filter(|page| !page.undelivered.is_empty() || !page.unresolved.is_empty()) {
             left.push_str(&format!("{name}: page {} undelivered; ", page.id));
+        }
+        if let Some(rehearsal) = own.rehearsing() {
+            left.push_str(&format!("{name}: rehearsal {} in {:?}; ", rehearsal.id, rehearsal.stage));
         }
         if let Some(watch) = &own.watch {
             left.push_str(&format!("{name}: a watch until {} with {:?}; ", watch.until, watch.triggers));

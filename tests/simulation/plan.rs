@@ -100,6 +100,13 @@ pub(crate) enum Act {
         service: usize,
         path: Option<&'static str>,
     },
+    /// A good version is deployed, and once it has passed, somebody rehearses with a bad one, and may stop that.
+    Rehearse {
+        service: usize,
+        health: Health,
+        after: u64,
+        stopped_after: Option<u64>,
+    },
     Freeze {
         service: usize,
         lasts: u64,
@@ -129,6 +136,7 @@ impl Act {
             | Self::DeployAgain { service, .. }
             | Self::Report { service, .. }
             | Self::Rollback { service, .. }
+            | Self::Rehearse { service, .. }
             | Self::Freeze { service, .. }
             | Self::Thaw { service } => *service %= services,
             Self::Reload { fleet_guard, .. } => *fleet_guard = *fleet_guard && services > 1,
@@ -273,7 +281,7 @@ fn human(rng: &mut Rng) -> Human {
 
 fn act(rng: &mut Rng, services: usize) -> Act {
     let service = if rng.u8(..3) == 0 { rng.usize(..services) } else { 0 };
-    match rng.u8(..24) {
+    match rng.u8(..28) {
         0..=8 => Act::Deploy {
             service,
             health: health(rng),
@@ -291,6 +299,12 @@ fn act(rng: &mut Rng, services: usize) -> Act {
         18 => Act::Reload { limit: rng.usize(1..4), fleet_guard: services > 1 && rng.bool(), smoke: rng.bool() },
         19 => Act::ClockStep(rng.i64(-6_000..6_000)),
         20 => Act::Stop { down: rng.u64(..8_000) },
+        21..=24 => Act::Rehearse {
+            service,
+            health: health(rng),
+            after: rng.u64(14_000..20_000),
+            stopped_after: (rng.u8(..3) == 0).then(|| rng.u64(500..14_000)),
+        },
         _ => Act::Report { service, trigger: "with-veto" },
     }
 }

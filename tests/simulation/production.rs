@@ -74,11 +74,17 @@ impl Production {
         self.health.retain(|version, _| served.iter().flatten().any(|(_, kept)| kept == version));
     }
 
-    /// A new version begins to serve now.
-    pub(crate) fn deploy(&mut self, service: usize, health: Health) -> Version {
+    /// A new version that serves nobody yet.
+    pub(crate) fn build(&mut self, health: Health) -> Version {
         let new = version(self.versions);
         self.versions += 1;
         self.health.insert(new.clone(), health);
+        new
+    }
+
+    /// A new version begins to serve now.
+    pub(crate) fn deploy(&mut self, service: usize, health: Health) -> Version {
+        let new = self.build(health);
         self.serve(service, time::now(), new.clone());
         new
     }

@@ -81,6 +81,12 @@ sometimes! {
     ClockSetBack,
     Stopped,
     NotHeard,
+    RehearsalDeployed,
+    RehearsalRecovered,
+    RehearsalUnseen,
+    RehearsalStopped,
+    RehearsalCalledOff,
+    RehearsalSuperseded,
 }
 
 /// How often each was seen.

@@ -11,7 +11,8 @@ use rollbackd_core::event::Order;
 use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Stage};
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use rollbackd_core::page::PageReason;
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
+use rollbackd_core::rehearsal::{End, Rehearsal};
 use rollbackd_core::state::{ServiceState, State, Watch};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::Arming;
@@ -208,6 +209,7 @@ impl Rules {
                 self.pages_opened.extend(pagers.iter().map(|pager| (page.clone(), pager.clone())));
                 reached.see(Seen::PageEscalated);
             }
+            Record::Rehearsal(what) => self.rehearsal_record(truth, reached, service, what),
             Record::Ledger(LedgerRecord::Announced { .. }) => reached.see(Seen::AnnouncementIgnored),
             Record::Ledger(LedgerRecord::Told { .. }) => reached.see(Seen::ToldAfterItAppeared),
             Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
@@ -227,6 +229,75 @@ impl Rules {
             | Record::Frozen { .. }
             | Record::Thawed => {}
         }
+    }
+
+    /// A bad version is deployed on purpose once, over nothing that is the matter, and is gone when the rehearsal says so.
+    fn rehearsal_record(
+        &mut self,
+        truth: &Truth<'_>,
+        reached: &mut Reached,
+        service: &ServiceName,
+        what: &RehearsalRecord,
+    ) {
+        let own = self.state.service(service).into_owned();
+        match what {
+            RehearsalRecord::AttemptIntended { attempt } => {
+                self.must("R12", self.config.mode == Mode::Live, || "a dry run deploys a bad version".to_owned());
+                let quiet = own.watch.is_none() && own.open_firings().next().is_none();
+                self.must("R1", quiet, || format!("{} is deployed on purpose over trouble", attempt.id));
+                let new = self.intended.insert(attempt.id.clone());
+                self.must("R2", new, || format!("attempt {} is intended twice", attempt.id));
+                reached.see(Seen::RehearsalDeployed);
+            }
+            RehearsalRecord::StopAsked => reached.see(Seen::RehearsalStopped),
+            RehearsalRecord::Ended { end, .. } => {
+                let Some(rehearsal) = own.rehearsing() else {
+                    return self.must("R8", false, || "a rehearsal ends that is not under way".to_owned());
+                };
+                let begun = rehearsal.attempt.as_ref().is_some_and(|it| truth.production.runs.contains_key(&it.id));
+                match end {
+                    End::CalledOff { why } => {
+                        reached.see(Seen::RehearsalCalledOff);
+                        self.must("R2", !begun, || format!("called off ({why}), and it was begun at the remote"));
+                    }
+                    End::Superseded { .. } => reached.see(Seen::RehearsalSuperseded),
+                    End::Recovered => {
+                        reached.see(Seen::RehearsalRecovered);
+                        self.bad_version_is_gone(truth, service, &own, rehearsal);
+                    }
+                    End::NotRecovered | End::LeftToHuman | End::Dismissed => {}
+                }
+            }
+            RehearsalRecord::Asked { .. }
+            | RehearsalRecord::Checked { .. }
+            | RehearsalRecord::AttemptStarted { .. }
+            | RehearsalRecord::AttemptWaits { .. }
+            | RehearsalRecord::AttemptEnded { .. }
+            | RehearsalRecord::Told { .. }
+            | RehearsalRecord::Reported { .. }
+            | RehearsalRecord::Watching { .. } => {}
+        }
+    }
+
+    /// Where `version_query` shows what serves, recovery is proven by it: at that instant the bad version served nobody.
+    fn bad_version_is_gone(
+        &mut self,
+        truth: &Truth<'_>,
+        service: &ServiceName,
+        own: &ServiceState,
+        rehearsal: &Rehearsal,
+    ) {
+        let about = |firing: &&Firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == rehearsal.deploy);
+        let proven =
+            own.firings.iter().filter(about).find_map(|firing| firing.proof.serving_at.zip(firing.recovered_at));
+        let Some((seen_at, _)) = proven.filter(|_| truth.config.services[service].version_query.is_some()) else {
+            return;
+        };
+        // What is shown was scraped a little before; clocks that differ, and samples that come late, show what was long ago.
+        let shown = truth.plan.prometheus_ahead == 0 && crate::time::ahead() == 0 && truth.is_whole(seen_at, seen_at);
+        let (since, serves) = truth.production.serving(crate::world::number_of(service), seen_at);
+        let gone = serves != &rehearsal.bad || *since > seen_at - std::time::Duration::from_secs(3);
+        self.must("R9", gone || !shown, || format!("{} serves at {seen_at}, and the rehearsal is over", rehearsal.bad));
     }
 
     fn firing_record(
@@ -375,6 +446,7 @@ impl Rules {
             Origin::Metric => reached.see(Seen::FiredByMetric),
             Origin::Report => reached.see(Seen::FiredByReport),
             Origin::Human => reached.see(Seen::RollbackByHuman),
+            Origin::Rehearsal => reached.see(Seen::RehearsalUnseen),
         }
         let (Origin::Metric, Some(deploy)) = (firing.origin, &firing.deploy) else { return };
         let again = !self.fired.insert((deploy.id.clone(), firing.trigger.clone()));
@@ -546,7 +618,9 @@ impl Rules {
             .map(|(id, _)| id);
         for other in others {
             let own = self.state.service(&order.service);
-            let known = own.firings.iter().flat_map(|firing| &firing.attempts).find(|attempt| &attempt.id == other);
+            let bad = own.rehearsal.as_ref().and_then(|rehearsal| rehearsal.attempt.as_ref());
+            let all = own.firings.iter().flat_map(|firing| &firing.attempts).chain(bad);
+            let known = all.clone().find(|attempt| &attempt.id == other);
             // One that timed out, or that nobody knows anything of, may go on: that can't be helped, and is known.
             let given_up = known.is_none_or(|attempt| attempt.outcome.is_some() || attempt.in_doubt);
             drop(own);
@@ -590,6 +664,7 @@ fn page_seen(reached: &mut Reached, reason: PageReason, summary: &str) {
         | PageReason::NoPathLeft
         | PageReason::UnknownOutcome
         | PageReason::BudgetSpent
+        | PageReason::DeployDuringRehearsal
         | PageReason::DeployDuringRollback => {}
     }
 }

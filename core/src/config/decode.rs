@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod metric;
 mod query;
+mod rehearsal;
 mod service;
 mod trigger;
 
@@ -89,17 +90,6 @@ pub struct Decoded {
     pub config: Config,
     /// The label that names the service in a shared query.
     pub service_label: String,
-    /// The rehearsals by service.
-    pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
-}
-
-/// How a service rehearses its rollback.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rehearsal {
-    /// The path that deploys the bad version on purpose.
-    pub deploy_bad: PathName,
-    /// How often a rehearsal is due.
-    pub every: Duration,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -121,7 +111,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         .unwrap_or(15 * SECOND);
     let fleet_guard = fields.optional("fleet_guard").and_then(|node| fleet_guard(node, problems));
     let service_label = service_label(fields, problems);
-    let mut reading = Reading { edges, evaluation_interval, service_label, rehearsals: BTreeMap::new() };
+    let mut reading = Reading { edges, evaluation_interval, service_label };
     let shared = fields.optional("triggers");
     let shared = shared.map(|node| trigger::decode_list(node, trigger::Origin::Shared, &reading, problems));
     let services = match fields.required("services", problems) {
@@ -131,7 +121,6 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
     Decoded {
         config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, graph_url: None, services },
         service_label: reading.service_label,
-        rehearsals: reading.rehearsals,
     }
 }
 
@@ -140,7 +129,6 @@ struct Reading<'a> {
     edges: Edges<'a>,
     evaluation_interval: Duration,
     service_label: String,
-    rehearsals: BTreeMap<ServiceName, Rehearsal>,
 }
 
 fn fleet_guard(node: &Node, problems: &mut Problems) -> Option<FleetGuard> {

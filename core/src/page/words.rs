@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::config::{Metric, Observed, Query};
 use crate::draft::Draft;
-use crate::firing::{Attempt, Firing, Outcome, Took};
+use crate::firing::{Attempt, Firing, Origin, Outcome, Took};
 use crate::name::PathName;
+use crate::receipt::fingerprint;
 use crate::receipt::text::{line, took};
+use crate::rehearsal::Rehearsing;
 use crate::template::{Values, Variable};
 use crate::time::{promql_duration, show_duration};
 
@@ -33,13 +35,21 @@ pub(super) fn details(draft: &Draft<'_>, firing: &Firing) -> Vec<String> {
     }
     details.extend(chart(draft, firing).map(|link| format!("chart: {link}")));
     details.extend(trigger.and_then(|trigger| trigger.note.clone()));
-    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST))));
+    let said = if firing.origin == Origin::Rehearsal { "why" } else { "reported" };
+    details.extend(firing.note.as_ref().map(|note| format!("{said}: {}", line(note, LONGEST))));
+    details.extend(firing.rehearsal.as_ref().map(|rehearsal| on_purpose(rehearsal)));
     if !firing.never_roll_back {
         details.push(format!("to roll back: rollbackd approve {id}"));
         details.push(format!("to leave it: rollbackd dismiss {id} --why TEXT"));
     }
     details.push(format!("seen: rollbackd ack {id}"));
     details
+}
+
+/// Whoever is paged must know that nobody made a mistake here.
+fn on_purpose(rehearsal: &Rehearsing) -> String {
+    let witness = rehearsal.witness.as_ref().map(|witness| format!(", witness {}", line(witness, LONGEST)));
+    format!("rehearsal {}: this version was deployed on purpose{}", rehearsal.id, witness.unwrap_or_default())
 }
 
 /// How much of the budget is used, and what is left of it.
@@ -52,9 +62,17 @@ fn clock(draft: &Draft<'_>, firing: &Firing) -> String {
 }
 
 fn last_run(draft: &Draft<'_>, path: &PathName) -> String {
+    let rehearsed = match draft.own().rehearsed.get(path) {
+        _ if draft.service.rehearsal.is_none() => String::new(),
+        Some(known) if known.last.fingerprint != fingerprint(draft.service, path, &known.last.trigger) => {
+            format!("; rehearsed at {}, and changed since", known.at)
+        }
+        Some(known) => format!("; rehearsed at {}, {} clean in a row", known.at, known.in_a_row),
+        None => "; never rehearsed".to_owned(),
+    };
     match draft.own().durations.get(path).and_then(|durations| durations.last()) {
-        Some(Took(last)) => format!("path {path} took {} last time", took(*last)),
-        None => format!("path {path} has not brought a version back yet"),
+        Some(Took(last)) => format!("path {path} took {} last time{rehearsed}", took(*last)),
+        None => format!("path {path} has not brought a version back yet{rehearsed}"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::front::{FrontMatter, Kind};
+use super::on_purpose::{RehearsedFacts, rehearsed};
 use super::text::{LONGEST_LINE, Sentence, block, line, took};
 use super::timeline::how_it_ended;
 use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
@@ -43,6 +44,9 @@ pub struct AttemptFacts {
     pub handle: Option<String>,
     /// The end of what it printed.
     pub output: Option<String>,
+    /// What rehearsals have shown of the path by then; of a rehearsal, itself counted in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<RehearsedFacts>,
 }
 
 /// From when to when production was bad.
@@ -118,6 +122,7 @@ impl Told<'_> {
             firing: firing.id.clone(),
             deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
             origin: firing.origin,
+            rehearsal: firing.rehearsal.as_ref().map(|rehearsal| self.rehearsal(rehearsal)),
             note: firing.note.as_deref().map(|note| line(note, LONGEST_LINE)),
             value: firing.value.filter(|value| value.is_finite()),
             limit: self.limit(),
@@ -132,6 +137,7 @@ impl Told<'_> {
             joined: firing.joined.iter().take(LONGEST_LIST).cloned().collect(),
             attempts: self.attempts(&firing.attempts),
             would_run: self.attempts(&firing.would_run),
+            beside: super::beside::beside(self),
             passed_over: self.passed_over(),
             bad_window: BadWindow { from: self.bad_since(), until: self.until().max(self.bad_since()) },
             gaps: gaps::gaps(self, &front, side_effects.as_deref()),
@@ -156,6 +162,15 @@ impl Told<'_> {
         self.evidence.limit.or(self.firing.limit).filter(|limit| limit.is_finite())
     }
 
+    /// Why the machinery ran.
+    pub(super) fn kind(&self) -> Kind {
+        match &self.firing.rehearsal {
+            _ if self.firing.dry_run => Kind::DryRun,
+            Some(_) => Kind::Rehearsal,
+            None => self.evidence.kind,
+        }
+    }
+
     /// When the clock stopped: at the recovery, else when the firing ended.
     pub(super) fn until(&self) -> Timestamp {
         self.firing.recovered_at.unwrap_or(self.ended_at)
@@ -173,7 +188,7 @@ impl Told<'_> {
         let total = firing.recovered_at.map(|at| at.since(firing.observed_at));
         FrontMatter {
             number: self.number,
-            kind: if firing.dry_run { Kind::DryRun } else { self.evidence.kind },
+            kind: self.kind(),
             service: self.service.name.clone(),
             version: deploy.map(|deploy| deploy.version.clone()),
             commit: deploy.and_then(|deploy| deploy.commit.clone()),
@@ -200,7 +215,7 @@ impl Told<'_> {
         attempts.iter().take(LONGEST_LIST).map(|attempt| self.attempt(attempt)).collect()
     }
 
-    fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
+    pub(super) fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
         let (why, output) = why_and_output(attempt.outcome.as_ref());
         AttemptFacts {
             id: attempt.id.clone(),
@@ -215,6 +230,7 @@ impl Told<'_> {
             receipt: revert(attempt),
             handle: attempt.handle.as_deref().map(|handle| line(handle, LONGEST_LINE)),
             output: output.map(block).filter(|output| !output.is_empty()),
+            rehearsed: self.evidence.rehearsed.get(&attempt.path).map(rehearsed),
         }
     }
 
@@ -264,6 +280,14 @@ impl Told<'_> {
             }
             Origin::Report => subject.words(" was reported for ").quote(&front.trigger),
             Origin::Human => Sentence::new("a human asked to roll back ").then(subject),
+            Origin::Rehearsal => {
+                let why = self.firing.note.as_deref().unwrap_or("no reason was recorded");
+                Sentence::new("no trigger saw ")
+                    .then(subject)
+                    .words(" (")
+                    .quote(why)
+                    .words("), which was to go all the same")
+            }
         }
     }
 

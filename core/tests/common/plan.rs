@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollbackd_core::config::{
     Action, AtLeast, AutomaticLimit, Condition, Config, FleetGuard, Limit, Metric, Mode, Observed, PathRule, Query,
-    RunPart, Service, Trigger,
+    RehearsalRule, RunPart, Service, Trigger,
 };
 use rollbackd_core::name::PagerName;
 use rollbackd_core::template::Template;
@@ -124,6 +124,12 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
+        rehearsal: Some(RehearsalRule {
+            deploy_bad: path("pipeline"),
+            every: duration("720h"),
+            timeout: duration("30m"),
+            bad_versions: Vec::new(),
+        }),
     }
 }
 

@@ -61,6 +61,7 @@ impl World {
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Firing { .. }
             | Record::Frozen { .. }
             | Record::Thawed => None,
@@ -87,6 +88,7 @@ impl World {
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed => None,
         };

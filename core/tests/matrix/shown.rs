@@ -3,7 +3,7 @@
 use rollbackd_core::Decision;
 use rollbackd_core::event::{Effect, Order, Reply};
 use rollbackd_core::firing::Attempt;
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
 use serde_json::Value;
 
 /// The line.
@@ -26,6 +26,7 @@ fn reply(reply: &Reply) -> String {
         Reply::Deploy(_) => "deploy".to_owned(),
         Reply::SameDeploy(_) => "same deploy".to_owned(),
         Reply::Firing(_) => "firing".to_owned(),
+        Reply::Rehearsal(_) => "rehearsal".to_owned(),
         Reply::Done => "done".to_owned(),
         Reply::NotNews(why) => format!("no news: {why}"),
         Reply::Refused(why) => format!("refused: {why}"),
@@ -54,6 +55,7 @@ fn record(record: &Record) -> String {
         Record::Page(PageRecord::Acknowledged { .. }) => "page seen".to_owned(),
         Record::Page(PageRecord::Escalated { .. }) => "page goes on".to_owned(),
         Record::Page(PageRecord::Resolved { .. }) => "page over".to_owned(),
+        Record::Rehearsal(what) => rehearsal(what),
         Record::Frozen { .. } => "frozen".to_owned(),
         Record::Thawed => "thawed".to_owned(),
     }
@@ -121,6 +123,22 @@ fn firing(record: &FiringRecord) -> String {
         | FiringRecord::Noted { .. }
         | FiringRecord::Announced { .. }
         | FiringRecord::Published { .. } => word(record),
+    }
+}
+
+fn rehearsal(record: &RehearsalRecord) -> String {
+    match record {
+        RehearsalRecord::AttemptIntended { attempt: intended } => attempt("rehearsal: intend", intended),
+        RehearsalRecord::AttemptEnded { outcome } => format!("rehearsal: attempt {}", word(outcome)),
+        RehearsalRecord::Ended { end, .. } => format!("rehearsal: ended {}", end.word()),
+        RehearsalRecord::Asked { .. }
+        | RehearsalRecord::Checked { .. }
+        | RehearsalRecord::AttemptStarted { .. }
+        | RehearsalRecord::AttemptWaits { .. }
+        | RehearsalRecord::Told { .. }
+        | RehearsalRecord::Reported { .. }
+        | RehearsalRecord::Watching { .. }
+        | RehearsalRecord::StopAsked => format!("rehearsal: {}", word(record)),
     }
 }
 

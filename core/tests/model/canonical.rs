@@ -158,6 +158,9 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
         reports: _,
         returned,
         durations,
+        // The model rehearses nothing.
+        rehearsal: _,
+        rehearsed: _,
     } = own;
     let matters = |firing: &&Firing| still_matters(config, own, writer.now, firing);
     let kept: Vec<&Firing> = firings.iter().filter(matters).collect();
@@ -214,8 +217,19 @@ fn write_entry(writer: &mut Writer, entry: &Entry) {
     // What is only told decides nothing.
     let Entry { deploy, end, rolled_back, automatically, revision, incidents: _ } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
-    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
-        deploy;
+    let Deploy {
+        id: _,
+        version,
+        previous,
+        commit: _,
+        migration,
+        run_url: _,
+        at: _,
+        reported_at: _,
+        key,
+        seen: _,
+        rehearsal: _,
+    } = deploy;
     writer.text(version.as_str());
     writer.optional(previous.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.byte(*migration as u8);
@@ -283,6 +297,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         budget,
         never_roll_back,
         dry_run,
+        rehearsal: _,
         breach_at,
         observed_at,
         decided_at,

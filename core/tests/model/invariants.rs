@@ -79,7 +79,12 @@ fn one_record(
             passed_by_health(plan_of(plan, service), &world.outside[service], own, watch)
         }
         Record::Fired(firing) => fires(plan_of(plan, service), world, service, own, firing),
-        Record::Page(_) | Record::Watch(_) | Record::Ledger(_) | Record::Frozen { .. } | Record::Thawed => Ok(()),
+        Record::Page(_)
+        | Record::Watch(_)
+        | Record::Ledger(_)
+        | Record::Rehearsal(_)
+        | Record::Frozen { .. }
+        | Record::Thawed => Ok(()),
     }
 }
 

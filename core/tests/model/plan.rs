@@ -148,6 +148,7 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
         smoke: None,
         automatic_limit: AutomaticLimit { rollbacks: 3, within: slots(6) },
         side_effects: None,
+        rehearsal: None,
     }
 }
 

@@ -63,8 +63,8 @@ fn r8_a_page_tells_the_clock_the_ways_back_and_how_to_answer() {
         "{clock}"
     );
     assert_eq!(target, "the version to return to is v1");
-    assert_eq!(pipeline, "path pipeline took 1m last time");
-    assert_eq!(console, "path console has not brought a version back yet");
+    assert_eq!(pipeline, "path pipeline took 1m last time; never rehearsed");
+    assert_eq!(console, "path console has not brought a version back yet; never rehearsed");
     assert_eq!(approve, &format!("to roll back: rollbackd approve {firing}"));
     assert_eq!(dismiss, &format!("to leave it: rollbackd dismiss {firing} --why TEXT"));
     assert_eq!(ack, &format!("seen: rollbackd ack {firing}"));

@@ -485,6 +485,7 @@ fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
     let at = crate::common::instant("2026-11-23T09:00:00Z");
     let id = DeployId::new(format!("shop-d-{number}")).expect("an id");
     let deploy = Deploy {
+        rehearsal: false,
         id,
         version: version(name),
         previous: None,

@@ -24,6 +24,7 @@ fn watches(world: &World) -> Vec<String> {
         Record::Watch(_)
         | Record::Ledger(_)
         | Record::Fired(_)
+        | Record::Rehearsal(_)
         | Record::Firing { .. }
         | Record::Page(_)
         | Record::Frozen { .. }

@@ -17,6 +17,7 @@ use crate::common::{duration, instant, path, service, version};
 fn entry(number: usize, end: WatchEnd) -> Entry {
     let at = Timestamp::from_milliseconds(1000);
     let deploy = Deploy {
+        rehearsal: false,
         id: DeployId::new(format!("d-{number}")).expect("an id"),
         version: version(&format!("v{number}")),
         previous: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::query::{self, Use};
 use super::trigger::{self, Origin, Placed};
-use super::{DAY, MINUTE, Reading, Rehearsal, SECOND, SHORTEST, check, name, once, unknown};
+use super::{DAY, Reading, SECOND, SHORTEST, check, name, once, rehearsal, unknown};
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
 use crate::config::{AutomaticLimit, PathRule, Service, SideEffect};
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName};
@@ -104,7 +104,8 @@ fn decode(
         triggers: unread_triggers,
         version_query: asks_version.is_some() && version_query.is_none(),
     };
-    rehearsal(fields, &name, (&paths, unread), reading, problems);
+    let rehearsal = fields.optional("rehearsal");
+    let rehearsal = rehearsal.and_then(|node| rehearsal::decode(node, watch, (&paths, unread.paths), problems));
     let service = Service {
         name,
         watch,
@@ -118,6 +119,7 @@ fn decode(
         smoke,
         automatic_limit: automatic_limit.unwrap_or_default(),
         side_effects,
+        rehearsal,
     };
     Written { service, place, triggers, paths: places, unread }
 }
@@ -336,29 +338,4 @@ fn side_effects(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> 
         }
     }
     effects
-}
-
-fn rehearsal(
-    fields: &mut Fields<'_>,
-    service: &ServiceName,
-    (paths, unread): (&[PathRule], Unread),
-    reading: &mut Reading<'_>,
-    problems: &mut Problems,
-) {
-    let Some(node) = fields.optional("rehearsal") else { return };
-    let Some(mut fields) = Fields::of(node, "rehearsal", problems) else { return };
-    let deploy_bad = fields.required("deploy_bad", problems).and_then(|node| {
-        let written = node::text(node, problems)?;
-        let found = paths.iter().find(|path| path.name.as_str() == written);
-        if found.is_none() && !unread.paths {
-            unknown(node, "path", written, paths.iter().map(|path| path.name.as_str()), problems);
-        }
-        Some(found?.name.clone())
-    });
-    let every = fields.required("every", problems);
-    let every = every.and_then(|node| node::duration_within(node, MINUTE, 366 * DAY, problems));
-    fields.finish(problems);
-    if let (Some(deploy_bad), Some(every)) = (deploy_bad, every) {
-        reading.rehearsals.insert(service.clone(), Rehearsal { deploy_bad, every });
-    }
 }

@@ -27,8 +27,8 @@ pub(super) struct Placed {
     pub(super) hold_place: Place,
 }
 
-/// The trigger that a human's own rollback is recorded under.
-const RESERVED: &str = "human";
+/// The triggers that a human's own rollback, and a rehearsal's, are recorded under.
+const RESERVED: [&str; 2] = [crate::HUMAN, crate::rehearsal::REHEARSAL];
 
 /// Beyond this a rollback is a gap worth fixing (design, "Receipt").
 const LONG_BUDGET: Duration = Duration::from_mins(15);
@@ -45,8 +45,9 @@ pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, pr
         if let Some((name, place)) = &found {
             fields.call(format!("trigger {name}"));
             once(&mut seen, name, *place, "trigger", problems);
-            if name.as_str() == RESERVED {
-                problems.error(*place, "a trigger can't be called human: a human's own rollback is recorded under it");
+            if RESERVED.contains(&name.as_str()) {
+                let message = format!("a trigger can't be called {name}: a {name}'s own rollback is recorded under it");
+                problems.error(*place, message);
             }
         }
         let trigger = decode(&mut fields, found, origin, reading, problems);

@@ -149,7 +149,12 @@ fn replay(
         replay.run_until(deploy.told_at);
         replies.push(match replay.deploy(&deploy.service, deploy.report.clone()) {
             Reply::Deploy(id) => Some(id),
-            Reply::None | Reply::SameDeploy(_) | Reply::Firing(_) | Reply::Done | Reply::NotNews(_) => None,
+            Reply::None
+            | Reply::SameDeploy(_)
+            | Reply::Firing(_)
+            | Reply::Rehearsal(_)
+            | Reply::Done
+            | Reply::NotNews(_) => None,
             Reply::Refused(why) => return Err(format!("{} {}: {why}", deploy.service, deploy.report.version)),
         });
     }

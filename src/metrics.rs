@@ -899,6 +899,7 @@ mod tests {
             kind: "command",
             timeout_seconds: 60.0,
             took_seconds: Vec::new(),
+            next: None,
             rehearsed: Some(known),
             rehearsal_due_at: Some(at + Duration::from_secs(60)),
         }

@@ -115,9 +115,14 @@ impl Rollouts {
             // Our clock will have caught up.
             Ok(Reply::Refused(Refusal::FromTheFuture { .. })) => ("refused", true),
             Ok(Reply::Refused(_)) => ("refused", false),
-            Ok(Reply::SameDeploy(_) | Reply::NotNews(_) | Reply::Done | Reply::None | Reply::Firing(_)) => {
-                ("known", false)
-            }
+            Ok(
+                Reply::SameDeploy(_)
+                | Reply::NotNews(_)
+                | Reply::Done
+                | Reply::None
+                | Reply::Firing(_)
+                | Reply::Rehearsal(_),
+            ) => ("known", false),
             // Nothing is begun while the journal can't be written; it will be told again.
             Err(_) => return false,
         };

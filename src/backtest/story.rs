@@ -86,7 +86,7 @@ pub(super) fn read(stepped: &Stepped, replies: &[Option<DeployId>]) -> Vec<Watch
                 }
             }
             Record::Fired(_) | Record::Firing { .. } | Record::Ledger(_) | Record::Page(_) => {}
-            Record::Frozen { .. } | Record::Thawed => {}
+            Record::Rehearsal(_) | Record::Frozen { .. } | Record::Thawed => {}
         }
     }
     for (_, firing) in &stepped.firings {
@@ -140,6 +140,7 @@ fn why_paged(firing: &FiringId, lines: &[Line]) -> String {
         | Record::Watch(_)
         | Record::Fired(_)
         | Record::Page(_)
+        | Record::Rehearsal(_)
         | Record::Frozen { .. }
         | Record::Thawed => None,
     });

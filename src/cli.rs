@@ -2,8 +2,8 @@
 //!
 //! Never takes a secret as an argument: other users of the machine can read those.
 
+mod check;
 mod local;
-mod online;
 mod output;
 mod receipts;
 mod remote;
@@ -17,9 +17,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-pub use local::{
-    CheckArguments, JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments,
-};
+pub use check::CheckArguments;
+pub use local::{JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments};
 pub use output::{Failure, Output};
 pub use receipts::{ReceiptsArguments, ReceiptsCommand};
 
@@ -138,7 +137,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => local::run(&arguments),
-        Command::Check(arguments) => local::check(&arguments, output),
+        Command::Check(arguments) => check::check(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),

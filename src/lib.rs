@@ -28,6 +28,7 @@ pub mod http_client;
 pub mod journal;
 pub(crate) mod json_body;
 pub mod link;
+pub mod lints;
 pub mod logging;
 pub mod looker;
 pub mod machine;

@@ -3,6 +3,8 @@
 //!
 //! Never asks a server, and never changes a query.
 
+pub mod shape;
+
 use std::time::Duration;
 
 use promql_parser::label::Matchers;

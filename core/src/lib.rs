@@ -30,6 +30,7 @@ pub mod proof;
 pub mod reading;
 pub mod receipt;
 pub mod record;
+pub mod replay;
 mod rollback;
 pub mod state;
 pub mod template;

@@ -182,13 +182,19 @@ async fn ask_one(facts: &Facts<'_>, service: &Service, asked: &Asked) -> Found {
 
 async fn look(edges: &Edges, facts: &mut Facts<'_>, asked: &Asked, found: &Found, problems: &mut Problems) {
     let Found::Series(series) = found else { return };
-    if series.is_empty() && !asked.empty.is_empty() && !asked.needs_deploy() {
+    let before = problems.0.len();
+    if let Some(shape) = &asked.shape {
+        labels::look(facts, asked, shape, problems).await;
+    }
+    // A label that is to blame says more.
+    let is_blamed = problems.0.len() > before;
+    if series.is_empty() && !asked.empty.is_empty() && !asked.needs_deploy() && !is_blamed {
         problems.warning(Lint::EmptyNow, asked.place, format!("empty now: {}", asked.empty));
     }
-    let Some(shape) = &asked.shape else { return };
-    many_series(&edges.settings.service_label, asked, shape, series, problems);
-    labels::look(facts, asked, shape, problems).await;
-    ranges::look(facts, asked, shape, problems).await;
+    if let Some(shape) = &asked.shape {
+        many_series(&edges.settings.service_label, asked, shape, series, problems);
+        ranges::look(facts, asked, shape, problems).await;
+    }
 }
 
 /// Several series where nothing in the query says that several are meant.

@@ -9,6 +9,7 @@ mod receipts;
 mod remote;
 mod status;
 mod table;
+mod test;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ enum Command {
     Run(RunArguments),
     /// Check a config, with the line of every mistake.
     Check(CheckArguments),
+    /// Run trigger tests: what must be true when, for series that you write.
+    Test(test::TestArguments),
     /// Report a deploy: a version starts to serve, its watch begins.
     Deploy(remote::DeployArguments),
     /// Report that a trigger is observed: a red smoke test, a broken login.
@@ -138,6 +141,7 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
     match command {
         Command::Run(arguments) => local::run(&arguments),
         Command::Check(arguments) => check::check(&arguments, output),
+        Command::Test(arguments) => test::test(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),

@@ -45,4 +45,5 @@ pub mod sources;
 pub mod state_dir;
 pub mod supervisor;
 pub mod telling;
+pub mod trigger_tests;
 pub mod yaml;

@@ -19,8 +19,8 @@ use rollbackd_core::config::decode::Rehearsal;
 use rollbackd_core::config::node::{Node, Place, Problem, Problems};
 use rollbackd_core::name::{PagerName, PathName, ServiceName};
 
-pub use self::render::{count, render_problems, summary, word};
 use self::allow::Allowed;
+pub use self::render::{count, render_problems, summary, word};
 use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;

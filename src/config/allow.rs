@@ -95,7 +95,11 @@ impl Entry {
     fn unknown(&self) -> String {
         let names = Lint::ALL.map(Lint::name);
         let near = name::nearest(&self.name, names);
-        let hint = if near.is_empty() { "see docs/lints.md".to_owned() } else { format!("did you mean {}?", near.join(" or ")) };
+        let hint = if near.is_empty() {
+            "see docs/lints.md".to_owned()
+        } else {
+            format!("did you mean {}?", near.join(" or "))
+        };
         format!("there is no lint {:?} to allow: {hint}", self.name)
     }
 }
@@ -173,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_comment_allows_nothing() {
-        for text in ["x: a# rollbackd: allow no-budget", "# rollbackd allow no-budget", "# rollbackd: the config", "#"] {
+        for text in ["x: a# rollbackd: allow no-budget", "# rollbackd allow no-budget", "# rollbackd: the config", "#"]
+        {
             assert_eq!(left_of(text, vec![problem(1, Lint::NoBudget)]), [(1, Lint::NoBudget)], "{text}");
         }
     }

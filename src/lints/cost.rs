@@ -29,8 +29,9 @@ pub(super) fn note(
 ) {
     let (Some(limit), Some(range)) = (share(metric), range(metric, shapes)) else { return };
     let shares = IN_LIMITS.into_iter().map(|limits| limit * limits).filter(|share| *share < 1.0).chain([1.0]);
-    let told: Vec<String> =
-        shares.map(|share| format!("{} after {}", show_duration(time_to_cross(range, limit, share)), percent(share))).collect();
+    let told: Vec<String> = shares
+        .map(|share| format!("{} after {}", show_duration(time_to_cross(range, limit, share)), percent(share)))
+        .collect();
     let (range, limit, told, hold) =
         (show_duration(range), percent(limit), told.join(", "), show_duration(trigger.hold));
     let message = format!(
@@ -57,9 +58,8 @@ fn range(metric: &Metric, shapes: &[Shape]) -> Option<Duration> {
     };
     let mut ranges = shapes.iter().flat_map(|shape| &shape.ranges);
     let length = ranges.clone().map(|range| range.length).next()?;
-    let alike = ranges.all(|range| {
-        matches!(range.function, "rate" | "increase") && range.length == length && !range.in_subquery
-    });
+    let alike = ranges
+        .all(|range| matches!(range.function, "rate" | "increase") && range.length == length && !range.in_subquery);
     (is_ratio && alike && is_written(length)).then_some(length)
 }
 

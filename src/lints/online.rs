@@ -135,14 +135,7 @@ fn of_trigger(service: &Service, trigger: &Trigger, places: &Places, all: &mut V
 }
 
 impl Asked {
-    fn new(
-        service: &Service,
-        what: String,
-        place: Place,
-        role: Role,
-        query: &Template,
-        empty: &'static str,
-    ) -> Self {
+    fn new(service: &Service, what: String, place: Place, role: Role, query: &Template, empty: &'static str) -> Self {
         let text = query.render(&values(service, super::triggers::SINCE_DEPLOY_TEXT)).ok();
         let shape = text.and_then(|text| shape(&text));
         Self { service: service.name.to_string(), what, place, role, query: query.clone(), shape, empty }

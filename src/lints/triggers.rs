@@ -57,13 +57,7 @@ pub(super) fn is_written(range: Duration) -> bool {
     range > SINCE_DEPLOY
 }
 
-fn for_below_window(
-    service: &Service,
-    trigger: &Trigger,
-    shapes: &[Shape],
-    places: &Places,
-    problems: &mut Problems,
-) {
+fn for_below_window(service: &Service, trigger: &Trigger, shapes: &[Shape], places: &Places, problems: &mut Problems) {
     let reach = shapes.iter().map(|shape| shape.reach).max().unwrap_or_default();
     if trigger.hold >= reach || !is_written(reach) {
         return;

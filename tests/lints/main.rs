@@ -34,7 +34,8 @@ fn config(prometheus: &str, services: &str) -> String {
 /// A service around some triggers.
 fn service(triggers: &str) -> String {
     let paths = "  paths: [{name: pipeline, timeout: 4m, command: [deploy, \"{{ target.version }}\"]}]\n";
-    let head = "- name: shop\n  page: [oncall]\n  version_query: app_build_info{service=\"shop\"}\n  side_effects: none\n";
+    let head =
+        "- name: shop\n  page: [oncall]\n  version_query: app_build_info{service=\"shop\"}\n  side_effects: none\n";
     format!("{head}{paths}  triggers:\n{}", indented(triggers, 4))
 }
 
@@ -84,7 +85,11 @@ fn check(text: &str, options: &[&str]) -> Said {
 
 /// An example in a config that is clean but for it.
 fn in_config(prometheus: &str, example: &str) -> String {
-    if example.starts_with("- name: shop\n") { config(prometheus, example) } else { config(prometheus, &service(example)) }
+    if example.starts_with("- name: shop\n") {
+        config(prometheus, example)
+    } else {
+        config(prometheus, &service(example))
+    }
 }
 
 fn assert_points_at(name: &str, example: &str, said: &Said) {

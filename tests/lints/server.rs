@@ -71,7 +71,9 @@ fn knows_types(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let request = "GET /api/v1/metadata?metric=queue_length HTTP/1.0\r\nHost: x\r\n\r\n";
     let mut answer = String::new();
-    stream.write_all(request.as_bytes()).is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains("gauge")
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.contains("gauge")
 }
 
 /// Serves metrics to whoever asks, until the test's process ends.
@@ -79,10 +81,12 @@ fn exporter() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        let body = "# TYPE queue_length gauge\nqueue_length 1\n# TYPE http_requests_total counter\nhttp_requests_total 1\n";
+        let body =
+            "# TYPE queue_length gauge\nqueue_length 1\n# TYPE http_requests_total counter\nhttp_requests_total 1\n";
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
-            let head = format!("HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}", body.len());
+            let head =
+                format!("HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}", body.len());
             let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
         }
     });

@@ -84,7 +84,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: {}", self.place.line, self.place.column, self.message)
+        write!(formatter, "{}:{}: {}", self.place.line, self.place.column, self.message)?;
+        self.lint.map_or(Ok(()), |lint| write!(formatter, " [{lint}]"))
     }
 }
 
@@ -95,12 +96,24 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Notes an error.
     pub fn error(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: false, lint: None });
+        self.0.push(Problem {
+            place,
+            severity: Severity::Error,
+            message: message.into(),
+            hides_line: false,
+            lint: None,
+        });
     }
 
     /// Notes an error about what may be a secret.
     pub fn error_about_secret(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: true, lint: None });
+        self.0.push(Problem {
+            place,
+            severity: Severity::Error,
+            message: message.into(),
+            hides_line: true,
+            lint: None,
+        });
     }
 
     /// Notes a warning.

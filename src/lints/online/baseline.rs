@@ -121,7 +121,9 @@ mod tests {
     #[test]
     fn a_window_is_too_long_where_one_deploy_in_four_is_nearer() {
         let hour = Duration::from_secs(3600);
-        let of = |gaps: &[u64]| judge(&gaps.iter().map(|hours| hour * u32::try_from(*hours).unwrap()).collect::<Vec<_>>(), 2 * hour);
+        let of = |gaps: &[u64]| {
+            judge(&gaps.iter().map(|hours| hour * u32::try_from(*hours).unwrap()).collect::<Vec<_>>(), 2 * hour)
+        };
         assert!(of(&[1, 5, 5, 5]).is_some_and(|said| said.contains("in 1 of the last 4 deploys")));
         assert_eq!(of(&[1, 5, 5, 5, 5]), None);
         assert_eq!(of(&[2, 2, 2]), None, "exactly as long does not reach behind it");

@@ -279,7 +279,11 @@ fn condition(
     if let Some(Condition::Above(Limit::TimesBaseline { factor, .. })) = limit
         && factor <= 1.0
     {
-        problems.warning(Lint::BaselineFactor, fields.value_place("above"), "a healthy version is above this half of the time");
+        problems.warning(
+            Lint::BaselineFactor,
+            fields.value_place("above"),
+            "a healthy version is above this half of the time",
+        );
     }
     let outermost = queried.iter().find(|queried| queried.filtering() == Some(Filtering::Outermost));
     if let Some(outermost) = outermost {

@@ -116,7 +116,11 @@ pub(super) fn query(node: &Node, place_of_use: Use, reading: &Reading<'_>, probl
             return None;
         }
         (Err(error), Dialect::Lenient) => {
-            problems.warning(Lint::UnknownDialect, node.place, format!("not PromQL as we know it: {}", without_stand_ins(&error)));
+            problems.warning(
+                Lint::UnknownDialect,
+                node.place,
+                format!("not PromQL as we know it: {}", without_stand_ins(&error)),
+            );
             None
         }
     };

@@ -103,7 +103,11 @@ fn budget(fields: &mut Fields<'_>, action: Action, problems: &mut Problems) -> O
     let budget = node::duration_within(node, super::SHORTEST, 7 * DAY, problems)?;
     let (shown, long, short) = (show_duration(budget), show_duration(LONG_BUDGET), show_duration(SHORT_BUDGET));
     if action == Action::Rollback && budget > LONG_BUDGET {
-        problems.warning(Lint::LongBudget, node.place, format!("a budget of {shown} is longer than {long}: a gap worth fixing"));
+        problems.warning(
+            Lint::LongBudget,
+            node.place,
+            format!("a budget of {shown} is longer than {long}: a gap worth fixing"),
+        );
     }
     if action == Action::Rollback && budget < SHORT_BUDGET {
         let why = "few paths finish in it, and one that does acts before anyone looks";
@@ -125,7 +129,11 @@ fn never_roll_back(fields: &mut Fields<'_>, action: Action, problems: &mut Probl
             problems.error(node.place, message);
         }
         Action::Shadow => {
-            problems.warning(Lint::ShadowNever, node.place, "`rollback: never` says nothing of a shadow trigger: it rolls nothing back");
+            problems.warning(
+                Lint::ShadowNever,
+                node.place,
+                "`rollback: never` says nothing of a shadow trigger: it rolls nothing back",
+            );
         }
     }
     true
@@ -141,7 +149,11 @@ fn veto(fields: &mut Fields<'_>, action: Action, budget: Option<Duration>, probl
     match action {
         Action::Rollback => {}
         Action::Page | Action::Shadow => {
-            problems.warning(Lint::IdleVeto, node.place, "a veto only delays a rollback: this trigger starts none by itself");
+            problems.warning(
+                Lint::IdleVeto,
+                node.place,
+                "a veto only delays a rollback: this trigger starts none by itself",
+            );
         }
     }
     veto

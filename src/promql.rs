@@ -291,12 +291,13 @@ mod tests {
         assert!(read(&format!("{}x{}", "(".repeat(half), ")".repeat(half))).is_ok());
         assert!(read(&format!("{}x", "-".repeat(LONGEST_BYTES - 1))).is_ok());
         assert!(read(&format!("x{}", "+x".repeat(half))).is_ok());
+        assert!(shape::shape(&format!("x{}", "+x".repeat(half))).is_some());
     }
 
     proptest! {
         #[test]
         fn no_query_panics(query in "[ -~é]{0,60}") {
-            let _ = read(&query);
+            let _ = (read(&query), shape::shape(&query));
         }
 
         #[test]
@@ -310,7 +311,7 @@ mod tests {
                 0..20,
             )
         ) {
-            let _ = read(&pieces.concat());
+            let _ = (read(&pieces.concat()), shape::shape(&pieces.concat()));
         }
     }
 }

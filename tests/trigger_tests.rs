@@ -99,13 +99,13 @@ fn each_mistake_of_a_file_has_its_place() {
         ("{p99-latency: {at_least: 1}}", "{at: 3m, runs: []}", "it has no `at_least`"),
         ("{error-rate: {vale: 1}}", "{at: 3m, runs: []}", "t.yml:6:27: error: unknown key `vale`"),
         ("{}", "{at: 3m, trigger: error-rate, state: red}", "t.yml:8:51: error: expected clear or breaching"),
-        ("{}", "{at: 3m, state: clear}", "t.yml:8:24: error: `state` needs a `trigger`"),
-        ("{}", "{at: 3m, trigger: error-rate}", "t.yml:8:33: error: expected a `state` of this trigger"),
+        ("{}", "{at: 3m, state: clear}", "t.yml:8:23: error: `state` needs a `trigger`"),
+        ("{}", "{at: 3m, trigger: error-rate}", "t.yml:8:32: error: expected a `state` of this trigger"),
         ("{}", "{at: 3m}", "t.yml:8:14: error: nothing is expected here"),
         ("{}", "{at: soon, runs: []}", "t.yml:8:19: error: expected a duration"),
         ("{}", "{at: 3m, runs: pipelin}", "t.yml:8:29: error: there is no path \"pipelin\""),
         ("{}", "{at: 3m, pages: nobody}", "there is no pager of the service \"nobody\": the config has oncall"),
-        ("{}", "{at: 3m, run: []}", "t.yml:8:24: error: unknown key `run`"),
+        ("{}", "{at: 3m, run: []}", "t.yml:8:23: error: unknown key `run`"),
     ];
     for (series, expectation, expected) in table {
         let ran = expecting(series, expectation);

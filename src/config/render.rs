@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use rollbackd_core::config::node::{Problem, Severity};
+use rollbackd_core::receipt::text::is_hidden;
 
 use super::Settings;
 
@@ -106,7 +107,7 @@ fn servers_alone(line: &str) -> String {
 
 /// The text without what could move a terminal's cursor; one character stays one character.
 fn printable(text: &str) -> String {
-    text.chars().map(|each| if each == '\t' || each.is_control() { ' ' } else { each }).collect()
+    text.chars().map(|each| if each == '\t' || each.is_control() || is_hidden(each) { ' ' } else { each }).collect()
 }
 
 /// How many mistakes, warnings and notes there are; empty where there is none.
@@ -210,6 +211,9 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert!(!render_problems("f", "a\u{1b}[2Jb", &[problem(1, 1)]).contains('\u{1b}'));
+        // A label's value of a remote may stand in the message.
+        let turned = Problem { message: "a \u{202e}b".to_owned(), ..problem(1, 1) };
+        assert!(!render_problems("f", "a", &[turned]).contains('\u{202e}'));
     }
 
     #[test]

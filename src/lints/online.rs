@@ -51,6 +51,8 @@ struct Asked {
     query: Template,
     /// What it is made of.
     shape: Option<Shape>,
+    /// Of a `bad`: the labels by which its `total` selects. They say what it is about, not what failed.
+    labels_of_total: BTreeSet<String>,
     /// What it means that it is empty.
     empty: &'static str,
 }
@@ -98,9 +100,8 @@ async fn ask_all(edges: &Edges, places: &Places, problems: &mut Problems) -> Ans
 fn asked_of(service: &Service, places: &Places) -> Vec<Asked> {
     let mut all = Vec::new();
     if let Some(query) = &service.version_query {
-        let place = places.of_version_query(service);
-        let empty = "no version can be proven to serve";
-        all.push(Asked::new(service, "version_query".to_owned(), place, Role::Version, query, empty));
+        let (place, empty) = (places.of_version_query(service), "no version can be proven to serve");
+        all.push(Asked::new(service, "version_query".to_owned(), place, Role::Version, (query, query), empty));
     }
     service.triggers.iter().for_each(|trigger| of_trigger(service, trigger, places, &mut all));
     all
@@ -108,42 +109,49 @@ fn asked_of(service: &Service, places: &Places) -> Vec<Asked> {
 
 fn of_trigger(service: &Service, trigger: &Trigger, places: &Places, all: &mut Vec<Asked>) {
     let Observed::Metric(metric) = &trigger.observed else { return };
-    let mut add = |key: &'static str, role, query, empty| {
+    let asked = |key: &'static str, role, queries, empty| {
         let place = places.of_trigger(service, trigger, key);
-        all.push(Asked::new(service, format!("{} {key}", trigger.name), place, role, query, empty));
+        Asked::new(service, format!("{} {key}", trigger.name), place, role, queries, empty)
     };
     match &metric.query {
         Query::Ratio { bad, total } => {
-            add("bad", Role::Bad, bad, "");
-            add("total", Role::Compared, total, "there is no traffic now, or a label is misspelt");
+            let empty = "there is no traffic now, or a label is misspelt";
+            let total = asked("total", Role::Compared, (total, total), empty);
+            let selects = total.shape.iter().flat_map(|shape| &shape.selectors).flat_map(|each| &each.matchers);
+            let labels_of_total = selects.map(|matcher| matcher.label.clone()).collect();
+            all.push(Asked { labels_of_total, ..asked("bad", Role::Bad, (bad, bad), "") });
+            all.push(total);
         }
         Query::Expression(expr) => {
             let empty = "the trigger would be blind; `bad` and `total` can tell a clean service from none";
-            add("expr", Role::Compared, expr, empty);
+            all.push(asked("expr", Role::Compared, (expr, expr), empty));
         }
-        Query::Filter { expr, .. } => {
-            add("expr", Role::Filter, expr, "nothing that it selects has data: the trigger would be blind");
+        Query::Filter { expr, presence } => {
+            // Whether there are data can't be told from what is returned while all is well.
+            let empty = "nothing that it selects has data: the trigger would be blind";
+            all.push(asked("expr", Role::Filter, (expr, presence), empty));
         }
     }
     if let Some(at_least) = &metric.at_least {
-        add("at_least", Role::AtLeast, &at_least.expr, "the trigger would always see too little traffic");
-    }
-    // Whether there is data can't be told from what is returned while all is well.
-    if let (Query::Filter { presence, .. }, Some(asked)) = (&metric.query, all.iter_mut().rev().find(Asked::filters)) {
-        asked.query = presence.clone();
+        let empty = "the trigger would always see too little traffic";
+        all.push(asked("at_least", Role::AtLeast, (&at_least.expr, &at_least.expr), empty));
     }
 }
 
 impl Asked {
-    fn new(service: &Service, what: String, place: Place, role: Role, query: &Template, empty: &'static str) -> Self {
-        let text = query.render(&values(service, super::triggers::SINCE_DEPLOY_TEXT)).ok();
+    /// A query: as the config writes it, and as it is asked.
+    fn new(
+        service: &Service,
+        what: String,
+        place: Place,
+        role: Role,
+        (written, query): (&Template, &Template),
+        empty: &'static str,
+    ) -> Self {
+        let text = written.render(&values(service, super::triggers::SINCE_DEPLOY_TEXT)).ok();
         let shape = text.and_then(|text| shape(&text));
-        Self { service: service.name.to_string(), what, place, role, query: query.clone(), shape, empty }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what `find` hands over")]
-    fn filters(self: &&mut Self) -> bool {
-        self.role == Role::Filter
+        let (service, query) = (service.name.to_string(), query.clone());
+        Self { service, what, place, role, query, shape, labels_of_total: BTreeSet::new(), empty }
     }
 
     /// Whether it selects by what only a deploy brings: that it is empty now says nothing.

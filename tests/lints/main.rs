@@ -176,6 +176,19 @@ fn what_is_misspelt_is_told_with_what_there_is() {
     assert!(value.contains("shard=\"7\" matches nothing: shard of queue_length is 0, 1 now"), "{value}");
     let metric = said("queue_lenght{service=\"shop\"}");
     assert!(metric.contains("there is no series queue_lenght now"), "{metric}");
+    let ratio = |bad: &str| {
+        let total = "sum(rate(http_requests_total{service=\"shop\"}[1m]))";
+        let rest = "above: 5%, for: 2m, budget: 5m, at_least: {expr: vector(99), value: 1}";
+        let trigger = format!("- {{name: errors, bad: 'sum(rate({bad}[1m]))', total: '{total}', {rest}}}\n");
+        check(&in_config(server.url(), &trigger), &["--online"]).text
+    };
+    let elsewhere = ratio("http_requests_total{service=\"shopp\",code=~\"5..\"}");
+    assert!(
+        elsewhere.contains("service=\"shopp\" matches nothing: service of http_requests_total is shop now"),
+        "{elsewhere}"
+    );
+    let clean = ratio("http_requests_total{service=\"shop\",code=~\"5..\"}");
+    assert!(!clean.contains("warning"), "{clean}");
     assert!(metric.contains("c.yml:11:") && metric.contains("^"), "{metric}");
 }
 

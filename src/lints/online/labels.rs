@@ -2,6 +2,8 @@
 //!
 //! Never speaks of a value that only failures bring: where a query may well be empty, its label must exist, no more.
 
+use std::collections::BTreeSet;
+
 use rollbackd_core::config::lint::Lint;
 use rollbackd_core::config::node::Problems;
 
@@ -20,13 +22,18 @@ pub(super) async fn look(facts: &mut Facts<'_>, asked: &Asked, shape: &Shape, pr
         if facts.has_data(&selector.text).await != Some(false) {
             continue;
         }
-        if let Some(why) = blame(facts, name, selector, may_be_empty).await {
+        if let Some(why) = blame(facts, name, selector, (may_be_empty, &asked.labels_of_total)).await {
             problems.warning(Lint::LabelMatchesNothing, asked.place, why);
         }
     }
 }
 
-async fn blame(facts: &mut Facts<'_>, name: &str, selector: &Selector, may_be_empty: bool) -> Option<String> {
+async fn blame(
+    facts: &mut Facts<'_>,
+    name: &str,
+    selector: &Selector,
+    (may_be_empty, labels_of_total): (bool, &BTreeSet<String>),
+) -> Option<String> {
     if !facts.has_data(name).await? {
         let message = format!("there is no series {name} now: is the name right, and is it scraped?");
         return (!may_be_empty).then_some(message);
@@ -36,16 +43,16 @@ async fn blame(facts: &mut Facts<'_>, name: &str, selector: &Selector, may_be_em
             return Some(no_such_label(facts, name, matcher).await);
         }
     }
-    if may_be_empty {
-        return None;
-    }
-    for matcher in &selector.matchers {
+    let speaks_of_failures = |matcher: &&Matcher| may_be_empty && !labels_of_total.contains(&matcher.label);
+    for matcher in selector.matchers.iter().filter(|matcher| !speaks_of_failures(matcher)) {
         if !facts.has_data(&format!("{name}{{{}}}", matcher.text)).await? {
             return Some(no_such_value(facts, name, matcher).await);
         }
     }
     let what = &selector.text;
-    Some(format!("{what} has no series now, though each of its matchers alone has some: is the combination right?"))
+    (!may_be_empty).then(|| {
+        format!("{what} has no series now, though each of its matchers alone has some: is the combination right?")
+    })
 }
 
 async fn no_such_label(facts: &mut Facts<'_>, name: &str, matcher: &Matcher) -> String {

@@ -134,7 +134,8 @@ fn healthy(metric: &Metric) -> Sample {
 
 impl Source for Production {
     fn answers(&mut self, ask: &Ask<'_>) -> Answers {
-        let shown = self.shown.get(&ask.trigger.name).cloned().unwrap_or_default();
+        let healthy_throughout = Shown::default();
+        let shown = self.shown.get(&ask.trigger.name).unwrap_or(&healthy_throughout);
         let metric = ask.metric;
         let value = |at| self.sample(shown.value.as_ref(), healthy(metric), at);
         let traffic = Sample::Value(metric.at_least.as_ref().map_or(TRAFFIC, |least| least.value.max(TRAFFIC)));

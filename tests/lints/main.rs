@@ -187,6 +187,13 @@ fn what_is_misspelt_is_told_with_what_there_is() {
         elsewhere.contains("service=\"shopp\" matches nothing: service of http_requests_total is shop now"),
         "{elsewhere}"
     );
+    let too_short = concat!(
+        "- {name: errors, bad: 'sum(rate(http_requests_total{service=\"shop\",code=~\"5..\"}[59s]))', ",
+        "total: 'sum(rate(http_requests_total{service=\"shop\"}[1m]))', above: 5%, for: 2m, budget: 5m, ",
+        "at_least: {expr: vector(99), value: 1}}\n",
+    );
+    let scrapes = check(&in_config(server.url(), too_short), &["--online"]).text;
+    assert!(scrapes.contains("the range of 59s is shorter than 4 scrapes"), "of what has no series now: {scrapes}");
     let clean = ratio("http_requests_total{service=\"shop\",code=~\"5..\"}");
     assert!(!clean.contains("warning"), "{clean}");
     assert!(metric.contains("c.yml:11:") && metric.contains("^"), "{metric}");

@@ -2,6 +2,8 @@
 //!
 //! Never guesses a metric's type by its name.
 
+use std::time::Duration;
+
 use rollbackd_core::config::lint::Lint;
 use rollbackd_core::config::node::Problems;
 use rollbackd_core::time::show_duration;
@@ -27,7 +29,7 @@ async fn few_scrapes(facts: &mut Facts<'_>, asked: &Asked, range: &Range, proble
     if !is_written(range.length) {
         return;
     }
-    let Some(interval) = facts.scrape_interval(&range.selector.text).await else { return };
+    let Some(interval) = scrape_interval(facts, range).await else { return };
     let least = interval * LEAST_SCRAPES;
     if range.length < least {
         let (length, interval, least) = (show_duration(range.length), show_duration(interval), show_duration(least));
@@ -37,6 +39,14 @@ async fn few_scrapes(facts: &mut Facts<'_>, asked: &Asked, range: &Range, proble
             range.selector.name.as_deref().unwrap_or(&range.selector.text)
         );
         problems.warning(Lint::FewScrapes, asked.place, message);
+    }
+}
+
+/// That of what is selected; where that is nothing now (a `bad` while nothing fails), that of any series of the metric.
+async fn scrape_interval(facts: &mut Facts<'_>, range: &Range) -> Option<Duration> {
+    match (facts.scrape_interval(&range.selector.text).await, &range.selector.name) {
+        (None, Some(name)) => facts.scrape_interval(name).await,
+        (known, _) => known,
     }
 }
 

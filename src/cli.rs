@@ -2,14 +2,20 @@
 //!
 //! Never takes a secret as an argument: other users of the machine can read those.
 
+mod backtest;
+mod budgets;
+mod census;
 mod check;
+mod dora;
 mod local;
 mod output;
 mod receipts;
 mod remote;
+mod runbook;
 mod status;
 mod table;
 mod test;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,6 +95,8 @@ enum Command {
     Check(CheckArguments),
     /// Run trigger tests: what must be true when, for series that you write.
     Test(test::TestArguments),
+    /// Replay the trigger list over the deploys of the last weeks: what it would have done.
+    Backtest(backtest::BacktestArguments),
     /// Report a deploy: a version starts to serve, its watch begins.
     Deploy(remote::DeployArguments),
     /// Report that a trigger is observed: a red smoke test, a broken login.
@@ -109,6 +117,10 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show or verify the receipts.
     Receipts(ReceiptsArguments),
+    /// Write the trigger list, the ways back and the side effects as markdown, for people.
+    Runbook(runbook::RunbookArguments),
+    /// Show recovery time, change fail rate, deployment frequency and rework rate, from the journal.
+    Dora(dora::DoraArguments),
     /// Verify or repair the journal of a daemon that is not running.
     Journal(JournalArguments),
     /// Stand between a daemon that may die and a command that may not: started by the daemon itself.
@@ -119,7 +131,7 @@ enum Command {
 /// Reads the arguments (the program's name first), does what they say, and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(answered) = crate::paths::git_revert::askpass::answer(&arguments) {
+    if let Some(answered) = crate::git::askpass::answer(&arguments) {
         return answered;
     }
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -142,7 +154,10 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         Command::Run(arguments) => local::run(&arguments),
         Command::Check(arguments) => check::check(&arguments, output),
         Command::Test(arguments) => test::test(&arguments, output),
+        Command::Backtest(arguments) => backtest::backtest(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
+        Command::Runbook(arguments) => runbook::runbook_of(&arguments, output),
+        Command::Dora(arguments) => dora::dora(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),
         Command::Deploy(arguments) => {

@@ -17,14 +17,16 @@ use std::time::Duration;
 use rollbackd_core::config::Config;
 use rollbackd_core::config::decode::Rehearsal;
 use rollbackd_core::config::node::{Node, Place, Problem, Problems};
-use rollbackd_core::name::{PagerName, PathName, ServiceName};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
 use self::allow::Allowed;
 pub use self::render::{count, render_problems, summary, word};
+use crate::announcers::Announcer;
 use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
+use crate::receipts::Keeping;
 use crate::sources::Sources;
 use crate::yaml;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The folder of the receipts.
     pub receipts_dir: PathBuf,
+    /// Whether and how receipts are kept in git.
+    pub receipts: Option<Keeping>,
     /// The label that names the service in a shared query.
     pub service_label: String,
     /// Who may use the API, and for what.
@@ -49,6 +53,8 @@ pub struct Settings {
     pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
     /// The adapter of each pager.
     pub pagers: BTreeMap<PagerName, Pager>,
+    /// The adapter of each announcer.
+    pub announcers: BTreeMap<AnnouncerName, Announcer>,
     /// Who tells of deploys by webhooks and events.
     pub sources: Sources,
     /// Who is told that the daemon works.

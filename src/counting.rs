@@ -26,7 +26,7 @@ pub fn gauge(metrics: &Metrics, state: &State, config: &Config) {
     metrics.attempts_time_out(running.map(|(name, attempt)| (name, &attempt.path, attempt.ends_at)));
     // A pager whose last page is over has none that it did not take.
     let mut undelivered: BTreeMap<&PagerName, usize> =
-        config.services.values().flat_map(|service| &service.page).map(|pager| (pager, 0)).collect();
+        config.services.values().flat_map(|service| service.page.iter().flatten()).map(|pager| (pager, 0)).collect();
     for page in services.flat_map(|own| &own.pages) {
         for pager in &page.pagers {
             let waits = usize::from(page.undelivered.contains(pager) || page.unresolved.contains(pager));

@@ -14,8 +14,9 @@ use rollbackd_core::time::Timestamp;
 use secrecy::SecretString;
 
 use crate::paths::attempt_dir::{AttemptDir, Seen, Task};
-use crate::paths::github_actions::api::{dispatched_run, run_of, runs_of};
+use crate::paths::github_actions::api::dispatched_run;
 use crate::paths::remote::api::Answer;
+use crate::paths::remote::github::run::{run_of, runs_of};
 use crate::paths::supervised::output::{Collector, Stream};
 use crate::prometheus;
 

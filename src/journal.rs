@@ -7,7 +7,9 @@
 //! block, for as long as an fsync takes; a failed append leaves the journal as it was, and usable.
 
 mod acknowledged;
+mod beside;
 mod chain;
+mod copied;
 mod database;
 mod error;
 mod examine;
@@ -21,7 +23,9 @@ use rollbackd_core::time::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use acknowledged::Acknowledged;
+pub use beside::read_beside;
 use chain::Tip;
+pub use copied::read;
 use database::ChainedSnapshot;
 use error::classify;
 pub use error::{Error, Fault, Problem};

@@ -122,7 +122,12 @@ fn in_order(mut effects: Vec<Effect>, state: &State) -> Vec<Effect> {
                 Some(Stage::Veto { .. } | Stage::Paged { .. } | Stage::Rolling | Stage::Verifying { .. }) | None => 0,
             }
         }
-        Effect::StartAttempt(_) | Effect::FollowAttempt { .. } | Effect::StopAttempt { .. } | Effect::Page { .. } => 0,
+        Effect::StartAttempt(_)
+        | Effect::FollowAttempt { .. }
+        | Effect::StopAttempt { .. }
+        | Effect::Page { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::Announce { .. } => 0,
     };
     effects.sort_by_key(number);
     effects

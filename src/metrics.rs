@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use rollbackd_core::event::Happening;
 use rollbackd_core::firing::{FiringEnd, Outcome};
-use rollbackd_core::name::{PagerName, PathName, ServiceName, TriggerName};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use rollbackd_core::reading::{Answer, Look};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::word;
@@ -57,6 +57,8 @@ label_sets! {
     ReceiverLabels { receiver: String }
     ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
+    AnnouncementLabels { announcer: String, result: &'static str }
+    KeptLabels { act: &'static str, result: &'static str }
     SourceLabels { source: &'static str, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
@@ -103,6 +105,7 @@ struct RollbackMetrics {
     attempt_duration: HistogramFamily<PathLabels>,
     receipts: Family<OutcomeLabels, Counter>,
     receipts_unpublished: Gauge,
+    receipts_kept: Family<KeptLabels, Counter>,
     recovery_duration: HistogramFamily<ServiceLabels>,
 }
 
@@ -120,6 +123,7 @@ struct EvaluationMetrics {
 struct PagingMetrics {
     deliveries: Family<DeliveryLabels, Counter>,
     undelivered: Family<PagerLabels, Gauge>,
+    announcements: Family<AnnouncementLabels, Counter>,
 }
 
 /// What the daemon says of itself: whether its loops turn, and what became of its heartbeats.
@@ -141,6 +145,8 @@ pub enum Source {
     GitLab,
     /// CDEvents, by whomever.
     CdEvents,
+    /// Deployments of a Kubernetes cluster.
+    Kubernetes,
 }
 
 impl Source {
@@ -151,6 +157,7 @@ impl Source {
             Self::GitHub => "github",
             Self::GitLab => "gitlab",
             Self::CdEvents => "cdevents",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -286,6 +293,12 @@ impl RollbackMetrics {
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
             ),
             receipts: registered(registry, "receipts", "Receipts published, by outcome", Family::default()),
+            receipts_kept: registered(
+                registry,
+                "receipts_kept",
+                "Times that new receipts were to be committed to git or pushed, by how that went",
+                Family::default(),
+            ),
             receipts_unpublished: registered(
                 registry,
                 "receipts_unpublished",
@@ -365,6 +378,12 @@ impl PagingMetrics {
                 registry,
                 "pages_undelivered",
                 "Pages that this pager has not taken yet",
+                Family::default(),
+            ),
+            announcements: registered(
+                registry,
+                "announcement_deliveries",
+                "Attempts to tell another system of a firing, by result: delivered, or why not",
                 Family::default(),
             ),
         }
@@ -525,6 +544,11 @@ impl Metrics {
         self.rollback.receipts.get_or_create(&OutcomeLabels { outcome: word(end) }).inc();
     }
 
+    /// New receipts were to be committed or pushed (`act`), and that was `done` or `failed`.
+    pub fn receipts_kept(&self, act: &'static str, result: &'static str) {
+        self.rollback.receipts_kept.get_or_create(&KeptLabels { act, result }).inc();
+    }
+
     /// How many firings have ended whose receipt is not durable yet.
     pub fn receipts_unpublished(&self, count: usize) {
         set_count(&self.rollback.receipts_unpublished, count);
@@ -587,6 +611,21 @@ impl Metrics {
 
     fn page_tried(&self, pager: &PagerName, result: &'static str) {
         self.paging.deliveries.get_or_create(&DeliveryLabels { pager: pager.to_string(), result }).inc();
+    }
+
+    /// An announcer took an announcement.
+    pub fn announcement_delivered(&self, announcer: &AnnouncerName) {
+        self.announcement_tried(announcer, "delivered");
+    }
+
+    /// An announcer did not take an announcement. `reason` is a word of a closed set, never the error's text.
+    pub fn announcement_failed(&self, announcer: &AnnouncerName, reason: &'static str) {
+        self.announcement_tried(announcer, reason);
+    }
+
+    fn announcement_tried(&self, announcer: &AnnouncerName, result: &'static str) {
+        let labels = AnnouncementLabels { announcer: announcer.to_string(), result };
+        self.paging.announcements.get_or_create(&labels).inc();
     }
 
     /// How many pages this pager has not taken yet.
@@ -671,6 +710,7 @@ const fn kind(what: &Happening) -> &'static str {
     match what {
         Happening::Deployed(_) => "deployed",
         Happening::Hinted { .. } => "hinted",
+        Happening::Shown { .. } => "shown",
         Happening::Reported { .. } => "reported",
         Happening::Approved { .. } => "approved",
         Happening::Dismissed { .. } => "dismissed",
@@ -688,6 +728,7 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::AttemptWaits { .. } => "attempt_waits",
         Happening::AttemptEnded { .. } => "attempt_ended",
         Happening::PageDelivered { .. } => "page_delivered",
+        Happening::Announced { .. } => "announced",
         Happening::ReceiptPublished { .. } => "receipt_published",
         Happening::Woke => "woke",
     }
@@ -741,6 +782,7 @@ mod tests {
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
         metrics.receipt_published(FiringEnd::NotRecovered);
         metrics.receipts_unpublished(1);
+        metrics.receipts_kept("push", "failed");
         metrics.recovered(&service, Duration::from_secs(90));
         metrics.evaluated(Look::LowTraffic, at);
         metrics.evaluations_due(4);
@@ -750,6 +792,9 @@ mod tests {
         metrics.page_delivered(&pager);
         metrics.page_failed(&pager, "timeout");
         metrics.pages_undelivered(&pager, 1);
+        let graphs = AnnouncerName::new("graphs").unwrap();
+        metrics.announcement_delivered(&graphs);
+        metrics.announcement_failed(&graphs, "retry");
         metrics.turned(Turning::Supervisor);
         metrics.heartbeat_sent("oncall", at);
         metrics.heartbeat_failed("ping");
@@ -780,6 +825,7 @@ mod tests {
             "rollbackd_attempt_duration_seconds_sum{service=\"shop\",path=\"pipeline\"} 240.0",
             "rollbackd_receipts_total{outcome=\"not_recovered\"} 1",
             "rollbackd_receipts_unpublished 1",
+            "rollbackd_receipts_kept_total{act=\"push\",result=\"failed\"} 1",
             "rollbackd_recovery_duration_seconds_sum{service=\"shop\"} 90.0",
             "rollbackd_evaluations_total{answer=\"low_traffic\"} 1",
             "rollbackd_evaluations_due_total 4",
@@ -792,6 +838,8 @@ mod tests {
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"delivered\"} 1",
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"timeout\"} 1",
             "rollbackd_pages_undelivered{pager=\"oncall\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"delivered\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"retry\"} 1",
             "rollbackd_loop_turns_total{task=\"supervisor\"} 1",
             "rollbackd_loop_turns_total{task=\"looker\"} 0",
             "rollbackd_heartbeats_sent_total{receiver=\"oncall\"} 1",

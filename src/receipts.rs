@@ -3,6 +3,7 @@
 //! Never changes or replaces a receipt that is there, and never leaves a number with half of its files for good:
 //! the markdown comes last, and until it is there publishing starts again. Everything here blocks.
 
+mod repository;
 mod table;
 mod verify;
 
@@ -19,6 +20,7 @@ use rollbackd_core::time::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use repository::{Keeping, Kept, NotKept};
 pub use table::{Summary, json, table};
 pub use verify::{Problem, Report};
 
@@ -28,6 +30,10 @@ const LARGEST_FILE_BYTES: u64 = 8 << 20;
 
 /// How many receipts, from the latest back, tell what to expect of a path: years of them for most teams.
 const REMEMBERED: usize = 200;
+
+/// How receipts say that an attempt did it, and that it was never begun.
+const SUCCEEDED: &str = "succeeded";
+const NEVER_STARTED: &str = "never started";
 
 /// What hidden files that are still being written end with.
 const UNFINISHED: &str = ".rollbackd-tmp";
@@ -79,6 +85,15 @@ pub struct Published {
     pub number: u64,
     /// The SHA-256 of its markdown, in hex.
     pub sha256: String,
+}
+
+/// A path that was tried for a firing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastRun {
+    /// The path.
+    pub path: PathName,
+    /// From observed to recovered, where this path brought production back.
+    pub total: Option<Duration>,
 }
 
 /// The folder of receipts.
@@ -178,16 +193,32 @@ impl Receipts {
     /// # Errors
     /// The folder can't be read.
     pub fn experience(&self, service: &ServiceName) -> Result<Vec<PathExperience>, Error> {
-        let numbers = self.numbers()?;
-        let latest = numbers.get(numbers.len().saturating_sub(REMEMBERED)..).unwrap_or_default();
         let mut paths = BTreeMap::new();
-        for number in latest {
+        self.past(service, |past| past.learn(&mut paths))?;
+        Ok(paths.into_values().collect())
+    }
+
+    /// The runs of this service's paths that the latest receipts tell of, oldest first. A dry run has none, and a receipt
+    /// that can't be read tells nothing.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn runs(&self, service: &ServiceName) -> Result<Vec<PastRun>, Error> {
+        let mut runs = Vec::new();
+        self.past(service, |past| runs.extend(past.runs()))?;
+        Ok(runs)
+    }
+
+    /// Calls this with each of the latest receipts of a service, oldest first.
+    fn past(&self, service: &ServiceName, mut each: impl FnMut(Past)) -> Result<(), Error> {
+        let numbers = self.numbers()?;
+        for number in numbers.get(numbers.len().saturating_sub(REMEMBERED)..).unwrap_or_default() {
             let past = self.read(*number, "json").and_then(|json| Ok(serde_json::from_slice::<Past>(&json)?));
             if let Some(past) = past.ok().filter(|past| &past.service == service) {
-                past.learn(&mut paths);
+                each(past);
             }
         }
-        Ok(paths.into_values().collect())
+        Ok(())
     }
 
     fn file(&self, number: u64, extension: &str) -> PathBuf {
@@ -305,6 +336,8 @@ impl Receipts {
 struct Past {
     kind: Kind,
     service: ServiceName,
+    #[serde(default)]
+    total_seconds: Option<f64>,
     attempts: Vec<PastAttempt>,
 }
 
@@ -318,8 +351,22 @@ struct PastAttempt {
 }
 
 impl Past {
+    /// Each path that was tried, once.
+    fn runs(self) -> Vec<PastRun> {
+        let mut runs: Vec<PastRun> = Vec::new();
+        let total = self.total_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result != NEVER_STARTED) {
+            let total = total.filter(|_| attempt.result == SUCCEEDED);
+            match runs.iter_mut().find(|run| run.path == attempt.path) {
+                Some(known) => known.total = total,
+                None => runs.push(PastRun { path: attempt.path, total }),
+            }
+        }
+        runs
+    }
+
     fn learn(self, paths: &mut BTreeMap<PathName, PathExperience>) {
-        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result == "succeeded") {
+        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result == SUCCEEDED) {
             let known = paths.entry(attempt.path.clone()).or_insert_with(|| PathExperience {
                 path: attempt.path,
                 rehearsed_at: None,

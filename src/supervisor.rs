@@ -442,6 +442,7 @@ const fn is_outcome(what: &Happening) -> bool {
             | Happening::AttemptWaits { .. }
             | Happening::AttemptEnded { .. }
             | Happening::PageDelivered { .. }
+            | Happening::Announced { .. }
             | Happening::ReceiptPublished { .. }
     )
 }

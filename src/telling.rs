@@ -101,6 +101,7 @@ fn firing(service: &ServiceName, id: &str, what: &FiringRecord) {
         FiringRecord::Approved => info!(%service, firing = id, "approved"),
         FiringRecord::Dismissed { why } => info!(%service, firing = id, why, "dismissed"),
         FiringRecord::Acknowledged => info!(%service, firing = id, "acknowledged"),
+        FiringRecord::Announced { by, of_end } => debug!(%service, firing = id, %by, of_end, "announced"),
         FiringRecord::AttemptStarted { attempt, handle } => debug!(%service, firing = id, %attempt, handle),
         FiringRecord::Published { sha256 } => debug!(%service, firing = id, sha256, "receipt published"),
     }
@@ -112,6 +113,10 @@ fn page(service: &ServiceName, record: &PageRecord) {
             warn!(%service, page = %page.id, reason = page.reason.word(), summary = page.summary, "page opened");
         }
         PageRecord::Delivered { page, pager, resolved } => info!(%service, %page, %pager, resolved, "page delivered"),
+        PageRecord::Acknowledged { page } => info!(%service, %page, "page acknowledged"),
+        PageRecord::Escalated { page, pagers, .. } => {
+            warn!(%service, %page, ?pagers, "nobody acknowledged a page in time: it goes to the next level");
+        }
         PageRecord::Resolved { page } => info!(%service, %page, "page is over"),
     }
 }

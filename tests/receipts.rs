@@ -68,12 +68,15 @@ fn service() -> Service {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     };
     let console = [("", "gcloud"), ("", "--to-revisions={{ target.revision }}=100")];
     Service {
         name: ServiceName::new("capstone-api").unwrap(),
         watch: Duration::from_secs(1800),
         page: vec![],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(Template::parse("app_build_info").unwrap()),
         watch_version: false,
         triggers: vec![
@@ -150,6 +153,7 @@ fn firing() -> Firing {
             seen: false,
         }),
         target: Some(Target { version: Version::new("v1.4.1").unwrap(), source: TargetSource::Passed, revision: None }),
+        built: None,
         note: None,
         value: Some(0.1312),
         limit: Some(0.05),

@@ -200,6 +200,7 @@ pub(crate) fn acknowledged(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
     if !firing.acknowledged {
         draft.firing_record(id, FiringRecord::Acknowledged);
     }
+    page::acknowledge(draft, id);
     // Nothing can be approved here: the human who has seen it has it, and that is all that the receipt can tell.
     if firing.never_roll_back && matches!(firing.stage, Stage::Paged { .. }) {
         rollback::end(draft, id, FiringEnd::Paged, None);

@@ -11,7 +11,7 @@ pub use decode::PathParts;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::name::{PagerName, PathName, ServiceName, TriggerName};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use crate::template::Template;
 
 /// Whether the outside world is touched.
@@ -33,6 +33,8 @@ pub struct Config {
     pub evaluation_interval: Duration,
     /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.
     pub fleet_guard: Option<FleetGuard>,
+    /// Where people see Prometheus' own pages, for the link to a chart; without a slash at its end.
+    pub graph_url: Option<String>,
     /// The services by name.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -68,8 +70,12 @@ pub struct Service {
     pub name: ServiceName,
     /// How long triggers are live after a deploy.
     pub watch: Duration,
-    /// Who is paged.
-    pub page: Vec<PagerName>,
+    /// Who is paged, level by level: the first at once, the next where nobody acknowledged within `escalate_after`.
+    pub page: Vec<Vec<PagerName>>,
+    /// How long one level has to acknowledge; `None` where there is one level alone.
+    pub escalate_after: Option<Duration>,
+    /// Which other systems are told that a trigger fired, and how that ended.
+    pub announce: Vec<AnnouncerName>,
     /// The query whose newest series' label `version` says what serves.
     pub version_query: Option<Template>,
     /// Whether a version that the query shows and nobody told of is a deploy.
@@ -158,8 +164,46 @@ pub struct Metric {
     /// Tells how old the newest sample is that bare selectors read, where there are any: Prometheus goes on showing the
     /// last sample of a series for minutes after the samples have stopped.
     pub freshness: Option<Freshness>,
-    /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`.
+    /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`. Of a comparison none shorter than
+    /// the window, so that no two samples overlap.
     pub step: Duration,
+    /// `compare`: a test decides whether the limit's multiple of the baseline is exceeded, and not a value.
+    pub comparison: Option<Comparison>,
+}
+
+/// How samples are compared with a baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// By which test.
+    pub test: Test,
+    /// With what.
+    pub against: Against,
+    /// How probable a false alarm may be in a whole watch, where nothing differs by more than the limit's multiple.
+    pub false_alarms: f64,
+}
+
+/// A statistical test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// Mann and Whitney's, once at the end of each window.
+    MannWhitney {
+        /// `for`: as long is each window.
+        window: Duration,
+    },
+    /// The mixture sequential probability ratio test, at each sample.
+    Sequential,
+}
+
+/// With what a version is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// With what was before the deploy.
+    Before,
+    /// With the version to return to, which runs beside it.
+    Beside {
+        /// The label that names the version of a series.
+        label: String,
+    },
 }
 
 /// How the age of what a trigger reads is told.
@@ -250,9 +294,12 @@ impl Metric {
         Duration::from_millis(u64::try_from((hold / exact).max(100)).unwrap_or(u64::MAX))
     }
 
-    /// The length of the baseline's window, where the limit is a multiple of a baseline.
+    /// The length of the baseline's window, where the limit is a multiple of a baseline from before the deploy.
     #[must_use]
     pub const fn baseline_window(&self) -> Option<Duration> {
+        if let Some(Comparison { against: Against::Beside { .. }, .. }) = &self.comparison {
+            return None;
+        }
         match self.condition {
             Condition::Above(Limit::TimesBaseline { window, .. })
             | Condition::Below(Limit::TimesBaseline { window, .. }) => Some(window),

@@ -8,7 +8,7 @@ use crate::name::nearest;
 use crate::record::Record;
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::{answers, attempts, deploys, page, proof, rollback, watch};
+use crate::{announcement, answers, attempts, deploys, page, proof, rollback, watch};
 
 /// What follows from an event at this instant.
 ///
@@ -29,6 +29,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
     match what {
         Happening::Deployed(report) => return deploys::reported(draft, report),
         Happening::Hinted { report, run } => return deploys::hinted(draft, report, run.as_ref()),
+        Happening::Shown { report } => return deploys::shown(draft, report),
         Happening::Reported { trigger, note, about } => return answers::reported(draft, trigger, note.clone(), about),
         Happening::Approved { firing } => return answers::approved(draft, firing),
         Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),
@@ -56,6 +57,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         Happening::AttemptWaits { attempt, why } => attempts::attempt_waits(draft, attempt, why),
         Happening::AttemptEnded { attempt, outcome } => attempts::attempt_ended(draft, attempt, outcome),
         Happening::PageDelivered { page, pager, resolved } => page::delivered(draft, page, pager, *resolved),
+        Happening::Announced { firing, by, of_end } => announcement::taken(draft, firing, by, *of_end),
         Happening::ReceiptPublished { firing, sha256 } => rollback::receipt_published(draft, firing, sha256),
         Happening::Woke => woke(draft),
     }
@@ -78,4 +80,5 @@ fn woke(draft: &mut Draft<'_>) {
             rollback::stage_is_over(draft, &firing.id);
         }
     }
+    page::escalate_if_due(draft);
 }

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use crate::announcement::Announcement;
 use crate::deploy::Migration;
 use crate::firing::{Attempt, Outcome};
 use crate::name::{
-    AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version,
+    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName,
+    Version,
 };
 use crate::reading::Answers;
 use crate::time::Timestamp;
@@ -33,6 +35,11 @@ pub enum Happening {
         report: DeployReport,
         /// The pipeline's run that deployed it.
         run: Option<Run>,
+    },
+    /// A platform's own records show a deploy. Somebody may have told of it before, or tell of it later.
+    Shown {
+        /// What they show.
+        report: DeployReport,
     },
     /// A human or a pipeline says that a trigger is observed.
     Reported {
@@ -157,6 +164,15 @@ pub enum Happening {
         /// Whether it was the word that the page is over.
         resolved: bool,
     },
+    /// Another system took what it was told of a firing.
+    Announced {
+        /// The firing.
+        firing: FiringId,
+        /// Which system.
+        by: AnnouncerName,
+        /// Whether it was how the firing ended.
+        of_end: bool,
+    },
     /// A receipt's files are durable.
     ReceiptPublished {
         /// Of this firing.
@@ -258,6 +274,20 @@ pub enum Effect {
         pager: PagerName,
         /// What it says.
         page: crate::page::Page,
+    },
+    /// Tell a pager that can show it that a human has seen a page.
+    AcknowledgePage {
+        /// The pager.
+        pager: PagerName,
+        /// The page.
+        page: crate::page::Page,
+    },
+    /// Tell another system of a firing, again and again until it is taken.
+    Announce {
+        /// Which system.
+        announcer: AnnouncerName,
+        /// What it is told.
+        announcement: Box<Announcement>,
     },
     /// Write a firing's receipt.
     PublishReceipt {

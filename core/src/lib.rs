@@ -12,15 +12,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announcement;
 mod answers;
 pub mod apply;
 mod attempts;
+mod builds;
 pub mod chart;
+pub mod comparison;
 pub mod config;
 mod decide;
 pub mod deploy;
 mod deploys;
 mod draft;
+pub mod estimate;
 pub mod event;
 pub mod firing;
 pub mod guard;
@@ -33,6 +37,7 @@ pub mod record;
 pub mod replay;
 mod rollback;
 pub mod state;
+pub mod statistics;
 pub mod template;
 pub mod time;
 pub mod trigger;

@@ -113,6 +113,10 @@ checked_text!(
     PagerName, "pager name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
 );
 checked_text!(
+    /// The name of an announcer, of the config's.
+    AnnouncerName, "announcer name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
     /// An image tag, a digest or a release (design, R14).
     Version, "version", is_version, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ + : @ / -"
 );

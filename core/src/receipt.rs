@@ -17,7 +17,7 @@ use crate::firing::{Firing, Origin, Stage, Step};
 use crate::name::{DeployId, FiringId, PathName, TriggerName, Version};
 use crate::time::Timestamp;
 
-pub use facts::{AttemptFacts, BadWindow, ProofFacts, SideEffectFacts};
+pub use facts::{AttemptFacts, BadWindow, ProofFacts, SideEffectFacts, definition};
 pub use front::{FrontMatter, Kind, NotAReceipt};
 pub use gaps::{Gap, GapKind};
 pub use picture::Unit;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Deploy, Migration, Target, WatchEnd};
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof};
-use crate::name::{AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
+use crate::name::{
+    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version,
+};
 use crate::page::Page;
 use crate::state::{Turn, Watch};
 use crate::time::Timestamp;
@@ -253,6 +255,13 @@ pub enum FiringRecord {
         /// When production was back, where it is.
         recovered_at: Option<Timestamp>,
     },
+    /// Another system took that it fired, or how it ended.
+    Announced {
+        /// Which one.
+        by: AnnouncerName,
+        /// Whether it was how it ended.
+        of_end: bool,
+    },
     /// A receipt's files are durable.
     Published {
         /// The SHA-256 of its markdown.
@@ -277,6 +286,20 @@ pub enum PageRecord {
         pager: PagerName,
         /// Whether it was the word that it is over.
         resolved: bool,
+    },
+    /// A human has seen it.
+    Acknowledged {
+        /// The page.
+        page: PageId,
+    },
+    /// Nobody acknowledged it in time: it is for these pagers as well.
+    Escalated {
+        /// The page.
+        page: PageId,
+        /// The next level.
+        pagers: Vec<PagerName>,
+        /// When it goes to the level after that.
+        next: Option<Timestamp>,
     },
     /// A page is over.
     Resolved {

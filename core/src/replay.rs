@@ -3,67 +3,31 @@
 //! Backtests and the trigger tests that users write are this. It never judges by itself: every turn, firing and page in
 //! its story is one that [`crate::decide`] decided, at the instants at which the daemon would have asked.
 
+mod quiet;
+mod source;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::apply::apply;
 use crate::config::{Config, Metric, Observed, Trigger};
-use crate::event::{DeployReport, Effect, Event, Happening, Order, Reply, Serving};
-use crate::firing::{Firing, Outcome};
-use crate::name::{DeployId, ServiceName, TriggerName, Version};
+use crate::event::{DeployReport, Effect, Event, Happening, Reply};
+use crate::firing::Firing;
+use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::reading::Answers;
 use crate::record::Record;
 use crate::state::State;
 use crate::template::Values;
 use crate::time::Timestamp;
+use crate::trigger::Verdict;
 use crate::view::Board;
 use crate::wants::{Want, wants};
 use crate::{decide, wake_at};
 
+pub use source::{Ask, Source};
+
 /// Waking makes progress, so that no instant needs more wakes of one service than this: one per firing that is open.
 const MOST_WAKES: usize = 1000;
-
-/// What is asked of the world that a replay goes by.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The service.
-    pub service: &'a ServiceName,
-    /// The trigger.
-    pub trigger: &'a Trigger,
-    /// Its queries.
-    pub metric: &'a Metric,
-    /// What the templates of the queries may name.
-    pub values: &'a Values,
-    /// The deploy under watch: `since_deploy` counts from here.
-    pub deploy_at: Timestamp,
-    /// The first slot.
-    pub from: Timestamp,
-    /// The last slot; slots are [`Metric::step`] apart.
-    pub to: Timestamp,
-}
-
-/// The world that a replay goes by: what its metrics showed, which version served, what paths do.
-pub trait Source {
-    /// What the queries of a trigger show at each slot. Also asked for the slots of a baseline.
-    fn answers(&mut self, ask: &Ask<'_>) -> Answers;
-
-    /// Which version served at an instant, and since when; `None` where nothing shows it. `not` is a version that is not
-    /// the answer: that of the deploy before which was asked.
-    fn serving(&mut self, service: &ServiceName, at: Timestamp, not: Option<&Version>) -> Option<Serving>;
-
-    /// Whether the smoke URL answered. History has no word of it: where nothing else is known, it did.
-    fn smoke(&mut self, service: &ServiceName, at: Timestamp) -> bool {
-        let _ = (service, at);
-        true
-    }
-
-    /// What a path does that is run ([`crate::config::Mode::Live`] alone): how it ends, after how long; `None` where it
-    /// never says anything. Whatever it changes, the other answers have to show.
-    fn attempt(&mut self, order: &Order, at: Timestamp) -> Option<(Duration, Outcome)> {
-        let _ = (order, at);
-        None
-    }
-}
 
 /// One line of a replay's story: a record that the daemon would have made durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +63,7 @@ pub struct Replay<S> {
     looked: BTreeMap<(ServiceName, TriggerName), (DeployId, Timestamp)>,
     due: Vec<(Timestamp, ServiceName, Happening)>,
     fault: Option<String>,
+    spares: bool,
 }
 
 impl<S: Source> Replay<S> {
@@ -116,7 +81,15 @@ impl<S: Source> Replay<S> {
             looked: BTreeMap::new(),
             due: Vec::new(),
             fault: None,
+            spares: true,
         }
+    }
+
+    /// The same, with every look brought to the core as the daemon brings it, whether it can change anything or not.
+    /// Slow for long watches, and the same story.
+    #[must_use]
+    pub fn sparing_nothing(self) -> Self {
+        Self { spares: false, ..self }
     }
 
     /// A deploy is told of now; its instant is now as well where the report names none.
@@ -266,6 +239,13 @@ impl<S: Source> Replay<S> {
         let to = self.now.floor(metric.step).max(from);
         let key = (service.clone(), trigger.clone());
         let answered_until = self.looked.get(&key).filter(|(of, _)| of == &deploy).map(|(_, until)| *until);
+        if answered_until.is_some()
+            && let Some(verdict) = self.spared(&key, values, deploy_at, to)
+        {
+            self.looked.insert(key.clone(), (deploy, to));
+            self.board.insert(key, verdict);
+            return;
+        }
         let Some(answers) = self.ask(service, &trigger, values, deploy_at, (from, to)) else { return };
         let event = Event {
             service: service.clone(),
@@ -276,6 +256,20 @@ impl<S: Source> Replay<S> {
             self.looked.insert(key.clone(), (deploy, until));
         }
         self.board.insert(key, verdict);
+    }
+
+    /// The verdict of a look that changes nothing, where this one does not.
+    fn spared(
+        &mut self,
+        key: &(ServiceName, TriggerName),
+        values: &Values,
+        deploy_at: Timestamp,
+        to: Timestamp,
+    ) -> Option<Verdict> {
+        let before = *self.board.get(key).filter(|_| self.spares)?;
+        let newest = self.ask(&key.0, &key.1, values, deploy_at, (to, to))?;
+        let of = self.metric(&key.0, &key.1)?;
+        quiet::unchanged(self.state.services.get(&key.0)?, of, &before, &newest)
     }
 
     fn deploy_at(&self, service: &ServiceName) -> Option<Timestamp> {
@@ -329,7 +323,7 @@ impl<S: Source> Replay<S> {
     }
 
     /// Decides, applies, performs: the order of the daemon, with the story in the journal's place.
-    fn step(&mut self, event: &Event) -> (Reply, Option<crate::trigger::Verdict>) {
+    fn step(&mut self, event: &Event) -> (Reply, Option<Verdict>) {
         let decision = decide(&self.config, &self.state, event, self.now);
         if let Some(fault) = decision.fault {
             self.fault.get_or_insert(fault);
@@ -391,8 +385,13 @@ impl<S: Source> Replay<S> {
                 let what = Happening::ReceiptPublished { firing, sha256: "0".repeat(64) };
                 self.due.push((self.now, service, what));
             }
+            Effect::Announce { announcer, announcement } => {
+                let (by, of_end) = (announcer, announcement.ended.is_some());
+                let what = Happening::Announced { firing: announcement.firing.clone(), by, of_end };
+                self.due.push((self.now, announcement.service.clone(), what));
+            }
             // Nothing is ever started again in a replay.
-            Effect::FollowAttempt { .. } => {}
+            Effect::FollowAttempt { .. } | Effect::AcknowledgePage { .. } => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::announcement::{self, Announced};
 use crate::attempts;
 use crate::config::{Action, Trigger};
 use crate::deploy::{Deploy, Target, WatchEnd};
@@ -66,6 +67,7 @@ pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observati
     let firing = fresh(draft, trigger, observed)?;
     let id = firing.id.clone();
     draft.record(Record::Fired(Box::new(firing)));
+    announcement::began(draft, &id);
     decide_action(draft, trigger, &id);
     Some(id)
 }
@@ -123,6 +125,7 @@ fn empty(
         origin,
         deploy,
         target,
+        built: None,
         note: None,
         value: None,
         limit: None,
@@ -146,8 +149,15 @@ fn empty(
         approved: false,
         dismissed: None,
         budget_paged: false,
+        announced: announced(draft),
         story: Vec::new(),
     })
+}
+
+/// In a dry run nobody is told (design, R12).
+fn announced(draft: &Draft<'_>) -> Announced {
+    let to = draft.service.announce.iter().filter(|_| !draft.is_dry_run());
+    Announced::beginning(to.cloned().collect())
 }
 
 /// A human asked for a rollback.
@@ -163,6 +173,7 @@ pub(crate) fn open_human(
     firing.approved = true;
     let id = firing.id.clone();
     draft.record(Record::Fired(Box::new(firing)));
+    announcement::began(draft, &id);
     Some(id)
 }
 
@@ -309,6 +320,7 @@ fn conclude(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_a
     let receipt = draft.next_receipt();
     draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
     draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
+    announcement::ended(draft, id);
 }
 
 /// A newer deploy ends what was asked about the one before.

@@ -83,6 +83,9 @@ pub struct Returned {
     pub since: Timestamp,
     /// When the rollback ended, one way or another.
     pub ended_at: Option<Timestamp>,
+    /// The version that a pipeline made of a revert of ours: it stands for that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Version>,
 }
 
 /// The time after a deploy in which triggers are live.
@@ -167,6 +170,13 @@ impl ServiceState {
     #[must_use]
     pub fn rolling(&self) -> Option<&Firing> {
         self.firings.iter().find(|firing| firing.is_rolling())
+    }
+
+    /// The version that this one is known as in the ledger: what a pipeline made of a revert stands for the target.
+    #[must_use]
+    pub fn stands_for<'a>(&'a self, version: &'a Version) -> &'a Version {
+        let built = self.returned.as_ref().filter(|returned| returned.built.as_ref() == Some(version));
+        built.map_or(version, |returned| &returned.version)
     }
 
     /// The page of this id.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::config::Condition;
 use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
+use crate::estimate::{Estimate, estimate};
 use crate::firing::{Attempt, Firing, Stage};
 use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::reading::Look;
@@ -109,6 +110,30 @@ pub struct PathView {
     pub timeout_seconds: f64,
     /// How long its last successful runs took, in seconds, latest last.
     pub took_seconds: Vec<f64>,
+    /// How long the next run takes by these; `None` where there were none.
+    pub next: Option<NextRun>,
+}
+
+/// How long the next run of a path takes ([`crate::estimate`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NextRun {
+    /// Nine of ten runs take longer, in seconds.
+    pub at_least_seconds: f64,
+    /// Half of them take longer, in seconds.
+    pub typical_seconds: f64,
+    /// One of ten takes longer, in seconds.
+    pub at_most_seconds: f64,
+}
+
+impl From<Estimate> for NextRun {
+    fn from(estimate: Estimate) -> Self {
+        let seconds = |duration: std::time::Duration| (duration.as_secs_f64() * 10.0).round() / 10.0;
+        Self {
+            at_least_seconds: seconds(estimate.at_least),
+            typical_seconds: seconds(estimate.typical),
+            at_most_seconds: seconds(estimate.at_most),
+        }
+    }
 }
 
 /// A firing.
@@ -167,6 +192,10 @@ pub struct PageView {
     pub summary: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When a human said that they have seen it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// When it goes to the next level, where nobody says so before.
+    pub escalates_at: Option<Timestamp>,
     /// Who it is for.
     pub pagers: Vec<PagerName>,
     /// Who has not taken it yet.
@@ -212,7 +241,9 @@ pub fn firings(state: &State) -> Vec<FiringView> {
     state.services.iter().flat_map(of_service).collect()
 }
 
-fn target(own: &ServiceState) -> Option<Version> {
+/// The version that would be returned to now, as far as the ledger tells; `None` where there is none.
+#[must_use]
+pub fn target(own: &ServiceState) -> Option<Version> {
     match (&own.watch, &own.running) {
         (Some(watch), _) => watch.target.as_ref().map(|target| target.version.clone()),
         (None, Some(running)) => own.ledger.latest_passed(running).cloned(),
@@ -315,12 +346,13 @@ fn trigger_state(
 }
 
 fn path_view(own: &ServiceState, path: &crate::config::PathRule) -> PathView {
-    let took = own.durations.get(&path.name).map(|known| known.iter().map(|took| took.0.as_secs_f64()).collect());
+    let known = own.durations.get(&path.name).map(Vec::as_slice).unwrap_or_default();
     PathView {
         name: path.name.clone(),
         kind: path.kind,
         timeout_seconds: path.timeout.as_secs_f64(),
-        took_seconds: took.unwrap_or_default(),
+        took_seconds: known.iter().map(|took| took.0.as_secs_f64()).collect(),
+        next: estimate(known.iter().map(|took| took.0)).map(NextRun::from),
     }
 }
 
@@ -368,6 +400,8 @@ fn page_view(page: &crate::page::Page) -> PageView {
         reason: page.reason.word(),
         summary: page.summary.clone(),
         opened_at: page.opened_at,
+        acknowledged_at: page.acknowledged_at,
+        escalates_at: page.escalates_at(),
         pagers: page.pagers.iter().cloned().collect(),
         undelivered: page.undelivered.iter().cloned().collect(),
     }

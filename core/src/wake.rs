@@ -1,9 +1,11 @@
 //! When time alone matters next, and what is to be done again after a restart. There are no timers to cancel.
 
+use crate::announcement::owed;
 use crate::config::{Config, Mode, Service};
 use crate::event::{Effect, Order};
 use crate::firing::{Firing, Stage};
 use crate::name::ServiceName;
+use crate::page::Page;
 use crate::state::{ServiceState, State};
 use crate::time::Timestamp;
 use crate::watch::ends_at;
@@ -14,7 +16,10 @@ use crate::watch::ends_at;
 pub fn wake_at(config: &Config, state: &State, service: &ServiceName) -> Option<Timestamp> {
     let own = state.services.get(service)?;
     let plan = config.services.get(service)?;
-    own.open_firings().filter_map(next_of_firing).chain(ends_at(config.evaluation_interval, plan, own)).min()
+    let of_firings = own.open_firings().filter_map(next_of_firing);
+    // In a dry run nobody is paged, whatever was begun before.
+    let of_pages = own.pages.iter().filter(|_| config.mode == Mode::Live).filter_map(Page::escalates_at);
+    of_firings.chain(of_pages).chain(ends_at(config.evaluation_interval, plan, own)).min()
 }
 
 fn next_of_firing(firing: &Firing) -> Option<Timestamp> {
@@ -48,9 +53,14 @@ fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effe
         }
     }
     if mode == Mode::Live {
+        effects.extend(own.firings.iter().flat_map(|firing| owed(&service.name, firing)));
         for page in &own.pages {
             for pager in page.undelivered.union(&page.unresolved).cloned() {
                 effects.push(Effect::Page { service: service.name.clone(), pager, page: page.clone() });
+            }
+            // Said once more: it changes nothing where it was taken before.
+            for pager in page.pagers.iter().filter(|_| page.acknowledged_at.is_some() && page.resolved_at.is_none()) {
+                effects.push(Effect::AcknowledgePage { pager: pager.clone(), page: page.clone() });
             }
         }
     }

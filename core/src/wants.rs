@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::comparison;
 use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
@@ -19,7 +20,8 @@ pub enum Want {
         deploy: DeployId,
         /// The trigger.
         trigger: TriggerName,
-        /// The first slot that matters: the one that tells what was before the deploy.
+        /// The first slot that matters: the one that tells what was before the deploy, or the first of a baseline that samples
+        /// are compared with.
         from: Timestamp,
         /// The deploy's own instant, for `since_deploy`.
         deploy_at: Timestamp,
@@ -125,7 +127,10 @@ fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trig
     }
     // Always the whole window: a row of breaches may begin before a gap that later data fill in, and what counts after
     // the deploy depends on what was before it.
-    let from = watch.at.floor(metric.step);
+    let from = match metric.comparison {
+        Some(_) => comparison::from(metric, watch.healthy_before, watch.at),
+        None => watch.at.floor(metric.step),
+    };
     wants.push(Want::Trigger { deploy, trigger: name, from, deploy_at: watch.at, values });
     wants
 }

@@ -185,3 +185,68 @@ fn no_time_goes_by_where_nothing_is_awaited_and_never_backwards() {
     assert_eq!(replay.now(), instant("2036-11-23T10:00:00Z"));
     assert_eq!(replay.story().len(), lines);
 }
+
+/// A service whose metrics change at random, often enough for every turn.
+struct Weather(seeded::Random);
+
+mod seeded {
+    /// Numbers out of a seed (SplitMix64).
+    #[derive(Clone)]
+    pub(super) struct Random(pub(super) u64);
+
+    impl Random {
+        pub(super) fn below(&mut self, most: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) % most
+        }
+    }
+}
+
+impl Weather {
+    /// Two deploys on one afternoon, with what the metrics showed between and after them.
+    fn day(mut self, spares: bool) -> Shop {
+        let start = instant("2026-11-23T10:00:00Z");
+        let mut outside = Outside::new(["error-rate", "p99-latency"].map(trigger));
+        outside.serve(&version("v1"), start);
+        outside.serve(&version("v2"), start + duration("90m"));
+        outside.serve(&version("v3"), start + duration("110m"));
+        for name in ["error-rate", "p99-latency"].map(trigger) {
+            let mut at = start;
+            while at < start + duration("4h") {
+                let sample = match self.0.below(10) {
+                    0 => Sample::Value(0.9),
+                    1 | 2 => Sample::Low,
+                    3 => Sample::Missing,
+                    _ => Sample::Value(0.01),
+                };
+                outside.show(&name, at, sample);
+                at = at + duration("15s") * u32::try_from(1 + self.0.below(40)).expect("a small number");
+            }
+        }
+        let config = Config { mode: Mode::DryRun, ..reference() };
+        let replay = Replay::new(config, Production { outside, orders: Vec::new() }, start);
+        let mut replay = if spares { replay } else { replay.sparing_nothing() };
+        for (minutes, name) in [(Duration::ZERO, "v1"), (duration("90m"), "v2"), (duration("110m"), "v3")] {
+            replay.run_until(start + minutes);
+            replay.deploy(&service(SHOP), report(name));
+        }
+        replay.run_until(start + duration("4h"));
+        replay
+    }
+}
+
+#[test]
+fn sparing_looks_that_change_nothing_changes_no_story() {
+    let (mut fired, mut turned) = (0, 0);
+    for seed in 0..60 {
+        let day = |spares| Weather(seeded::Random(seed)).day(spares);
+        let (spared, whole) = (day(true), day(false));
+        assert_eq!(spared.story(), whole.story(), "seed {seed}");
+        assert_eq!(spared.board(), whole.board(), "what status shows, of seed {seed}");
+        fired += spared.firings().len();
+        turned += spared.story().len();
+    }
+    assert!(fired > 15 && turned > 600, "{fired} firings and {turned} records are no weather");
+}

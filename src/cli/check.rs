@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::budgets;
+use super::census::{self, Census};
 use super::output::{Failure, Output};
 use crate::config::allow::Looked;
 use crate::lints::{Checked, Report, online};
@@ -49,23 +51,37 @@ pub(super) fn check(arguments: &CheckArguments, output: &Output) -> Result<(), F
             return Err(Failure::Told);
         }
     };
-    if !arguments.online || checked.settings.is_none() {
-        let report = checked.finish(Looked::Offline);
+    let Some(settings) = checked.settings.clone().filter(|_| arguments.online) else {
+        let report = with_budgets(arguments, checked.finish(Looked::Offline));
         output.say(&report.text, &json!({"ok": report.ok, "report": report.text, "problems": report.json()}))?;
         return verdict(arguments, &report, report.ok);
-    }
+    };
     let answered = online::ask(&mut checked).map_err(Failure::failed)?;
-    let report = checked.finish(Looked::Online);
-    let ok = report.ok && answered.ok();
+    let census = census::ask_all(&settings).map_err(Failure::failed)?;
+    let report = with_budgets(arguments, checked.finish(Looked::Online));
+    let ok = report.ok && answered.ok() && census.iter().all(Census::ok);
+    let uncounted = census
+        .iter()
+        .filter_map(|census| Some(json!({"service": census.service, "uncounted": census.uncounted.as_ref().ok()?})));
     let json = json!({
         "ok": ok,
         "report": report.text,
         "problems": report.json(),
         "queries": answered.json(),
         "unanswered": answered.unanswered(),
+        "side_effects": uncounted.collect::<Vec<_>>(),
     });
-    output.say(&format!("{}{}", report.text, answered.text()), &json)?;
+    let census: String = census.iter().map(Census::text).collect();
+    output.say(&format!("{}{}{census}", report.text, answered.text()), &json)?;
     verdict(arguments, &report, ok)
+}
+
+/// What past runs say of the budgets, where the config can be used.
+fn with_budgets(arguments: &CheckArguments, mut report: Report) -> Report {
+    if report.ok {
+        report.text.push_str(&budgets::warnings(&arguments.config));
+    }
+    report
 }
 
 fn verdict(arguments: &CheckArguments, report: &Report, ok: bool) -> Result<(), Failure> {

@@ -84,12 +84,19 @@ struct Freeze {
 }
 
 #[derive(Debug, Deserialize)]
+struct NextRun {
+    at_least_seconds: f64,
+    at_most_seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
 struct RollbackPath {
     name: String,
     kind: String,
     timeout_seconds: f64,
     #[serde(default)]
     took_seconds: Vec<f64>,
+    next: Option<NextRun>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -280,18 +287,23 @@ fn paths(output: &Output, paths: &[RollbackPath]) -> String {
         let took = path.took_seconds.iter().rev().take(3).map(|seconds| show_seconds(*seconds));
         let took: Vec<String> = took.collect();
         let took = if took.is_empty() { "never run here".to_owned() } else { took.join(", ") };
+        let next = path.next.as_ref();
+        let next = next.map_or("-".to_owned(), |next| {
+            format!("{} to {}", show_seconds(next.at_least_seconds), show_seconds(next.at_most_seconds))
+        });
         vec![
             plain(one_line(&path.name)),
             plain(one_line(&path.kind)),
             plain(show_seconds(path.timeout_seconds)),
             plain(took),
+            plain(next),
         ]
     };
     if paths.is_empty() {
         return output.paint(Paint::Notable, "  no path: every firing pages") + "\n";
     }
     let rows: Vec<Vec<Cell>> = paths.iter().map(row).collect();
-    table(output, "  ", &["PATH", "KIND", "TIMEOUT", "LAST TOOK"], &rows)
+    table(output, "  ", &["PATH", "KIND", "TIMEOUT", "LAST TOOK", "NEXT"], &rows)
 }
 
 /// Three or four digits that mean something; more would only have to be read.
@@ -369,7 +381,8 @@ mod tests {
                 {"name": "login", "value": null, "limit": null, "breach": null, "percentage": false,
                  "observed_at": null, "state": "clear", "breaching_since": null, "action": "page",
                  "for_seconds": 0.0, "budget_seconds": null, "observed_by_report": true}],
-            "paths": [{"name": "pipeline", "kind": "command", "timeout_seconds": 240.0, "took_seconds": [80.0, 92.0]}],
+            "paths": [{"name": "pipeline", "kind": "command", "timeout_seconds": 240.0, "took_seconds": [80.0, 92.0],
+                       "next": {"at_least_seconds": 56.4, "typical_seconds": 85.8, "at_most_seconds": 130.6}}],
             "firings": [{"id": "shop-f-1", "trigger": "error-rate", "state": "paged", "why": "a migration",
                          "observed_at": "2026-11-23T10:09:00Z", "budget_ends_at": "2026-11-23T10:14:00Z",
                          "acknowledged": true, "attempts": []}],
@@ -388,8 +401,8 @@ mod tests {
   TRIGGER     STATE  VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE
   error-rate  fired  7.23%  > 5%      2m   5m      rollback  1m
   login       clear  -      reported  -    none    page
-  PATH      KIND     TIMEOUT  LAST TOOK
-  pipeline  command  4m       1m32s, 1m20s
+  PATH      KIND     TIMEOUT  LAST TOOK     NEXT
+  pipeline  command  4m       1m32s, 1m20s  56s to 2m10s
 "
         );
     }

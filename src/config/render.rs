@@ -8,6 +8,7 @@ use rollbackd_core::config::node::{Problem, Severity};
 use rollbackd_core::receipt::text::is_hidden;
 
 use super::Settings;
+use crate::yaml;
 
 /// More mistakes than these are one mistake: the wrong file. The rest is counted; errors go before warnings then.
 const MOST_SHOWN: usize = 100;
@@ -23,7 +24,7 @@ const SECRET_KEYS: [&str; 8] =
 /// mark under the column.
 #[must_use]
 pub fn render_problems(file: &str, text: &str, problems: &[Problem]) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = yaml::lines(text).collect();
     let mut shown = String::new();
     let mut most_wanted: Vec<&Problem> = problems.iter().collect();
     if problems.len() > MOST_SHOWN {

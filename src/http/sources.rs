@@ -107,7 +107,7 @@ async fn bring(api: &Api, source: Source, translated: Translated) -> Answer {
 /// sending after four of them, and the next event may be one that can be used.
 fn unusable(source: Source, why: &str) -> Answer {
     match source {
-        Source::GitHub | Source::CdEvents => Err(Problem::new(Kind::InvalidEvent, why)),
+        Source::GitHub | Source::CdEvents | Source::Kubernetes => Err(Problem::new(Kind::InvalidEvent, why)),
         Source::GitLab => Ok(Json(json!({ "refused": why })).into_response()),
     }
 }

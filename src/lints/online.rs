@@ -20,6 +20,7 @@ use self::facts::Facts;
 use super::Checked;
 use super::places::Places;
 use crate::edges::Edges;
+use crate::http_client::one_line;
 use crate::promql::shape::{Shape, shape};
 use crate::{clock, http_client};
 
@@ -39,6 +40,8 @@ enum Role {
     AtLeast,
     /// What serves; several series are several instances.
     Version,
+    /// How often a side effect happened: nothing, where it did not. No lint looks at it.
+    Count,
 }
 
 /// One query of the config.
@@ -104,6 +107,12 @@ fn asked_of(service: &Service, places: &Places) -> Vec<Asked> {
         all.push(Asked::new(service, "version_query".to_owned(), place, Role::Version, (query, query), empty));
     }
     service.triggers.iter().for_each(|trigger| of_trigger(service, trigger, places, &mut all));
+    for effect in service.side_effects.iter().flatten() {
+        let empty = "nothing of the kind happened in the last hour, or a label is misspelt";
+        let (what, queries) = (format!("side effect {} count", one_line(&effect.name)), (&effect.count, &effect.count));
+        let asked = Asked::new(service, what, Place::default(), Role::Count, queries, empty);
+        all.push(Asked { shape: None, ..asked });
+    }
     all
 }
 
@@ -160,12 +169,18 @@ impl Asked {
     }
 }
 
-fn values(service: &Service, since_deploy: &str) -> Values {
+/// What stands for a deploy that is not there.
+pub(crate) fn values(service: &Service, since_deploy: &str) -> Values {
     Values::default()
         .with(Variable::Service, service.name.as_str())
         .with(Variable::DeployVersion, STAND_IN)
         .with(Variable::DeployAt, clock::now().to_string())
         .with(Variable::DeployCommit, STAND_IN)
+        .with(Variable::TargetVersion, STAND_IN)
+        .with(Variable::TargetRevision, STAND_IN)
+        .with(Variable::FiringId, STAND_IN)
+        .with(Variable::AttemptId, STAND_IN)
+        .with(Variable::BadWindow, "1h")
         .with(Variable::SinceDeploy, since_deploy)
 }
 
@@ -189,7 +204,8 @@ async fn look(edges: &Edges, facts: &mut Facts<'_>, asked: &Asked, found: &Found
     }
     // A label that is to blame says more.
     let is_blamed = problems.0.len() > before;
-    if series.is_empty() && !asked.empty.is_empty() && !asked.needs_deploy() && !is_blamed {
+    let tells = asked.role != Role::Count && !asked.empty.is_empty() && !asked.needs_deploy();
+    if series.is_empty() && tells && !is_blamed {
         problems.warning(Lint::EmptyNow, asked.place, format!("empty now: {}", asked.empty));
     }
     if let Some(shape) = &asked.shape {
@@ -202,7 +218,7 @@ async fn look(edges: &Edges, facts: &mut Facts<'_>, asked: &Asked, found: &Found
 fn many_series(service_label: &str, asked: &Asked, shape: &Shape, series: &[Series], problems: &mut Problems) {
     match asked.role {
         Role::Bad | Role::Compared => {}
-        Role::Filter | Role::AtLeast | Role::Version => return,
+        Role::Filter | Role::AtLeast | Role::Version | Role::Count => return,
     }
     let apart = |label: &&String| !matches!(label.as_str(), "le") && label.as_str() != service_label;
     if shape.grouped_by.iter().any(|label| apart(&label)) {
@@ -235,6 +251,9 @@ impl Found {
             }
             Self::Series(series) if series.is_empty() && asked.empty.is_empty() => {
                 Ok("empty, as it is while nothing fails".to_owned())
+            }
+            Self::Series(series) if series.is_empty() && asked.role == Role::Count => {
+                Ok(format!("warning: empty now: {}", asked.empty))
             }
             Self::Series(series) if series.is_empty() => Ok(format!("empty now: {}", asked.empty)),
             Self::Series(series) if series.len() == 1 => Ok("1 series".to_owned()),

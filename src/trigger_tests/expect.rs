@@ -77,7 +77,8 @@ impl Claim {
                 plain("commands", listed(expected.iter()), list(got))
             }
             Self::Pages(expected) => {
-                let got: BTreeSet<&PagerName> = seen.pages().flat_map(|page| &page.pagers).collect();
+                let opened = seen.pages().flat_map(|page| &page.pagers);
+                let got: BTreeSet<&PagerName> = opened.chain(seen.escalated_to()).collect();
                 plain("pages", listed(expected.iter()), listed(got.into_iter()))
             }
             Self::PageReasons(expected) => {
@@ -172,6 +173,21 @@ impl Seen<'_> {
             | Record::Frozen { .. }
             | Record::Thawed => None,
         })
+    }
+
+    /// The pagers of further levels, which were told where nobody acknowledged in time.
+    fn escalated_to(&self) -> impl Iterator<Item = &PagerName> {
+        let pagers = |record| match record {
+            &Record::Page(PageRecord::Escalated { ref pagers, .. }) => pagers.as_slice(),
+            &(Record::Page(_)
+            | Record::Fired(_)
+            | Record::Firing { .. }
+            | Record::Ledger(_)
+            | Record::Watch(_)
+            | Record::Frozen { .. }
+            | Record::Thawed) => &[],
+        };
+        self.replay.story().iter().flat_map(move |line| pagers(&line.record))
     }
 
     fn outcome(&self) -> String {

@@ -199,6 +199,7 @@ fn error_rate() -> Observed {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     }))
 }
 
@@ -218,7 +219,9 @@ fn service(name: &str) -> (ServiceName, Service) {
     let service = Service {
         name: name.clone(),
         watch: Duration::from_secs(1800),
-        page: vec![PagerName::new("oncall").unwrap()],
+        page: vec![vec![PagerName::new("oncall").unwrap()]],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: None,
         watch_version: false,
         triggers: vec![
@@ -238,6 +241,7 @@ fn service(name: &str) -> (ServiceName, Service) {
 
 fn config() -> Config {
     Config {
+        graph_url: None,
         evaluation_interval: Duration::from_secs(15),
         services: BTreeMap::from([service("billing"), service("capstone-api")]),
         ..Config::default()

@@ -80,7 +80,8 @@ fn the_reference_service_means_what_the_design_says() {
     let settings = settings(REFERENCE);
     let service = &settings.core.services["capstone-api"];
     assert_eq!(service.watch, minutes(30));
-    assert_eq!(service.page, [PagerName::new("oncall").unwrap()]);
+    assert_eq!(service.page, [[PagerName::new("oncall").unwrap()]]);
+    assert_eq!(settings.core.graph_url.as_deref(), Some("http://127.0.0.1:9090"));
     assert_eq!(service.version_query.as_ref().unwrap().source(), r#"app_build_info{service="capstone-api"}"#);
     assert_eq!(service.smoke.as_deref(), Some("http://127.0.0.1:8080/healthz"));
     assert_eq!(service.automatic_limit, AutomaticLimit { rollbacks: 3, within: minutes(60) });
@@ -206,4 +207,36 @@ fn a_dialect_is_let_through_where_the_config_says_so() {
     assert_eq!(metric(&errors_trigger(&lenient)).window, minutes(4));
     let filter = lenient.replacen(", above: 5", "", 1);
     assert!(said(&filter)[0].contains("13:30: error: trigger errors needs `above` or `below`"));
+}
+
+fn with_pagers(lines: &str) -> String {
+    let pagers =
+        ["a", "b", "c"].map(|name| format!("  - {{name: {name}, webhook: {{url: \"http://127.0.0.1:9/\"}}}}\n"));
+    format!(
+        "prometheus: {{url: \"http://127.0.0.1:9090\"}}\npagers:\n{}services:\n  - name: shop\n    triggers: \
+         [{{name: broken, observed: report, action: page}}]\n{lines}",
+        pagers.concat()
+    )
+}
+
+#[test]
+fn a_page_without_escalation_tells_all_at_once_and_with_it_level_by_level() {
+    let levels = |lines: &str| -> Vec<Vec<String>> {
+        let settings = settings(&with_pagers(lines));
+        let page = &settings.core.services["shop"].page;
+        page.iter().map(|level| level.iter().map(ToString::to_string).collect()).collect()
+    };
+    assert_eq!(levels("    page: [a, b]\n"), [["a", "b"]]);
+    assert_eq!(levels("    page: [c, [a, b]]\n    escalate_after: 5m\n"), [vec!["c"], vec!["a", "b"]]);
+}
+
+#[test]
+fn an_address_that_may_hold_a_secret_is_not_shown_in_pages() {
+    let graph_url = |prometheus: &str| {
+        let config = with_pagers("    page: [a]\n").replace("{url: \"http://127.0.0.1:9090\"}", prometheus);
+        settings(&config).core.graph_url
+    };
+    assert_eq!(graph_url("{url: \"https://metrics.example.com/s3cret/prometheus\"}"), None);
+    let told = "{url: \"https://metrics.example.com/s3cret\", external_url: \"https://prometheus.example.com/\"}";
+    assert_eq!(graph_url(told).as_deref(), Some("https://prometheus.example.com"));
 }

@@ -125,6 +125,29 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("page: [oncall]", "page: oncall", &["7:11: error: expected a list of pagers, not a single value"]),
+    (
+        "page: [oncall]",
+        "page: [[oncall]]",
+        &["7:12: error: expected a pager's name; a list in a list is a level, which needs `escalate_after`"],
+    ),
+    (
+        "page: [oncall]",
+        "page: [oncall]\n    escalate_after: 5m",
+        &["8:21: error: expected a `page` of two levels at least: there is nobody to escalate to"],
+    ),
+    (
+        "page: [oncall]",
+        "page: [oncall]\n    announce: [graphs]",
+        &["8:16: error: there is no announcer \"graphs\": there is no announcer at all"],
+    ),
+    (
+        "services:",
+        "announcers:\n  - {name: graphs, graphana: {url: \"http://x/\"}}\nservices:",
+        &[
+            "6:5: error: announcer graphs has none of",
+            "6:20: error: unknown key `graphana` in announcer graphs: did you mean `grafana`",
+        ],
+    ),
     ("    page: [oncall]\n", "", &["6:11: warning: service shop pages nobody"]),
     ("version_query: build_info", "version_query: build_info[", &["8:20: error: not PromQL"]),
     (

@@ -23,6 +23,9 @@ mod journal;
 #[cfg(test)]
 mod kill_matrix;
 #[cfg(test)]
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
+#[cfg(test)]
 mod prometheus_faults;
 #[cfg(test)]
 mod recovery;
@@ -34,6 +37,8 @@ mod safety;
 mod sources;
 #[cfg(test)]
 mod surroundings;
+#[cfg(test)]
+mod telling;
 #[cfg(test)]
 mod triggers;
 mod versions;

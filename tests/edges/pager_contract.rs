@@ -11,6 +11,7 @@ use crate::world::dead_url;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rollbackd::pagers::{Failure, KINDS, PagerClient};
+use rollbackd_core::page::Page;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -315,4 +316,20 @@ async fn what_others_wrote_is_cut_and_mentions_nobody() {
     assert!(first.starts_with("x <!channel> & \"}, {{ page.id }} ü"), "{first}");
     assert_eq!((&webhook["a"][1], &webhook["a"][2], &webhook["a"][3]), (&json!(1.5), &json!(true), &json!(null)));
     assert_eq!((&webhook["b"], &webhook["over"]), (&json!({"url": firing}), &json!(null)));
+}
+
+#[tokio::test]
+async fn pagerduty_is_told_that_a_human_has_seen_a_page_and_the_others_can_not_show_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, mut requests) = receiver(vec![]).await;
+    let seen = Page { acknowledged_at: Some(now()), ..page() };
+    for contract in CONTRACTS.iter().filter(|contract| contract.kind != "pagerduty") {
+        let client = opened(contract, &dead_url(), dir.path());
+        assert!(client.acknowledge(&seen, now(), OURS).is_none(), "{}", contract.kind);
+    }
+    let client = open("pagerduty", &json!({"url": url, "routing_key_file": file(dir.path(), "key")}));
+    client.acknowledge(&seen, now(), OURS).expect("PagerDuty shows it").await.unwrap();
+    let told = requests.recv().await.unwrap();
+    let expected = json!({"routing_key": "key", "event_action": "acknowledge", "dedup_key": page().id});
+    assert_eq!(told, expected);
 }

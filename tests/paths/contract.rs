@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
-use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, gitlab, http, kubernetes};
+use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, github_app, gitlab, http, kubernetes};
 use futures_util::future::join_all;
 use rollbackd::paths::{KINDS, Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -44,7 +44,9 @@ const CONTRACTS: &[Contract] = &[
     ecs::CONTRACT,
     fly::CONTRACT,
     github_actions::CONTRACT,
+    github_app::CONTRACT,
     gitlab::CONTRACT,
+    gitlab::TRIGGER_CONTRACT,
     http::CONTRACT,
     kubernetes::CONTRACT,
 ];

@@ -125,10 +125,10 @@ fn answer(output: &[u8]) -> Response {
 
 /// A clone that somebody works in.
 #[derive(Clone)]
-struct Repository(PathBuf);
+pub(crate) struct Repository(PathBuf);
 
 impl Repository {
-    fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         let who = ["user.name=dev", "user.email=dev@localhost", "init.defaultBranch=main", "commit.gpgSign=false"];
         let who = who.iter().flat_map(|setting| ["-c", setting]);
         let mut git = std::process::Command::new("git");
@@ -145,7 +145,7 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    fn push(&self) {
+    pub(crate) fn push(&self) {
         self.git(&["push", "--quiet", "origin", "HEAD:main"]);
     }
 
@@ -166,18 +166,18 @@ impl Repository {
     }
 }
 
-struct World {
+pub(crate) struct World {
     server: Arc<Server>,
-    work: Repository,
-    place: Place,
-    config: Value,
+    pub(crate) work: Repository,
+    pub(crate) place: Place,
+    pub(crate) config: Value,
     /// What was deployed: it made `version` v42 of v41.
     deployed: String,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("remote");
         let (bare, work) = (Repository(root.join("shop.git")), Repository(dir.path().join("work")));
@@ -203,28 +203,28 @@ impl World {
         Self { server, work, place, config, deployed, dir }
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
+    pub(crate) fn attempt(&self) -> (RollbackPath, Order) {
         let (path, parts) = path("git_revert", &self.config);
         let mut order = order(&parts, LONG);
         order.run[0].clone_from(&self.deployed);
         (path, order)
     }
 
-    async fn start(&self) -> Outcome {
+    pub(crate) async fn start(&self) -> Outcome {
         let (path, order) = self.attempt();
         path.start(&order, &self.place, &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
+    pub(crate) async fn follow(&self, handle: Option<&str>) -> Outcome {
         let (path, order) = self.attempt();
         path.follow(&order, handle, &self.place, &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    fn tip(&self, branch: &str) -> String {
+    pub(crate) fn tip(&self, branch: &str) -> String {
         self.work.git(&["ls-remote", "origin", &format!("refs/heads/{branch}")]).split('\t').next().unwrap().to_owned()
     }
 
-    fn pushes(&self) -> usize {
+    pub(crate) fn pushes(&self) -> usize {
         self.server.faults().pushes
     }
 }
@@ -380,11 +380,14 @@ async fn a_revert_on_a_branch_of_its_own_waits_for_a_person_to_merge_it() {
         world.work.git(&["fetch", "--quiet", "origin"]);
         world.work.git(&["merge", "--quiet", "--no-ff", "-m", "Merge", "origin/rollback/shop-f-1-a1"]);
         world.work.push();
-        handle
+        let Some(Progress::Started { handle: merged }) = told.recv().await else { panic!("not merged") };
+        (handle, merged)
     };
     let start = path.start(&order, &world.place, &progress, CancellationToken::new());
-    let (outcome, handle) = tokio::join!(start, merge);
-    assert_eq!(outcome, reverted(&handle));
+    let (outcome, (handle, merged)) = tokio::join!(start, merge);
+    // What deploys the branch knows the merge alone.
+    assert_eq!(outcome, reverted(&world.tip("main")));
+    assert_eq!((merged == handle, &merged), (false, &world.tip("main")));
     assert_eq!(world.work.show("main", "version"), "v41");
     assert_eq!(world.pushes(), 1);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::contract::{Contract, SECRET, secret_file};
+use crate::github_app;
 use crate::world::{LONG, mistakes, no_place, now, order, path, why};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How the stand-in answers, beyond what GitHub always does.
 #[derive(Default)]
-struct Remote {
+pub(crate) struct Remote {
     runs: Vec<Run>,
     /// Bodies of dispatches that started a run.
     accepted: Vec<Value>,
@@ -32,7 +33,7 @@ struct Remote {
     /// What the next dispatches are answered, before any is taken.
     refusals: VecDeque<Refusal>,
     /// What the next looks at a run are answered; the last one stays.
-    looks: VecDeque<Look>,
+    pub(crate) looks: VecDeque<Look>,
     /// An Enterprise Server: does not know `return_run_details`.
     enterprise: bool,
     /// An older one refuses a member that it does not know.
@@ -58,7 +59,7 @@ struct Run {
 }
 
 #[derive(Clone, Copy)]
-enum Look {
+pub(crate) enum Look {
     Is(&'static str, Option<&'static str>),
     Answers(u16),
     Limited,
@@ -184,14 +185,15 @@ fn config(url: &str, dir: &std::path::Path) -> Value {
     })
 }
 
-struct World {
+pub(crate) struct World {
     remote: Shared,
+    pub(crate) issuer: github_app::Shared,
     address: SocketAddr,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let looks = VecDeque::from([Look::Is("queued", None), Look::Is("in_progress", None), DONE]);
         let remote = Arc::new(Mutex::new(Remote { looks, ..Remote::default() }));
         let router = Router::new()
@@ -201,18 +203,20 @@ impl World {
             .route("/api/repos/acme/shop/actions/runs/{id}/cancel", post(cancel))
             .route("/elsewhere", get(stray).post(stray))
             .with_state(Arc::clone(&remote));
+        let issuer = github_app::issuer();
+        let router = router.merge(github_app::router(&issuer));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().unwrap();
-        Self { remote, address, dir }
+        Self { remote, issuer, address, dir }
     }
 
-    fn remote(&self) -> MutexGuard<'_, Remote> {
+    pub(crate) fn remote(&self) -> MutexGuard<'_, Remote> {
         self.remote.lock().unwrap()
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/api/", self.address)
     }
 
@@ -234,7 +238,7 @@ impl World {
         (path, order(&parts, LONG))
     }
 
-    async fn start(&self, (path, order): &(RollbackPath, Order)) -> Outcome {
+    pub(crate) async fn start(&self, (path, order): &(RollbackPath, Order)) -> Outcome {
         path.start(order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
@@ -242,7 +246,7 @@ impl World {
         path.follow(order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.remote().accepted.len()
     }
 
@@ -252,7 +256,7 @@ impl World {
     }
 }
 
-fn done(id: u64) -> Outcome {
+pub(crate) fn done(id: u64) -> Outcome {
     Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://github.test/runs/{id}") }
 }
 

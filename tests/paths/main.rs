@@ -10,10 +10,14 @@ mod contract;
 mod ecs;
 mod fly;
 mod git_revert;
+mod git_revert_follow;
 mod github_actions;
+mod github_app;
 mod gitlab;
 mod http;
 mod kmock;
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
 mod kubernetes;
 mod moto;
 mod proxy;

@@ -424,6 +424,10 @@ fn at_the_end(shared: &Shared) {
         let taken = world.taken.contains_key(&(page.clone(), pager.clone(), false));
         world.rules.must("R8", taken, || format!("page {page} never reached {pager}"));
     }
+    for (firing, of_end) in world.rules.to_announce.clone() {
+        let told = world.announced.contains(&(firing.clone(), of_end));
+        world.rules.must("R8", told, || format!("{firing} was never announced; its end: {of_end}"));
+    }
     if let Some(at) = world.rules.disk_was_full_at() {
         let told = journal_is_told(world);
         world.rules.must("R2", told, || format!("the disk was full {at} ms after the beginning, and nobody was told"));

@@ -15,6 +15,9 @@ pub(crate) struct Variant {
     pub(crate) fleet_guard: bool,
     pub(crate) limit: usize,
     pub(crate) second_pager: bool,
+    /// The second pager is told only where nobody acknowledges.
+    pub(crate) escalates: bool,
+    pub(crate) announces: bool,
     pub(crate) shared: bool,
     pub(crate) veto: bool,
     pub(crate) revision: bool,
@@ -156,6 +159,8 @@ pub(crate) enum Trouble {
     /// A pager takes nothing, or refuses for good.
     PagerDown(usize),
     PagerRefuses(usize),
+    /// Who is told of firings takes nothing.
+    AnnouncerDown,
     /// The disk of the journal is full.
     DiskFull,
     /// Each write to the journal takes this long.
@@ -219,6 +224,8 @@ fn variant(rng: &mut Rng) -> Variant {
         fleet_guard: services > 1 && rng.bool(),
         limit: rng.usize(1..4),
         second_pager: rng.u8(..4) == 0,
+        escalates: rng.bool(),
+        announces: rng.u8(..3) == 0,
         shared: services > 1 && rng.bool(),
         veto: rng.u8(..4) == 0,
         revision: rng.u8(..8) == 0,
@@ -300,6 +307,7 @@ fn trouble(rng: &mut Rng, services: usize) -> Trouble {
         8 => Trouble::Nan(service, metric),
         9 => Trouble::LowTraffic(service),
         10 => Trouble::Spike(service, metric, 0.06 + rng.f64() * 2.0),
+        11 if rng.u8(..3) == 0 => Trouble::AnnouncerDown,
         11 => Trouble::PagerDown(rng.usize(..2)),
         12 => Trouble::PagerRefuses(rng.usize(..2)),
         13 | 14 => Trouble::DiskFull,
@@ -415,6 +423,8 @@ impl Plan {
         keep(&|plan| plan.variant.revision = false);
         keep(&|plan| plan.variant.repeatable = false);
         keep(&|plan| plan.variant.second_pager = false);
+        keep(&|plan| plan.variant.escalates = false);
+        keep(&|plan| plan.variant.announces = false);
         keep(&|plan| plan.variant.fleet_guard = false);
         keep(&|plan| plan.variant.shared = false);
         keep(&|plan| plan.variant.veto = false);

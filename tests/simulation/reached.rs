@@ -72,6 +72,8 @@ sometimes! {
     DiskFull,
     JournalPaged,
     PageNotTaken,
+    PageEscalated,
+    AnnouncementNotTaken,
     PageRefused,
     ReceiptNotWritten,
     Compacted,

@@ -55,6 +55,8 @@ pub(crate) struct Rules {
     pub(crate) tells: bool,
     /// All pages that were ever opened, and for whom.
     pub(crate) pages_opened: BTreeSet<(PageId, PagerName)>,
+    /// What is to be announced: of which firing, and whether it is its end.
+    pub(crate) to_announce: BTreeSet<(FiringId, bool)>,
 }
 
 impl Rules {
@@ -77,6 +79,7 @@ impl Rules {
             journal_page_is_open: false,
             tells: false,
             pages_opened: BTreeSet::new(),
+            to_announce: BTreeSet::new(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Rules {
         self.intended.clear();
         self.fired.clear();
         self.pages_opened.clear();
+        self.to_announce.clear();
         let lately = |times: &mut Vec<Timestamp>| drop(times.drain(..times.len().saturating_sub(10)));
         self.automatic_at.values_mut().chain(self.fired_at.values_mut()).for_each(lately);
     }
@@ -197,6 +201,13 @@ impl Rules {
                     page_seen(reached, page.reason, &page.summary);
                 }
             }
+            Record::Page(PageRecord::Escalated { page, pagers, .. }) => {
+                let known = self.state.service(service).page(page).cloned();
+                let unseen = known.is_some_and(|page| page.acknowledged_at.is_none() && page.resolved_at.is_none());
+                self.must("R8", unseen, || format!("page {page} goes on, although somebody has it, or it is over"));
+                self.pages_opened.extend(pagers.iter().map(|pager| (page.clone(), pager.clone())));
+                reached.see(Seen::PageEscalated);
+            }
             Record::Ledger(LedgerRecord::Announced { .. }) => reached.see(Seen::AnnouncementIgnored),
             Record::Ledger(LedgerRecord::Told { .. }) => reached.see(Seen::ToldAfterItAppeared),
             Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
@@ -226,6 +237,9 @@ impl Rules {
         firing: &Firing,
         what: &FiringRecord,
     ) {
+        if let FiringRecord::Announced { .. } = what {
+            return;
+        }
         let is_published = matches!(what, FiringRecord::Published { .. });
         self.must("R8", firing.is_open() != is_published, || {
             format!("{what:?} comes to a firing in {:?}", firing.stage)
@@ -258,6 +272,7 @@ impl Rules {
             FiringRecord::AttemptInDoubt { .. } => reached.see(Seen::InDoubt),
             FiringRecord::Ended { receipt, result, recovered_at } => {
                 self.receipts += 1;
+                self.to_announce.extend((!firing.announced.is_empty()).then(|| (firing.id.clone(), true)));
                 let expected = self.receipts;
                 self.must("R8", *receipt == expected, || format!("receipt {receipt}, and {expected} is next"));
                 self.must("R8", firing.running().is_none(), || "a firing ends while its attempt runs".to_owned());
@@ -292,6 +307,7 @@ impl Rules {
             | FiringRecord::Dismissed { .. }
             | FiringRecord::Acknowledged
             | FiringRecord::Noted { .. }
+            | FiringRecord::Announced { .. }
             | FiringRecord::Published { .. } => {}
         }
     }
@@ -349,6 +365,7 @@ impl Rules {
         at: Timestamp,
         firing: &Firing,
     ) {
+        self.to_announce.extend((!firing.announced.is_empty()).then(|| (firing.id.clone(), false)));
         let known = self.state.service(service).firing(&firing.id).is_some();
         self.must("R8", !known, || format!("two firings have the id {}", firing.id));
         if firing.origin != Origin::Human {

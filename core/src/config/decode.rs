@@ -3,6 +3,7 @@
 //! Never knows PromQL or an adapter's keys: the shell hands in a reader for each.
 
 mod check;
+mod comparison;
 mod metric;
 mod query;
 mod service;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::node::{self, Fields, Node, Place, Problems};
 use super::{Config, FleetGuard, Mode, RunPart};
-use crate::name::{NotAName, PagerName, PathName, ServiceName};
+use crate::name::{AnnouncerName, NotAName, PagerName, PathName, ServiceName};
 
 /// What the shell brings to the reading.
 pub struct Edges<'a> {
@@ -23,6 +24,8 @@ pub struct Edges<'a> {
     pub dialect: Dialect,
     /// The pagers that a service may name.
     pub pagers: &'a BTreeSet<PagerName>,
+    /// The announcers that a service may name.
+    pub announcers: &'a BTreeSet<AnnouncerName>,
     /// The keys of the adapters, of which a path has exactly one.
     pub path_kinds: &'static [&'static str],
     /// Reads what stands under an adapter's key.
@@ -105,6 +108,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_hours(24);
 /// The shortest duration that anything here may have: the clock of a look is milliseconds, its network is not.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The most slots in a `for`, a baseline, or both that are asked for at once: Prometheus answers at most 11,000 points of a
+/// series.
+const MOST_SLOTS: u128 = 10_000;
 
 /// Reads the core's keys of the config's top level: `evaluation_interval`, `fleet_guard`, `service_label`, `triggers`,
 /// `services`. The shell asks the same `fields` for its own keys, then finishes them.
@@ -123,7 +129,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         None => BTreeMap::new(),
     };
     Decoded {
-        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, services },
+        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, graph_url: None, services },
         service_label: reading.service_label,
         rehearsals: reading.rehearsals,
     }

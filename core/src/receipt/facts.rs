@@ -301,8 +301,10 @@ impl Told<'_> {
     }
 }
 
-/// What the path is defined as, part for part.
-pub(super) fn definition(rule: &PathRule) -> Vec<String> {
+/// What a path is defined as now, part for part: what [`AttemptFacts::definition`] and
+/// [`super::PathExperience::rehearsed_as`] are compared with.
+#[must_use]
+pub fn definition(rule: &PathRule) -> Vec<String> {
     let parts = rule.run.iter().take(LONGEST_LIST).map(|part| {
         let named = if part.name.is_empty() { String::new() } else { format!("{}=", part.name) };
         block(&format!("{named}{}", part.value.source()))

@@ -33,6 +33,7 @@ pub(crate) fn error_rate(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn p99_latency(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 
@@ -103,7 +105,9 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
     Service {
         name: service(name),
         watch: duration("30m"),
-        page: vec![PagerName::new("oncall").expect("a pager name")],
+        page: vec![vec![PagerName::new("oncall").expect("a pager name")]],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(template("app_build_info")),
         watch_version: true,
         triggers: vec![
@@ -132,6 +136,7 @@ pub(crate) fn reference() -> Config {
 pub(crate) fn fleet(names: &[&str]) -> Config {
     let interval = duration("15s");
     Config {
+        graph_url: None,
         mode: Mode::Live,
         evaluation_interval: interval,
         fleet_guard: Some(FleetGuard { services: 3, within: duration("10m") }),

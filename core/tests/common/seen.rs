@@ -36,6 +36,8 @@ impl World {
             Effect::FollowAttempt { .. }
             | Effect::StopAttempt { .. }
             | Effect::Page { .. }
+            | Effect::AcknowledgePage { .. }
+            | Effect::Announce { .. }
             | Effect::PublishReceipt { .. } => None,
         };
         self.effects.iter().filter_map(started).collect()
@@ -50,7 +52,12 @@ impl World {
     pub(crate) fn pages_opened(&self) -> Vec<Page> {
         let opened = |entry: &Entry| match &entry.record {
             Record::Page(PageRecord::Opened { page }) => Some(page.as_ref().clone()),
-            Record::Page(PageRecord::Delivered { .. } | PageRecord::Resolved { .. })
+            Record::Page(
+                PageRecord::Delivered { .. }
+                | PageRecord::Acknowledged { .. }
+                | PageRecord::Escalated { .. }
+                | PageRecord::Resolved { .. },
+            )
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)

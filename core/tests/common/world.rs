@@ -292,7 +292,7 @@ impl World {
         let answered_until =
             self.answered_until.get(&key).filter(|(known, _)| known == &deploy).map(|(_, until)| *until);
         let overlap = answered_until.map(|until| until + metric.step - metric.step * 2);
-        let from = overlap.map_or(wanted, |overlap| wanted.min(overlap)).max(deploy_at.floor(metric.step));
+        let from = overlap.map_or(wanted, |overlap| wanted.min(overlap)).max(wanted.min(deploy_at.floor(metric.step)));
         let to = self.now.floor(metric.step).max(from);
         let answers = self.outside.get(name).expect("a service of the world").answers(&trigger, &metric, from, to);
         let what = Happening::Looked { deploy: deploy.clone(), trigger, answers, answered_until };
@@ -365,6 +365,15 @@ impl World {
                         let what = Happening::PageDelivered { page: page.id.clone(), pager: pager.clone(), resolved };
                         self.expect(service, self.now, None, None, what);
                     }
+                }
+            }
+            Effect::AcknowledgePage { .. } => {}
+            Effect::Announce { announcer, announcement } => {
+                let service = &announcement.service;
+                if self.outside[service].announcers_take {
+                    let (by, of_end) = (announcer.clone(), announcement.ended.is_some());
+                    let what = Happening::Announced { firing: announcement.firing.clone(), by, of_end };
+                    self.expect(service, self.now, None, None, what);
                 }
             }
             Effect::PublishReceipt { service, firing } => {

@@ -119,6 +119,9 @@ fn deploys() -> Vec<Event> {
             Happening::Deployed(DeployReport { key: Some("k".to_owned()), ..report("v2") })
         }),
         now("deploy v1", |_| Happening::Deployed(report("v1"))),
+        now("a platform shows v9", |_| Happening::Shown { report: report("v9") }),
+        now("a platform shows v2", |_| Happening::Shown { report: report("v2") }),
+        now("a platform shows v1", |_| Happening::Shown { report: report("v1") }),
         now("deploy v9, two hours ago", |state| {
             Happening::Deployed(DeployReport { at: Some(state.world.now - duration("2h")), ..report("v9") })
         }),

@@ -51,6 +51,8 @@ fn record(record: &Record) -> String {
         Record::Firing { what, .. } => firing(what),
         Record::Page(PageRecord::Opened { page }) => format!("page {}", page.reason.word()),
         Record::Page(PageRecord::Delivered { .. }) => "delivered".to_owned(),
+        Record::Page(PageRecord::Acknowledged { .. }) => "page seen".to_owned(),
+        Record::Page(PageRecord::Escalated { .. }) => "page goes on".to_owned(),
         Record::Page(PageRecord::Resolved { .. }) => "page over".to_owned(),
         Record::Frozen { .. } => "frozen".to_owned(),
         Record::Thawed => "thawed".to_owned(),
@@ -117,6 +119,7 @@ fn firing(record: &FiringRecord) -> String {
         | FiringRecord::Acknowledged
         | FiringRecord::BudgetSpent
         | FiringRecord::Noted { .. }
+        | FiringRecord::Announced { .. }
         | FiringRecord::Published { .. } => word(record),
     }
 }
@@ -132,6 +135,10 @@ fn effect(effect: &Effect) -> String {
         Effect::StopAttempt { .. } => "STOP".to_owned(),
         Effect::Page { page, .. } => {
             format!("PAGE {}{}", page.reason.word(), if page.resolved_at.is_some() { " over" } else { "" })
+        }
+        Effect::AcknowledgePage { page, .. } => format!("SEEN {}", page.reason.word()),
+        Effect::Announce { announcement, .. } => {
+            format!("ANNOUNCE{}", if announcement.ended.is_some() { " the end" } else { "" })
         }
         Effect::PublishReceipt { .. } => "RECEIPT".to_owned(),
     }

@@ -210,7 +210,8 @@ fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &F
 }
 
 fn write_entry(writer: &mut Writer, entry: &Entry) {
-    let Entry { deploy, end, rolled_back, automatically, revision } = entry;
+    // What is only told decides nothing.
+    let Entry { deploy, end, rolled_back, automatically, revision, incidents: _ } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
     let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
         deploy;
@@ -270,6 +271,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         origin,
         deploy,
         target,
+        built,
         note: _,
         value: _,
         limit: _,
@@ -292,6 +294,8 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         approved,
         dismissed,
         budget_paged,
+        // The plans name no announcers.
+        announced: _,
         story: _,
     } = firing;
     let deploy_place = deploy.as_ref().map(|deploy| place(&places.deploys, &deploy.id));
@@ -307,6 +311,7 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
     }
     writer.text(trigger.as_str());
     write_target(writer, target.as_ref());
+    writer.optional(built.as_ref(), |writer, built| writer.text(built.as_str()));
     writer.flag(*never_roll_back);
     writer.flag(*dry_run);
     writer.flag(*acknowledged);
@@ -392,6 +397,10 @@ fn write_page(writer: &mut Writer, places: &Places, page: &Page) {
         trigger,
         opened_at: _,
         resolved_at,
+        // The plans have one level: whether somebody has it already changes nothing that is to come.
+        acknowledged_at: _,
+        levels_left: _,
+        escalates_at: _,
         pagers,
         undelivered,
         unresolved,

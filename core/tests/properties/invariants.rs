@@ -113,6 +113,9 @@ fn firing_record(world: &World, known: &mut Ledger, entry: &Entry, firing: &Firi
             assert_eq!(known.receipts, expected, "receipts have no gaps");
         }
         FiringRecord::Published { .. } => assert!(!firing.is_open()),
+        FiringRecord::Announced { of_end, .. } => {
+            assert!(!of_end || !firing.is_open(), "an end is announced once it is")
+        }
         FiringRecord::Joined { .. }
         | FiringRecord::Paged { .. }
         | FiringRecord::Vetoable { .. }
@@ -192,6 +195,11 @@ fn effect_is_allowed(world: &World, known: &mut Ledger, effect: &Effect) {
             assert!(live, "a dry run pages nobody");
             assert!(known.pages.contains(&page.id), "a page is recorded before it is sent");
         }
+        Effect::AcknowledgePage { page, .. } => {
+            assert!(live, "a dry run tells nobody");
+            assert!(known.pages.contains(&page.id) && page.acknowledged_at.is_some());
+        }
+        Effect::Announce { .. } => assert!(live, "a dry run tells nobody"),
         Effect::StopAttempt { attempt, .. } => {
             assert!(live, "a dry run stops nothing");
             assert!(known.intended.contains(attempt));

@@ -497,7 +497,7 @@ fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
         seen: false,
     };
     let end = Some(if rolled_back { WatchEnd::RolledBack } else { WatchEnd::Passed });
-    Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None }
+    Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None, incidents: Vec::new() }
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(crate) enum NoAnswer {
     NoSecret(String),
     /// No connection came about, or no token was to be had this time: nothing was sent.
     NotSent(String),
+    /// A limit was met when a token was asked for, and this is how long to wait: nothing was sent.
+    Limited(Duration, String),
     /// The request may have arrived.
     Broken(String),
 }
@@ -107,7 +109,7 @@ impl NoAnswer {
     /// What went wrong.
     pub(crate) fn why(self) -> String {
         match self {
-            Self::NoSecret(why) | Self::NotSent(why) | Self::Broken(why) => why,
+            Self::NoSecret(why) | Self::NotSent(why) | Self::Limited(_, why) | Self::Broken(why) => why,
         }
     }
 
@@ -116,6 +118,7 @@ impl NoAnswer {
         match self {
             Self::NoSecret(why) => Asked::Refused(why),
             Self::NotSent(why) => Asked::NotSent(why),
+            Self::Limited(wait, why) => Asked::Later(wait, why),
             Self::Broken(why) => Asked::Perhaps(format!("the request was sent and not answered ({why})")),
         }
     }
@@ -124,6 +127,7 @@ impl NoAnswer {
     pub(crate) fn unread(self) -> Asked {
         match self {
             Self::NoSecret(why) => Asked::Refused(why),
+            Self::Limited(wait, why) => Asked::Later(wait, why),
             Self::NotSent(why) | Self::Broken(why) => Asked::NotSent(why),
         }
     }

@@ -19,7 +19,6 @@ pub(crate) fn read(
             refused.map_or(Ok(answer), Err)
         }
         // Whether it arrived says nothing: it changes nothing.
-        Err(NoAnswer::Broken(why)) => Err(Asked::NotSent(why)),
-        Err(no_answer @ (NoAnswer::NoSecret(_) | NoAnswer::NotSent(_))) => Err(no_answer.asked()),
+        Err(no_answer) => Err(no_answer.unread()),
     }
 }

@@ -85,10 +85,12 @@ fn one_or_more(node: &Node) -> &[Node] {
 
 fn pager(node: &Node, service: &Service, problems: &mut Problems) -> Option<PagerName> {
     let written = node::text(node, problems)?;
-    let found = service.page.iter().find(|pager| pager.as_str() == written);
+    let found = service.page.iter().flatten().find(|pager| pager.as_str() == written);
     if found.is_none() {
-        problems
-            .error(node.place, no_such("pager of the service", written, service.page.iter().map(PagerName::as_str)));
+        problems.error(
+            node.place,
+            no_such("pager of the service", written, service.page.iter().flatten().map(PagerName::as_str)),
+        );
     }
     found.cloned()
 }

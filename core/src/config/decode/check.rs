@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use super::MOST_SLOTS;
 use super::service::Written;
+use crate::comparison::can_fire;
 use crate::config::lint::Lint;
 use crate::config::node::Problems;
-use crate::config::{Action, PathRule, Trigger};
+use crate::config::{Action, Observed, PathRule, Trigger};
 use crate::template::Variable;
 use crate::time::show_duration;
 
@@ -15,6 +17,7 @@ use crate::time::show_duration;
 pub(super) fn service(written: &Written, problems: &mut Problems) {
     triggers(written, problems);
     holds(written, problems);
+    comparisons(written, problems);
     paths(written, problems);
     somebody_to_page(written, problems);
     what_serves(written, problems);
@@ -45,6 +48,32 @@ fn holds(written: &Written, problems: &mut Problems) {
         let (trigger, hold, watch) = (&placed.trigger.name, show_duration(placed.trigger.hold), show_duration(watch));
         let message = format!("trigger {trigger} can never fire for {name}: `for` is {hold}, the watch only {watch}");
         problems.error(placed.hold_place, message);
+    }
+}
+
+/// A test needs samples: where the watch or the baseline is too short for them, it would be as if the trigger were not there.
+fn comparisons(written: &Written, problems: &mut Problems) {
+    let (name, watch) = (&written.service.name, written.service.watch);
+    for placed in &written.triggers {
+        let Observed::Metric(metric) = &placed.trigger.observed else { continue };
+        let Some(comparison) = &metric.comparison else { continue };
+        let (trigger, apart) = (&placed.trigger.name, show_duration(metric.step));
+        let asked = metric.baseline_window().unwrap_or_default() + watch;
+        let slots = asked.as_millis() / metric.step.as_millis().max(1);
+        if slots > MOST_SLOTS {
+            let message = format!(
+                "trigger {trigger} of {name} asks for {slots} points at once, from its baseline to the end of the watch: \
+                 expected at most {MOST_SLOTS}; shorten either"
+            );
+            problems.error(placed.hold_place, message);
+        } else if !can_fire(metric, comparison, watch) {
+            let message = format!(
+                "trigger {trigger} can never fire for {name}: with a sample every {apart}, the watch of {} and its baseline \
+                 hold too few to tell anything; lengthen them, or shorten the query's window",
+                show_duration(watch)
+            );
+            problems.error(placed.hold_place, message);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::trigger::{self, Origin, Placed};
 use super::{DAY, MINUTE, Reading, Rehearsal, SECOND, SHORTEST, check, name, once, unknown};
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
 use crate::config::{AutomaticLimit, PathRule, Service, SideEffect};
-use crate::name::{PagerName, PathName, ServiceName};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
 /// A service, and where the parts of it stand that are checked against each other.
 pub(super) struct Written {
@@ -82,8 +82,13 @@ fn decode(
         node::duration_within(node, SHORTEST, 7 * DAY, problems).unwrap_or(7 * DAY)
     });
     let errors = problems.0.len();
-    let page = fields.optional("page").map_or(Vec::new(), |node| pagers(node, reading, problems));
+    let escalate_after = fields
+        .optional("escalate_after")
+        .map(|node| (node::duration_within(node, SECOND, DAY, problems).unwrap_or(DAY), node.place));
+    let page = fields.optional("page");
+    let page = page.map_or(Vec::new(), |node| levels(node, escalate_after, reading, problems));
     let unread_page = problems.0.len() > errors;
+    let announce = fields.optional("announce").map_or(Vec::new(), |node| announcers(node, reading, problems));
     let asks_version = fields.optional("version_query");
     let version_query = asks_version.and_then(|node| query::query(node, Use::Version, reading, problems));
     let watch_version = watch_version(fields, asks_version.is_some(), problems);
@@ -104,6 +109,8 @@ fn decode(
         name,
         watch,
         page,
+        announce,
+        escalate_after: escalate_after.map(|(after, _)| after),
         version_query: version_query.map(|queried| queried.template),
         watch_version,
         triggers: triggers.iter().map(|placed| placed.trigger.clone()).collect(),
@@ -125,22 +132,73 @@ fn watch_version(fields: &mut Fields<'_>, asks_version: bool, problems: &mut Pro
     watch_version
 }
 
-fn pagers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<PagerName> {
-    let mut pagers = Vec::new();
+/// Who is paged. Without `escalate_after` all at once; with it, each item of the list is a level: a pager, or a list of
+/// pagers that are told together.
+fn levels(
+    node: &Node,
+    escalate_after: Option<(Duration, Place)>,
+    reading: &Reading<'_>,
+    problems: &mut Problems,
+) -> Vec<Vec<PagerName>> {
+    let mut known = Vec::new();
+    let mut levels = Vec::new();
     for node in node::list(node, "pagers", problems) {
+        let together = match &node.value {
+            Value::List(_) if escalate_after.is_none() => {
+                let expected = "expected a pager's name; a list in a list is a level, which needs `escalate_after`";
+                problems.error(node.place, expected);
+                continue;
+            }
+            Value::List(nodes) => nodes.as_slice(),
+            Value::Null | Value::Map(_) | Value::Scalar { .. } => std::slice::from_ref(node),
+        };
+        let told: Vec<PagerName> =
+            together.iter().filter_map(|node| pager(node, &mut known, reading, problems)).collect();
+        levels.push(told);
+    }
+    levels.retain(|level| !level.is_empty());
+    match escalate_after {
+        None if levels.is_empty() => levels,
+        None => vec![levels.concat()],
+        Some((_, place)) if levels.len() < 2 => {
+            problems.error(place, "expected a `page` of two levels at least: there is nobody to escalate to");
+            levels
+        }
+        Some(_) => levels,
+    }
+}
+
+fn announcers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<AnnouncerName> {
+    let mut announcers = Vec::new();
+    for node in node::list(node, "announcers", problems) {
         let Some(written) = node::text(node, problems) else { continue };
-        match reading.edges.pagers.get(written) {
+        match reading.edges.announcers.get(written) {
             None => {
-                let known = reading.edges.pagers.iter().map(PagerName::as_str);
-                unknown(node, "pager", written, known, problems);
+                let known = reading.edges.announcers.iter().map(AnnouncerName::as_str);
+                unknown(node, "announcer", written, known, problems);
             }
-            Some(pager) if pagers.contains(pager) => {
-                problems.error(node.place, format!("pager {written} stands here a second time"));
+            Some(announcer) if announcers.contains(announcer) => {
+                problems.error(node.place, format!("announcer {written} stands here a second time"));
             }
-            Some(pager) => pagers.push(pager.clone()),
+            Some(announcer) => announcers.push(announcer.clone()),
         }
     }
-    pagers
+    announcers
+}
+
+/// The pager at this node; a second time is a mistake.
+fn pager(node: &Node, known: &mut Vec<PagerName>, reading: &Reading<'_>, problems: &mut Problems) -> Option<PagerName> {
+    let written = node::text(node, problems)?;
+    let Some(pager) = reading.edges.pagers.get(written) else {
+        unknown(node, "pager", written, reading.edges.pagers.iter().map(PagerName::as_str), problems);
+        return None;
+    };
+    if known.contains(pager) {
+        problems.error(node.place, format!("pager {written} stands here a second time"));
+        return None;
+    }
+    known.push(pager.clone());
+    Some(pager.clone())
 }
 
 /// The service's own triggers, then the shared ones that it doesn't replace; and whether some could not be read.

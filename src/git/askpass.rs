@@ -20,7 +20,7 @@ const LONGEST_TOKEN_BYTES: u64 = 64 * 1024;
 ///
 /// Source: git's manual, "gitcredentials" and "GIT_ASKPASS".
 #[must_use]
-pub fn answer(arguments: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
     let file = std::env::var_os(TOKEN_FILE)?;
     let question = arguments.get(1)?.to_str()?;
     let answer = if question.starts_with("Username") {

@@ -4,39 +4,77 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Access, Kubernetes, kubeconfig};
+use super::{Access, kubeconfig};
 use crate::http_client::{Endpoint, HttpSettings, Pem};
 
 /// Where Kubernetes puts a pod's service account (Kubernetes, "Accessing the Kubernetes API from a Pod").
 const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A way to an API server.
-pub(super) struct Way {
-    pub(super) server: Endpoint,
-    pub(super) http: HttpSettings,
-    pub(super) pem: Pem,
+pub(crate) struct Way {
+    pub(crate) server: Endpoint,
+    pub(crate) http: HttpSettings,
+    pub(crate) pem: Pem,
     /// A token that stands in the kubeconfig itself.
-    pub(super) token: Option<SecretString>,
+    pub(crate) token: Option<SecretString>,
     /// Whose credentials these are, for sentences.
-    pub(super) whose: String,
+    pub(crate) whose: String,
+}
+
+impl Way {
+    /// A request for what lies at these segments, with the token that stands in the kubeconfig itself. The settings'
+    /// credentials are put on where it is sent.
+    pub(crate) fn request(&self, client: &Client, method: Method, segments: &[&str]) -> RequestBuilder {
+        let request = client.request(method, self.server.under(segments));
+        let token = self.token.as_ref().map(|token| HeaderValue::try_from(format!("Bearer {}", token.expose_secret())));
+        match token {
+            Some(Ok(mut value)) => {
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
+            // One that fits into no header is no token: the server says so.
+            Some(Err(_)) | None => request,
+        }
+    }
+
+    /// What somebody should look at when a request about an object was refused. `verb` and `resource` are as in an RBAC
+    /// rule; `object` is its kind, its namespace and its name.
+    pub(crate) fn check(
+        &self,
+        status: StatusCode,
+        (verb, resource): (&str, &str),
+        object: (&str, &str, &str),
+    ) -> String {
+        let ((kind, namespace, name), whose) = (object, &self.whose);
+        match status {
+            StatusCode::UNAUTHORIZED => format!("that the credentials {whose} are valid and have not expired"),
+            StatusCode::FORBIDDEN => {
+                format!("that the credentials {whose} may {verb} {resource} in namespace {namespace}")
+            }
+            StatusCode::NOT_FOUND => format!("that the {kind} {namespace}/{name} exists in this cluster"),
+            _ => format!("the {kind} {namespace}/{name}"),
+        }
+    }
 }
 
 /// The way that the config says, as its files say it now.
-pub(super) fn way(settings: &Kubernetes) -> Result<Way, String> {
-    match &settings.access {
+pub(crate) fn way(access: &Access, http: &HttpSettings) -> Result<Way, String> {
+    match access {
         Access::Url(server) => {
-            let file = settings.http.bearer_token_file.as_deref();
+            let file = http.bearer_token_file.as_deref();
             let whose = file.map_or("of the config".to_owned(), |file| format!("in {}", file.display()));
-            let http = settings.http.clone();
+            let http = http.clone();
             Ok(Way { server: server.clone(), http, pem: Pem::default(), token: None, whose })
         }
-        Access::Kubeconfig { file, context } => kubeconfig::read(file, context.as_deref(), &settings.http),
+        Access::Kubeconfig { file, context } => kubeconfig::read(file, context.as_deref(), http),
         Access::InCluster => {
             let variable = |name| std::env::var(name).ok();
             let server = (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT"));
-            in_cluster(server, Path::new(SERVICE_ACCOUNT_DIR), &settings.http)
+            in_cluster(server, Path::new(SERVICE_ACCOUNT_DIR), http)
         }
     }
 }

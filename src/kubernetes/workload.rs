@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Why a workload is as it is, in the words of whoever changed it; ours begin with the attempt's id.
-pub(super) const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+pub(crate) const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// What kubectl takes for the pod's own container where several are there.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
@@ -21,7 +21,7 @@ const FINGERPRINT_DIGITS: usize = 12;
 
 /// The kinds of workload that can be brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `apps/v1`, its revisions are ReplicaSets.
     Deployment,
     /// `apps/v1`, its revisions are ControllerRevisions.
@@ -32,11 +32,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// As the config writes them, which is as Kubernetes does.
-    pub(super) const WORDS: &[(&str, Self)] =
+    pub(crate) const WORDS: &[(&str, Self)] =
         &[("Deployment", Self::Deployment), ("StatefulSet", Self::StatefulSet), ("Rollout", Self::Rollout)];
 
     /// The name of the kind.
-    pub(super) const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
@@ -45,7 +45,7 @@ impl Kind {
     }
 
     /// The resource of the API, and that of its revisions, each below their group's version.
-    pub(super) const fn resource(self) -> &'static str {
+    pub(crate) const fn resource(self) -> &'static str {
         match self {
             Self::Deployment => "deployments",
             Self::StatefulSet => "statefulsets",
@@ -54,7 +54,7 @@ impl Kind {
     }
 
     /// The group and version of the resource.
-    pub(super) const fn group(self) -> (&'static str, &'static str) {
+    pub(crate) const fn group(self) -> (&'static str, &'static str) {
         match self {
             Self::Deployment | Self::StatefulSet => ("apps", "v1"),
             Self::Rollout => ("argoproj.io", "v1alpha1"),
@@ -62,7 +62,7 @@ impl Kind {
     }
 
     /// The resource of the revisions, in `apps/v1`.
-    pub(super) const fn revisions(self) -> &'static str {
+    pub(crate) const fn revisions(self) -> &'static str {
         match self {
             Self::Deployment | Self::Rollout => "replicasets",
             Self::StatefulSet => "controllerrevisions",
@@ -78,6 +78,15 @@ impl Kind {
         }
     }
 
+    /// The numbers that a revision had before.
+    const fn history_annotation(self) -> Option<&'static str> {
+        match self {
+            Self::Deployment => Some("deployment.kubernetes.io/revision-history"),
+            Self::Rollout => Some("rollout.argoproj.io/revision-history"),
+            Self::StatefulSet => None,
+        }
+    }
+
     const fn revision_annotation(self) -> &'static str {
         match self {
             Self::Deployment | Self::StatefulSet => "deployment.kubernetes.io/revision",
@@ -88,53 +97,53 @@ impl Kind {
 
 /// A workload, as it is now.
 #[derive(Debug)]
-pub(super) struct Workload {
-    pub(super) kind: Kind,
+pub(crate) struct Workload {
+    pub(crate) kind: Kind,
     object: Value,
 }
 
 impl Workload {
-    pub(super) const fn new(kind: Kind, object: Value) -> Self {
+    pub(crate) const fn new(kind: Kind, object: Value) -> Self {
         Self { kind, object }
     }
 
     /// What stands at this JSON pointer.
-    pub(super) fn at(&self, pointer: &str) -> &Value {
+    pub(crate) fn at(&self, pointer: &str) -> &Value {
         self.object.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    pub(super) fn text(&self, pointer: &str) -> &str {
+    pub(crate) fn text(&self, pointer: &str) -> &str {
         self.at(pointer).as_str().unwrap_or_default()
     }
 
     /// A number; what is not there is 0, as in Kubernetes' own types.
-    pub(super) fn number(&self, pointer: &str) -> i64 {
+    pub(crate) fn number(&self, pointer: &str) -> i64 {
         self.at(pointer).as_i64().unwrap_or_default()
     }
 
-    pub(super) fn flag(&self, pointer: &str) -> bool {
+    pub(crate) fn flag(&self, pointer: &str) -> bool {
         self.at(pointer).as_bool().unwrap_or_default()
     }
 
     /// How many pods are wanted; 1 where nobody says.
-    pub(super) fn replicas(&self) -> i64 {
+    pub(crate) fn replicas(&self) -> i64 {
         self.at("/spec/replicas").as_i64().unwrap_or(1)
     }
 
-    pub(super) fn template(&self) -> &Value {
+    pub(crate) fn template(&self) -> &Value {
         self.at("/spec/template")
     }
 
-    pub(super) fn annotations(&self) -> &Value {
+    pub(crate) fn annotations(&self) -> &Value {
         self.at("/metadata/annotations")
     }
 
-    pub(super) fn change_cause(&self) -> Option<&str> {
+    pub(crate) fn change_cause(&self) -> Option<&str> {
         self.annotations().get(CHANGE_CAUSE)?.as_str()
     }
 
     /// What the platform calls the revision that it has now.
-    pub(super) fn revision(&self) -> &str {
+    pub(crate) fn revision(&self) -> &str {
         match self.kind {
             Kind::StatefulSet => self.text("/status/updateRevision"),
             kind @ (Kind::Deployment | Kind::Rollout) => {
@@ -144,18 +153,18 @@ impl Workload {
     }
 
     /// The condition of this type.
-    pub(super) fn condition(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn condition(&self, name: &str) -> Option<&Value> {
         self.at("/status/conditions").as_array()?.iter().find(|each| each["type"] == name)
     }
 
     /// Whether the condition is of this attempt: what an earlier roll-out left stays until the controller sees progress.
-    pub(super) fn is_since(condition: &Value, start: Timestamp) -> bool {
+    pub(crate) fn is_since(condition: &Value, start: Timestamp) -> bool {
         let updated = condition["lastUpdateTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         updated.is_none_or(|updated| updated >= start)
     }
 
     /// The selector of its pods as a query's `labelSelector`, which its revisions match too.
-    pub(super) fn selector(&self) -> String {
+    pub(crate) fn selector(&self) -> String {
         let labels = self.at("/spec/selector/matchLabels").as_object().into_iter().flatten();
         let labels = labels.map(|(label, value)| format!("{label}={}", value.as_str().unwrap_or_default()));
         let expressions = self.at("/spec/selector/matchExpressions").as_array().into_iter().flatten();
@@ -180,18 +189,22 @@ fn requirement(expression: &Value) -> Option<String> {
 
 /// An earlier (or the present) revision of a workload's pod template.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Revision {
-    pub(super) number: u64,
+pub(crate) struct Revision {
+    pub(crate) number: u64,
     /// Without what the controller added.
-    pub(super) template: Value,
-    pub(super) change_cause: Option<String>,
+    pub(crate) template: Value,
+    pub(crate) change_cause: Option<String>,
     /// What the controller calls it by: the hash of a ReplicaSet's template.
-    pub(super) hash: Option<String>,
+    pub(crate) hash: Option<String>,
+    /// When its object was made.
+    pub(crate) created_at: Option<Timestamp>,
+    /// Whether it had another number before: an undo brought it back, and its object is as old as its first number.
+    pub(crate) is_back: bool,
 }
 
 impl Revision {
     /// The revisions in a list that this workload owns, the newest first.
-    pub(super) fn of(workload: &Workload, list: &Value) -> Vec<Self> {
+    pub(crate) fn of(workload: &Workload, list: &Value) -> Vec<Self> {
         let items = list["items"].as_array().into_iter().flatten();
         let owned = items.filter(|item| is_controlled_by(item, workload.at("/metadata/uid")));
         let mut found: Vec<Self> = owned.filter_map(|item| Self::read(workload.kind, item)).collect();
@@ -213,7 +226,10 @@ impl Revision {
         let labels = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut);
         let hash = kind.hash_label().and_then(|label| labels?.remove(label));
         let change_cause = annotations[CHANGE_CAUSE].as_str().map(str::to_owned);
-        Some(Self { number, template, change_cause, hash: hash.and_then(|hash| hash.as_str().map(str::to_owned)) })
+        let hash = hash.and_then(|hash| hash.as_str().map(str::to_owned));
+        let created_at = item["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse().ok());
+        let is_back = kind.history_annotation().is_some_and(|history| annotations[history].is_string());
+        Some(Self { number, template, change_cause, hash, created_at, is_back })
     }
 }
 
@@ -223,7 +239,7 @@ fn is_controlled_by(item: &Value, uid: &Value) -> bool {
 }
 
 /// The image of this container of a pod template; without a name, of its default one.
-pub(super) fn image<'a>(template: &'a Value, container: Option<&str>) -> Option<&'a str> {
+pub(crate) fn image<'a>(template: &'a Value, container: Option<&str>) -> Option<&'a str> {
     let default = &template["metadata"]["annotations"][DEFAULT_CONTAINER];
     let wanted = container.or_else(|| default.as_str());
     let mut containers = template["spec"]["containers"].as_array()?.iter();
@@ -235,12 +251,12 @@ pub(super) fn image<'a>(template: &'a Value, container: Option<&str>) -> Option<
 }
 
 /// A label of a pod template.
-pub(super) fn label<'a>(template: &'a Value, label: &str) -> Option<&'a str> {
+pub(crate) fn label<'a>(template: &'a Value, label: &str) -> Option<&'a str> {
     template["metadata"]["labels"][label].as_str()
 }
 
 /// What tells one set of images from another.
-pub(super) fn fingerprint(template: &Value) -> String {
+pub(crate) fn fingerprint(template: &Value) -> String {
     let lists = ["containers", "initContainers"].map(|list| template["spec"][list].as_array());
     let mut images: Vec<(&str, &str)> = lists
         .into_iter()

@@ -5,9 +5,9 @@
 mod backtest;
 mod budgets;
 mod census;
+mod check;
 mod dora;
 mod local;
-mod online;
 mod output;
 mod receipts;
 mod rehearse;
@@ -15,6 +15,7 @@ mod remote;
 mod runbook;
 mod status;
 mod table;
+mod test;
 mod whole_file;
 
 use std::ffi::OsString;
@@ -24,9 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-pub use local::{
-    CheckArguments, JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments,
-};
+pub use check::CheckArguments;
+pub use local::{JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments};
 pub use output::{Failure, Output};
 pub use receipts::{ReceiptsArguments, ReceiptsCommand};
 
@@ -95,6 +95,8 @@ enum Command {
     Run(RunArguments),
     /// Check a config, with the line of every mistake.
     Check(CheckArguments),
+    /// Run trigger tests: what must be true when, for series that you write.
+    Test(test::TestArguments),
     /// Replay the trigger list over the deploys of the last weeks: what it would have done.
     Backtest(backtest::BacktestArguments),
     /// Report a deploy: a version starts to serve, its watch begins.
@@ -154,7 +156,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => local::run(&arguments),
-        Command::Check(arguments) => local::check(&arguments, output),
+        Command::Check(arguments) => check::check(&arguments, output),
+        Command::Test(arguments) => test::test(&arguments, output),
         Command::Backtest(arguments) => backtest::backtest(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
         Command::Runbook(arguments) => runbook::runbook_of(&arguments, output),

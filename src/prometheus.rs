@@ -4,6 +4,7 @@
 //! infinities are the core's to judge.
 
 pub(crate) mod body;
+mod metadata;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;

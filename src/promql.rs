@@ -4,6 +4,7 @@
 //! Never asks a server, and never changes a query.
 
 mod durations;
+pub mod shape;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -330,12 +331,13 @@ mod tests {
         assert!(read(&format!("{}x{}", "(".repeat(half), ")".repeat(half))).is_ok());
         assert!(read(&format!("{}x", "-".repeat(LONGEST_BYTES - 1))).is_ok());
         assert!(read(&format!("x{}", "+x".repeat(half))).is_ok());
+        assert!(shape::shape(&format!("x{}", "+x".repeat(half))).is_some());
     }
 
     proptest! {
         #[test]
         fn no_query_panics(query in "[ -~é]{0,60}") {
-            let _ = read(&query);
+            let _ = (read(&query), shape::shape(&query));
         }
 
         #[test]
@@ -349,7 +351,7 @@ mod tests {
                 0..20,
             )
         ) {
-            let _ = read(&pieces.concat());
+            let _ = (read(&pieces.concat()), shape::shape(&pieces.concat()));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Holds nothing of how an edge reaches its remote: addresses, credentials and timeouts of calls are the shell's.
 
 pub mod decode;
+pub mod lint;
 pub mod node;
 
 pub use decode::PathParts;

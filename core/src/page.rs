@@ -43,6 +43,20 @@ pub enum PageReason {
 }
 
 impl PageReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Held,
+        Self::Manual,
+        Self::Veto,
+        Self::NoPathLeft,
+        Self::UnknownOutcome,
+        Self::RemoteWaits,
+        Self::BudgetSpent,
+        Self::DeployDuringRollback,
+        Self::Blind,
+        Self::DidNotHelp,
+    ];
+
     /// The reason as it stands in ids, labels and lists.
     #[must_use]
     pub const fn word(self) -> &'static str {

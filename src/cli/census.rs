@@ -8,7 +8,9 @@ use rollbackd_core::config::Service;
 use rollbackd_core::reading::{Answer, Series};
 use rollbackd_core::template::Values;
 
+use crate::config::Settings;
 use crate::edges::Edges;
+use crate::lints::online;
 use crate::{clock, promql};
 
 /// The labels under which client libraries and service meshes put the method of a request: Prometheus' own clients and
@@ -30,9 +32,26 @@ pub(super) struct Census {
     pub(super) uncounted: Result<Vec<String>, String>,
 }
 
+/// Asks for the census of every service of a config.
+///
+/// # Errors
+/// The edges of the config can't be opened.
+pub(super) fn ask_all(settings: &Settings) -> Result<Vec<Census>, String> {
+    let edges = Edges::open(settings.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
+    Ok(runtime.block_on(async {
+        let mut found = Vec::new();
+        for service in edges.settings.core.services.values() {
+            found.extend(ask(&edges, service, &online::values(service, "5m")).await);
+        }
+        found
+    }))
+}
+
 /// Asks which requests of a service change something and are in no side effect. `None` where the config says that there
 /// are no side effects, on purpose.
-pub(super) async fn ask(edges: &Edges, service: &Service, values: &Values) -> Option<Census> {
+async fn ask(edges: &Edges, service: &Service, values: &Values) -> Option<Census> {
     let declared = match service.side_effects.as_deref() {
         Some([]) => return None,
         Some(declared) => declared,

@@ -7,6 +7,7 @@ mod dispatch;
 
 use std::time::Duration;
 
+use rollbackd_core::config::lint::Lint;
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
@@ -93,7 +94,8 @@ fn poll_interval(at: &Node, problems: &mut Problems) -> Option<Duration> {
     if duration < SHORTEST_POLL_INTERVAL {
         problems.error(at.place, "expected a `poll_interval` of 10ms at least");
     } else if duration < Duration::from_secs(1) {
-        problems.warning(at.place, "GitHub takes 5,000 requests an hour: a `poll_interval` under 1s uses them up");
+        let message = "GitHub takes 5,000 requests an hour: a `poll_interval` under 1s uses them up";
+        problems.warning(Lint::FastPolling, at.place, message);
     }
     Some(duration)
 }

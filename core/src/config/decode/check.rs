@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::MOST_SLOTS;
 use super::service::Written;
 use crate::comparison::can_fire;
+use crate::config::lint::Lint;
 use crate::config::node::Problems;
 use crate::config::{Action, Observed, PathRule, Trigger};
 use crate::template::Variable;
@@ -26,8 +27,8 @@ pub(super) fn service(written: &Written, problems: &mut Problems) {
 fn triggers(written: &Written, problems: &mut Problems) {
     let name = &written.service.name;
     if written.triggers.is_empty() && !written.unread.triggers {
-        problems
-            .warning(written.place, format!("service {name} has no triggers: its deploys are recorded, not watched"));
+        let message = format!("service {name} has no triggers: its deploys are recorded, not watched");
+        problems.warning(Lint::NoTriggers, written.place, message);
     }
     let rolling: Vec<&str> = rolling_back(written).map(|trigger| trigger.name.as_str()).collect();
     if written.service.paths.is_empty() && !written.unread.paths && !rolling.is_empty() {
@@ -85,7 +86,7 @@ fn paths(written: &Written, problems: &mut Problems) {
     {
         let (name, timeout, longest) = (&path.name, show_duration(path.timeout), show_duration(*longest));
         let message = format!("path {name} may take {timeout}, longer than every budget: the longest is {longest}");
-        problems.warning(*place, message);
+        problems.warning(Lint::PathOverBudget, *place, message);
     }
     let reads_revision = |path: &PathRule| path.run.iter().any(|part| part.value.names(Variable::TargetRevision));
     if written.service.version_query.is_none() && !written.unread.version_query {
@@ -100,7 +101,7 @@ fn somebody_to_page(written: &Written, problems: &mut Problems) {
     let acts = written.service.triggers.iter().any(|trigger| trigger.action != Action::Shadow);
     if acts && written.service.page.is_empty() && !written.unread.page {
         let message = format!("service {} pages nobody: set `page` to a list of pagers", written.service.name);
-        problems.warning(written.place, message);
+        problems.warning(Lint::PagesNobody, written.place, message);
     }
 }
 
@@ -109,7 +110,7 @@ fn what_serves(written: &Written, problems: &mut Problems) {
     if rolling_back(written).next().is_some() && !asked {
         let name = &written.service.name;
         let message = format!("service {name} has no `version_query`: that the target serves again can't be proven");
-        problems.warning(written.place, message);
+        problems.warning(Lint::NoVersionQuery, written.place, message);
     }
 }
 
@@ -117,6 +118,6 @@ fn side_effects(written: &Written, problems: &mut Problems) {
     if written.service.side_effects.is_none() && rolling_back(written).next().is_some() {
         let name = &written.service.name;
         let message = format!("service {name} says nothing of side effects: list them, or write `side_effects: none`");
-        problems.warning(written.place, message);
+        problems.warning(Lint::NoSideEffects, written.place, message);
     }
 }

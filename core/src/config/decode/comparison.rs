@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SECOND;
 use super::query::Queried;
+use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Problems};
 use crate::config::{Against, Comparison, Condition, Limit, Query, Test};
 use crate::template::Variable;
@@ -116,7 +117,7 @@ fn suits(fields: &Fields<'_>, compare: &Node, read: &Read<'_>, problems: &mut Pr
     }
     if let Condition::Above(Limit::TimesBaseline { factor: 1.0, .. }) = read.condition {
         let message = "without a margin, a difference that nobody would notice fires in the end: write 1.2x baseline";
-        problems.warning(fields.value_place("above"), message);
+        problems.warning(Lint::BaselineFactor, fields.value_place("above"), message);
     }
     fits
 }

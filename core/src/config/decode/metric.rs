@@ -8,6 +8,7 @@ use super::comparison;
 use super::query::{self, Queried, Use};
 use super::trigger::Origin;
 use super::{DAY, Filtering, HOUR, MINUTE, MOST_SLOTS, Reading, SECOND};
+use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Place, Problems};
 use crate::config::{AtLeast, Condition, Freshness, Limit, Metric, Observed, Query};
 use crate::template::{Template, Variable};
@@ -244,7 +245,7 @@ fn baseline<'a>(node: Option<&'a Node>, problems: &mut Problems) -> Baseline<'a>
         let window = window.and_then(|node| {
             let window = node::duration_within(node, SECOND, 7 * DAY, problems)?;
             if window < MINUTE {
-                problems.warning(node.place, "a baseline of less than 1m rests on few samples");
+                problems.warning(Lint::ShortBaseline, node.place, "a baseline of less than 1m rests on few samples");
             }
             Some(window)
         });
@@ -298,18 +299,22 @@ fn condition(
         && value >= 1.0
     {
         let message = format!("a ratio is never above {value}: a percentage is written with its sign, as in 5%");
-        problems.warning(fields.value_place("above"), message);
+        problems.warning(Lint::PercentageSign, fields.value_place("above"), message);
     }
     if let Some(Condition::Above(Limit::TimesBaseline { factor, .. })) = limit
         && (factor < 1.0 || (factor <= 1.0 && !fields.has("compare")))
     {
-        problems.warning(fields.value_place("above"), "a healthy version is above this half of the time");
+        problems.warning(
+            Lint::BaselineFactor,
+            fields.value_place("above"),
+            "a healthy version is above this half of the time",
+        );
     }
     let outermost = queried.iter().find(|queried| queried.filtering() == Some(Filtering::Outermost));
     if let Some(outermost) = outermost {
         let message = "its comparison drops what is healthy, which then reads as no data: leave the comparison or \
                        the limit out";
-        problems.warning(outermost.place, message);
+        problems.warning(Lint::ComparisonAndLimit, outermost.place, message);
     }
     if let Some(Condition::Above(Limit::TimesBaseline { .. }) | Condition::Below(Limit::TimesBaseline { .. })) = limit {
         warn_of_moving_baseline(queried, problems);
@@ -320,7 +325,7 @@ fn condition(
 fn warn_of_moving_baseline(queried: &[Queried], problems: &mut Problems) {
     for each in queried.iter().filter(|each| each.template.names(Variable::SinceDeploy)) {
         let message = "{{ since_deploy }} grows while the baseline lies before the deploy: the two are hardly alike";
-        problems.warning(each.place, message);
+        problems.warning(Lint::MovingBaseline, each.place, message);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{DAY, MINUTE, Reading, metric, name, once};
+use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
 use crate::config::{Action, Trigger};
 use crate::name::TriggerName;
@@ -93,7 +94,7 @@ fn budget(fields: &mut Fields<'_>, action: Action, problems: &mut Problems) -> O
     let Some(node) = fields.optional("budget") else {
         if action == Action::Rollback {
             let message = format!("{} has no `budget`: write one, or `budget: none`", fields.what());
-            problems.warning(fields.place, message);
+            problems.warning(Lint::NoBudget, fields.place, message);
         }
         return None;
     };
@@ -103,11 +104,15 @@ fn budget(fields: &mut Fields<'_>, action: Action, problems: &mut Problems) -> O
     let budget = node::duration_within(node, super::SHORTEST, 7 * DAY, problems)?;
     let (shown, long, short) = (show_duration(budget), show_duration(LONG_BUDGET), show_duration(SHORT_BUDGET));
     if action == Action::Rollback && budget > LONG_BUDGET {
-        problems.warning(node.place, format!("a budget of {shown} is longer than {long}: a gap worth fixing"));
+        problems.warning(
+            Lint::LongBudget,
+            node.place,
+            format!("a budget of {shown} is longer than {long}: a gap worth fixing"),
+        );
     }
     if action == Action::Rollback && budget < SHORT_BUDGET {
         let why = "few paths finish in it, and one that does acts before anyone looks";
-        problems.warning(node.place, format!("a budget of {shown} is shorter than {short}: {why}"));
+        problems.warning(Lint::ShortBudget, node.place, format!("a budget of {shown} is shorter than {short}: {why}"));
     }
     Some(budget)
 }
@@ -125,7 +130,11 @@ fn never_roll_back(fields: &mut Fields<'_>, action: Action, problems: &mut Probl
             problems.error(node.place, message);
         }
         Action::Shadow => {
-            problems.warning(node.place, "`rollback: never` says nothing of a shadow trigger: it rolls nothing back");
+            problems.warning(
+                Lint::ShadowNever,
+                node.place,
+                "`rollback: never` says nothing of a shadow trigger: it rolls nothing back",
+            );
         }
     }
     true
@@ -141,7 +150,11 @@ fn veto(fields: &mut Fields<'_>, action: Action, budget: Option<Duration>, probl
     match action {
         Action::Rollback => {}
         Action::Page | Action::Shadow => {
-            problems.warning(node.place, "a veto only delays a rollback: this trigger starts none by itself");
+            problems.warning(
+                Lint::IdleVeto,
+                node.place,
+                "a veto only delays a rollback: this trigger starts none by itself",
+            );
         }
     }
     veto

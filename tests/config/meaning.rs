@@ -114,6 +114,21 @@ fn what_is_left_out_has_the_designs_defaults() {
 }
 
 #[test]
+fn a_new_version_is_noticed_where_something_shows_it_unless_the_config_says_otherwise() {
+    let query = "    version_query: build_info\n";
+    for (written, noticed) in [
+        (query.to_owned(), true),
+        (format!("{query}    watch_version: true\n"), true),
+        (format!("{query}    watch_version: false\n"), false),
+        (String::new(), false),
+        ("    watch_version: false\n".to_owned(), false),
+    ] {
+        let settings = settings(&with(query, &written));
+        assert_eq!(settings.core.services["shop"].watch_version, noticed, "{written}");
+    }
+}
+
+#[test]
 fn side_effects_that_are_not_mentioned_are_not_none() {
     let text = with("    side_effects: none\n", "");
     assert_eq!(settings(&text).core.services["shop"].side_effects, None);

@@ -359,6 +359,11 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ),
     ("budget: 5m", "budget: 5m, rollback: sometimes", &["13:102: error: expected never, not \"sometimes\""]),
     ("pagers:", "evaluation_interval: 100ms\npagers:", &[]),
+    (
+        "    version_query: build_info\n",
+        "    watch_version: true\n",
+        &["8:20: error: `watch_version` needs a `version_query`, which shows what serves"],
+    ),
     // Shared triggers.
     (
         "pagers:",

@@ -271,6 +271,9 @@ async fn what_is_due(shared: &Shared, outside: &InForce, machine: &mut Machine) 
 async fn say(shared: &Shared, machine: &Machine, tell: Tell) {
     let answer = machine.door.ask(tell.event.clone()).await;
     shared.lock().being_told = None;
+    if let Ok(reply) = &answer {
+        shared.lock().rules.was_answered(&tell.event, reply);
+    }
     match answer {
         Ok(Reply::Refused(Refusal::Conflict(_))) => {
             if matches!(tell.event.what, Happening::Approved { .. }) {
@@ -438,6 +441,12 @@ fn at_the_end(shared: &Shared) {
     for (page, pager) in opened {
         let taken = world.taken.contains_key(&(page.clone(), pager.clone(), false));
         world.rules.must("R8", taken, || format!("page {page} never reached {pager}"));
+        let own = || world.rules.state.services.values();
+        let open = own().any(|own| own.page(&page).is_some_and(|page| page.resolved_at.is_none()));
+        let last_word = world.last_word.get(&(page.clone(), pager.clone())).copied();
+        world
+            .rules
+            .must("R8", open || last_word != Some(false), || format!("page {page} is over, and open at {pager}"));
     }
     for (firing, of_end) in world.rules.to_announce.clone() {
         let told = world.announced.contains(&(firing.clone(), of_end));

@@ -102,6 +102,18 @@ impl Production {
         served.iter().rev().find(|(since, _)| *since <= at).unwrap_or(&served[0])
     }
 
+    /// Whether another version served after the first deploy of this one after `from`, and before `until`.
+    pub(crate) fn was_replaced(
+        &self,
+        service: usize,
+        (from, version): (Timestamp, &Version),
+        until: Timestamp,
+    ) -> bool {
+        let mut since_then = self.served[service].iter().filter(|(since, _)| from <= *since && *since <= until);
+        let began = since_then.find(|(_, served)| served == version);
+        began.is_none() || since_then.any(|(_, served)| served != version)
+    }
+
     /// The versions that have served by now, the newest first, each once.
     pub(crate) fn earlier(&self, service: usize) -> Vec<Version> {
         let mut all: Vec<Version> = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::{Action, Config, Mode};
 use rollbackd_core::deploy::{LONGEST_LEDGER, Migration, TargetSource, WatchEnd};
-use rollbackd_core::event::Order;
+use rollbackd_core::event::{Event, Order, Reply};
 use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Stage};
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use rollbackd_core::page::PageReason;
@@ -179,7 +179,7 @@ impl Rules {
                 let Some(firing) = self.state.service(service).firing(id).cloned() else {
                     return self.must("R8", false, || format!("a record of a firing that is not known: {id}"));
                 };
-                self.firing_record(reached, service, at, &firing, what);
+                self.firing_record(truth, reached, service, at, &firing, what);
             }
             Record::Fired(firing) => self.fires(truth, reached, service, at, firing),
             Record::Watch(WatchRecord::Opened { watch }) => self.watch_opens(service, watch),
@@ -302,6 +302,7 @@ impl Rules {
 
     fn firing_record(
         &mut self,
+        truth: &Truth<'_>,
         reached: &mut Reached,
         service: &ServiceName,
         at: Timestamp,
@@ -352,6 +353,9 @@ impl Rules {
                 match result {
                     FiringEnd::Recovered => {
                         reached.see(Seen::Recovered);
+                        if let Err(how) = truth.recovered(service, firing, at) {
+                            self.must("R9", false, || how);
+                        }
                         // Also where somebody else has brought production back.
                         let left = firing.deploy.as_ref().map(|deploy| (service.clone(), deploy.version.clone()));
                         self.left.extend(left);
@@ -545,6 +549,10 @@ impl Rules {
         if matches!(end, WatchEnd::Passed | WatchEnd::Unproven) {
             self.nothing_was_missed(truth, service, &watch, end);
         }
+        if end == WatchEnd::Blind {
+            let open_eyes = truth.nothing_hides(&watch, at);
+            self.must("R7", !open_eyes, || format!("the watch of {} ends blind, and all was there", watch.version));
+        }
         if end == WatchEnd::Passed {
             self.was_seen_healthy(truth, service, &watch, at);
             let passed = self.passed.entry(service.clone()).or_default();
@@ -626,6 +634,24 @@ impl Rules {
             drop(own);
             self.must("R1", given_up, || format!("{} runs while {other} does", order.attempt));
         }
+    }
+
+    /// R2: whoever was told that something was taken may rely on it.
+    pub(crate) fn was_answered(&mut self, event: &Event, reply: &Reply) {
+        let own = self.state.service(&event.service);
+        let is_durable = match reply {
+            Reply::Deploy(deploy) => own.ledger.entry(deploy).is_some(),
+            Reply::Firing(firing) => own.firing(firing).is_some(),
+            Reply::None | Reply::SameDeploy(_) | Reply::Done | Reply::NotNews(_) | Reply::Refused(_) => true,
+        };
+        drop(own);
+        self.must("R2", is_durable, || format!("{event:?} was answered {reply:?}, and that is not durable"));
+    }
+
+    /// R8: a pager hears of a page, and only then that it is over.
+    pub(crate) fn page_is_over(&mut self, page: &PageId, pager: &PagerName, was_taken: bool) {
+        let known = self.pages_opened.contains(&(page.clone(), pager.clone()));
+        self.must("R8", was_taken || !known, || format!("{pager} is told that {page} is over, and never of it"));
     }
 
     /// What must hold at any time while the daemon lives and can write.

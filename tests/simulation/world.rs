@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) taken: BTreeMap<(PageId, PagerName, bool), u32>,
     /// What was announced: of which firing, and whether it was its end.
     pub(crate) announced: BTreeSet<(FiringId, bool)>,
+    /// Whether the last that a pager took of a page was that it is over.
+    pub(crate) last_word: BTreeMap<(PageId, PagerName), bool>,
     /// What people are about to say, and when.
     pub(crate) to_tell: BTreeMap<(u64, u64), Tell>,
     /// What is being said just now: whoever says it does not know yet whether it was heard.
@@ -96,6 +98,7 @@ impl Shared {
             receipts: BTreeMap::new(),
             taken: BTreeMap::new(),
             announced: BTreeSet::new(),
+            last_word: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             being_told: None,
             numbered: 0,
@@ -157,8 +160,13 @@ impl Shared {
     pub(crate) fn page_taken(&self, pager: &PagerName, page: &Page) {
         let mut world = self.lock();
         let over = page.resolved_at.is_some();
+        if over {
+            let was_taken = world.taken.contains_key(&(page.id.clone(), pager.clone(), false));
+            world.rules.page_is_over(&page.id, pager, was_taken);
+        }
         let is_new = !over && !world.taken.keys().any(|(id, _, _)| id == &page.id);
         *world.taken.entry((page.id.clone(), pager.clone(), over)).or_default() += 1;
+        world.last_word.insert((page.id.clone(), pager.clone()), over);
         if is_journal_page(&page.id) {
             world.rules.journal_page(over);
         }
@@ -260,6 +268,7 @@ impl World {
         self.kills_done = vec![false; self.plan.kills.len()];
         self.next_act = 0;
         self.taken.clear();
+        self.last_word.clear();
         self.receipts.clear();
         self.production.forget();
         self.rules.forget();

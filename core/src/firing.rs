@@ -98,9 +98,10 @@ impl Attempt {
         told.len() >= SHORTEST && self.commits().any(begins)
     }
 
-    /// The commits among what it is found by and what stands for it. A run's number is none.
-    fn commits(&self) -> impl Iterator<Item = &str> {
-        let receipt = match &self.outcome {
+    /// What stands for the revert, where it succeeded: a run id, a revision, a commit SHA.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&str> {
+        match &self.outcome {
             Some(Outcome::Succeeded { receipt, .. }) => receipt.as_deref(),
             Some(
                 Outcome::Failed { .. }
@@ -110,10 +111,14 @@ impl Attempt {
                 | Outcome::NeverStarted,
             )
             | None => None,
-        };
+        }
+    }
+
+    /// The commits among what it is found by and what stands for it. A run's number is none.
+    fn commits(&self) -> impl Iterator<Item = &str> {
         // SHA-1 or SHA-256, in full.
         let whole = |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|each| each.is_ascii_hexdigit());
-        [self.handle.as_deref(), receipt].into_iter().flatten().filter(whole)
+        [self.handle.as_deref(), self.receipt()].into_iter().flatten().filter(whole)
     }
 }
 

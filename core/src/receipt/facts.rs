@@ -341,17 +341,7 @@ pub fn definition(rule: &PathRule) -> Vec<String> {
 }
 
 fn revert(attempt: &Attempt) -> Option<String> {
-    match &attempt.outcome {
-        Some(Outcome::Succeeded { receipt, .. }) => receipt.as_deref().map(|receipt| line(receipt, LONGEST_LINE)),
-        Some(
-            Outcome::Failed { .. }
-            | Outcome::TimedOut
-            | Outcome::Cancelled { .. }
-            | Outcome::Unknown { .. }
-            | Outcome::NeverStarted,
-        )
-        | None => None,
-    }
+    attempt.receipt().map(|receipt| line(receipt, LONGEST_LINE))
 }
 
 pub(super) fn why_and_output(outcome: Option<&Outcome>) -> (Option<&str>, Option<&str>) {

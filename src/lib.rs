@@ -4,7 +4,7 @@
 //! loop (wait, decide, append and sync, apply, perform); [`looker`] asks what the core wants to know; [`perform`] turns an effect into a call of one adapter.
 //! [`outside`] and [`journal::Store`] are the seams to the edges; a simulated world can take their place.
 //! Adapters know nothing of each other: [`prometheus`], [`paths`], [`pagers`], [`receipts`], [`journal`]. [`heartbeat`]
-//! says that all of it works. [`backtest`] replays the trigger list over history. People and
+//! says that all of it works, [`rollouts`] looks at watched Deployments, [`backtest`] replays the trigger list over history. People and
 //! pipelines come in by [`http`] and [`cli`].
 
 #![forbid(unsafe_code)]

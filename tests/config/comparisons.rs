@@ -64,7 +64,7 @@ fn what_cannot_be_compared_is_refused_with_what_to_write() {
             "compare: sequential, above: 1.2x baseline, baseline: {window: 1m}",
             "error: trigger slower can never fire for",
         ),
-        ("compare: sequential, above: 1.2x baseline, baseline: {window: 2d}", "asks for 11640 points at once"),
+        ("compare: sequential, above: 1.2x baseline, baseline: {window: 41h30m}", "asks for 10080 points at once"),
         ("compare: mann_whitney, above: 1.2x baseline, for: 5m, baseline: {window: 15s}", "can never fire for"),
     ] {
         let found = complaints(words);

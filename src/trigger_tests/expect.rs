@@ -170,6 +170,7 @@ impl Seen<'_> {
             | Record::Firing { .. }
             | Record::Ledger(_)
             | Record::Watch(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed => None,
         })
@@ -184,6 +185,7 @@ impl Seen<'_> {
             | Record::Firing { .. }
             | Record::Ledger(_)
             | Record::Watch(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed) => &[],
         };

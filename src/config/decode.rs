@@ -201,7 +201,7 @@ impl<N: Ord + Clone + fmt::Display, A> Named<N, A> {
         let mut adapters = BTreeMap::new();
         for node in node::list(node, self.many, problems) {
             let article = if self.one.starts_with('a') { "an" } else { "a" };
-            let Some(mut fields) = Fields::of(node, &format!("{article} {}", self.one), problems) else { continue };
+            let Some(mut fields) = Fields::of(node, format!("{article} {}", self.one), problems) else { continue };
             let name = fields.required("name", problems).and_then(|node| {
                 let written = node::text(node, problems)?;
                 Some((problems.take(node.place, (self.name)(written.to_owned()))?, node.place))

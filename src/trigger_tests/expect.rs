@@ -178,18 +178,18 @@ impl Seen<'_> {
 
     /// The pagers of further levels, which were told where nobody acknowledged in time.
     fn escalated_to(&self) -> impl Iterator<Item = &PagerName> {
-        let pagers = |record| match record {
-            &Record::Page(PageRecord::Escalated { ref pagers, .. }) => pagers.as_slice(),
-            &(Record::Page(_)
+        let escalated = self.replay.story().iter().filter_map(|line| match &line.record {
+            Record::Page(PageRecord::Escalated { pagers, .. }) => Some(pagers),
+            Record::Page(_)
             | Record::Fired(_)
             | Record::Firing { .. }
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Rehearsal(_)
             | Record::Frozen { .. }
-            | Record::Thawed) => &[],
-        };
-        self.replay.story().iter().flat_map(move |line| pagers(&line.record))
+            | Record::Thawed => None,
+        });
+        escalated.flatten()
     }
 
     fn outcome(&self) -> String {

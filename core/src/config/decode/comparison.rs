@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::SECOND;
 use super::query::Queried;
+use super::{DAY, HOUR, MINUTE, SECOND};
 use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Problems};
 use crate::config::{Against, Comparison, Condition, Limit, Query, Test};
@@ -82,6 +82,38 @@ fn rate(node: &Node, problems: &mut Problems) -> Option<f64> {
         );
     }
     rate
+}
+
+/// What a baseline is of: a window before the deploy, or what a label tells of the versions that run side by side.
+pub(super) struct Baseline<'a> {
+    pub(super) window: Duration,
+    pub(super) label: Option<(&'a Node, String)>,
+}
+
+/// Reads `baseline`; an hour where it says nothing.
+pub(super) fn baseline<'a>(node: Option<&'a Node>, problems: &mut Problems) -> Baseline<'a> {
+    let read = node.and_then(|node| {
+        let mut fields = Fields::of(node, "baseline", problems)?;
+        let label = fields.optional("label");
+        let window = if label.is_some() { fields.optional("window") } else { fields.required("window", problems) };
+        if let (Some(_), Some(window)) = (label, window) {
+            problems.error(
+                window.place,
+                "expected `window` or `label`, not both: what runs beside is compared as it comes",
+            );
+        }
+        let window = window.and_then(|node| {
+            let window = node::duration_within(node, SECOND, 7 * DAY, problems)?;
+            if window < MINUTE {
+                problems.warning(Lint::ShortBaseline, node.place, "a baseline of less than 1m rests on few samples");
+            }
+            Some(window)
+        });
+        fields.finish(problems);
+        let label = label.and_then(|node| Some((node, node::text(node, problems)?.to_owned())));
+        Some(Baseline { window: window.unwrap_or(HOUR), label })
+    });
+    read.unwrap_or(Baseline { window: HOUR, label: None })
 }
 
 /// Whether the trigger's queries and limit are such that samples of them can be compared.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::comparison;
 use super::query::{self, Queried, Use};
 use super::trigger::Origin;
-use super::{DAY, Filtering, HOUR, MINUTE, MOST_SLOTS, Reading, SECOND};
+use super::{Filtering, MOST_SLOTS, Reading};
 use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Place, Problems};
 use crate::config::{AtLeast, Condition, Freshness, Limit, Metric, Observed, Query};
@@ -75,7 +75,7 @@ pub(super) fn decode(
     if let Some(node) = observed {
         return report(node, fields, &keys, problems);
     }
-    let baseline = baseline(keys.baseline, problems);
+    let baseline = comparison::baseline(keys.baseline, problems);
     let limit = limit(fields, &keys, baseline.window, problems);
     let at_least = keys.at_least.and_then(|node| at_least(node, reading, problems));
     let (query, queried) = queries(fields, &keys, origin, reading, problems)?;
@@ -225,37 +225,6 @@ fn limit(fields: &Fields<'_>, keys: &Keys<'_>, window: Duration, problems: &mut 
     Some(limit)
 }
 
-/// What a baseline is of: a window before the deploy, or what a label tells of the versions that run side by side.
-struct Baseline<'a> {
-    window: Duration,
-    label: Option<(&'a Node, String)>,
-}
-
-fn baseline<'a>(node: Option<&'a Node>, problems: &mut Problems) -> Baseline<'a> {
-    let read = node.and_then(|node| {
-        let mut fields = Fields::of(node, "baseline", problems)?;
-        let label = fields.optional("label");
-        let window = if label.is_some() { fields.optional("window") } else { fields.required("window", problems) };
-        if let (Some(_), Some(window)) = (label, window) {
-            problems.error(
-                window.place,
-                "expected `window` or `label`, not both: what runs beside is compared as it comes",
-            );
-        }
-        let window = window.and_then(|node| {
-            let window = node::duration_within(node, SECOND, 7 * DAY, problems)?;
-            if window < MINUTE {
-                problems.warning(Lint::ShortBaseline, node.place, "a baseline of less than 1m rests on few samples");
-            }
-            Some(window)
-        });
-        fields.finish(problems);
-        let label = label.and_then(|node| Some((node, node::text(node, problems)?.to_owned())));
-        Some(Baseline { window: window.unwrap_or(HOUR), label })
-    });
-    read.unwrap_or(Baseline { window: HOUR, label: None })
-}
-
 fn limit_at(node: &Node, window: Duration, problems: &mut Problems) -> Option<Limit> {
     let written = node::text(node, problems)?;
     let parsed = parse_limit(written, window);
@@ -397,6 +366,7 @@ fn step(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::decode::HOUR;
 
     #[test]
     fn a_limit_is_a_number_a_percentage_or_a_multiple() {

@@ -29,7 +29,10 @@ pub(super) fn look(settings: &Settings, places: &Places, problems: &mut Problems
         for trigger in &service.triggers {
             if let Observed::Metric(metric) = &trigger.observed {
                 let shapes = shapes(service, metric);
-                for_below_window(service, trigger, &shapes, places, problems);
+                // A comparison of samples asks for no hold: it says itself how many it needs.
+                if metric.comparison.is_none() {
+                    for_below_window(service, trigger, &shapes, places, problems);
+                }
                 ratio_without_at_least(service, trigger, metric, &shapes, places, problems);
                 cost::note(service, trigger, metric, &shapes, places, problems);
             }

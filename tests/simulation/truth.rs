@@ -213,7 +213,8 @@ impl Truth<'_> {
     /// Whether nothing at all was wrong in this world while a watch was open, so that the daemon must have seen all that
     /// its triggers need.
     pub(crate) fn nothing_hides(&self, watch: &Watch, now: Timestamp) -> bool {
-        let (from, until) = (watch.at - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
+        // Baselines are read from before the deploy that replaced the last healthy version.
+        let (from, until) = (watch.healthy_before.min(watch.at) - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
         let overlaps = |begin: u64, end: u64| time::at(begin) <= until && from <= time::at(end);
         let is_wrong = self.plan.troubles.iter().any(|(begin, end, _)| overlaps(*begin, *end));
         let disturbs = |act: &Act| matches!(act, Act::Stop { .. } | Act::ClockStep(_) | Act::Reload { .. });

@@ -362,7 +362,10 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     (
         "    version_query: build_info\n",
         "    watch_version: true\n",
-        &["8:20: error: `watch_version` needs a `version_query`, which shows what serves"],
+        &[
+            "6:11: warning: service shop has no `version_query`",
+            "8:20: error: `watch_version` needs a `version_query`, which shows what serves",
+        ],
     ),
     // Shared triggers.
     (

@@ -550,7 +550,7 @@ impl Rules {
             self.nothing_was_missed(truth, service, &watch, end);
         }
         if end == WatchEnd::Blind {
-            let open_eyes = truth.nothing_hides(&watch, at);
+            let open_eyes = truth.nothing_hides(service, &watch, at);
             self.must("R7", !open_eyes, || format!("the watch of {} ends blind, and all was there", watch.version));
         }
         if end == WatchEnd::Passed {

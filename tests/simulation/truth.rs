@@ -212,13 +212,17 @@ impl Truth<'_> {
 
     /// Whether nothing at all was wrong in this world while a watch was open, so that the daemon must have seen all that
     /// its triggers need.
-    pub(crate) fn nothing_hides(&self, watch: &Watch, now: Timestamp) -> bool {
-        let (from, until) = (watch.at - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
+    pub(crate) fn nothing_hides(&self, service: &ServiceName, watch: &Watch, now: Timestamp) -> bool {
+        // Baselines are read from before the deploy that replaced the last healthy version.
+        let (from, until) = (watch.healthy_before.min(watch.at) - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
         let overlaps = |begin: u64, end: u64| time::at(begin) <= until && from <= time::at(end);
         let is_wrong = self.plan.troubles.iter().any(|(begin, end, _)| overlaps(*begin, *end));
         let disturbs = |act: &Act| matches!(act, Act::Stop { .. } | Act::ClockStep(_) | Act::Reload { .. });
         let is_disturbed = self.plan.acts.iter().any(|(_, act)| disturbs(act));
-        self.plan.kills.is_empty() && self.plan.prometheus_ahead == 0 && !is_wrong && !is_disturbed
+        let needs_a_baseline =
+            |name: &TriggerName| self.metric(service, name).is_some() && self.fixed_limit(service, name).is_none();
+        let no_baseline = watch.triggers.iter().any(|(name, known)| needs_a_baseline(name) && known.baseline.is_none());
+        self.plan.kills.is_empty() && self.plan.prometheus_ahead == 0 && !is_wrong && !is_disturbed && !no_baseline
     }
 }
 

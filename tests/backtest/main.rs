@@ -261,6 +261,7 @@ fn journal(dir: &Path, deploys: &[(&Deploy, i64)]) {
             at,
             reported_at: Timestamp::from_milliseconds((deploy.at + late) * 1000),
             key: None,
+            rehearsal: false,
             seen: false,
         };
         let record = Record::Ledger(LedgerRecord::Deployed { deploy: told, end: None, running: true });

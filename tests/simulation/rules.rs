@@ -318,20 +318,7 @@ impl Rules {
         });
         match what {
             FiringRecord::AttemptIntended { attempt, automatic } => {
-                self.attempt_is_allowed(service, firing, attempt);
-                if *automatic {
-                    self.automatic_is_allowed(service, at, firing);
-                }
-                if firing.attempts.iter().any(|earlier| earlier.path != attempt.path) {
-                    reached.see(Seen::SecondPath);
-                }
-                let never = |earlier: &Attempt| matches!(earlier.outcome, Some(Outcome::NeverStarted));
-                if firing.attempts.iter().any(never) {
-                    reached.see(Seen::StartedAfterNeverBegun);
-                }
-                if matches!(firing.stage, Stage::Veto { .. }) {
-                    reached.see(Seen::VetoRan);
-                }
+                self.intended(reached, service, at, firing, (attempt, *automatic));
             }
             FiringRecord::AttemptEnded { outcome, .. } => match outcome {
                 Outcome::TimedOut => reached.see(Seen::TimedOut),
@@ -384,6 +371,31 @@ impl Rules {
             | FiringRecord::Noted { .. }
             | FiringRecord::Announced { .. }
             | FiringRecord::Published { .. } => {}
+        }
+    }
+
+    /// A path is about to run.
+    fn intended(
+        &mut self,
+        reached: &mut Reached,
+        service: &ServiceName,
+        at: Timestamp,
+        firing: &Firing,
+        (attempt, automatic): (&Attempt, bool),
+    ) {
+        self.attempt_is_allowed(service, firing, attempt);
+        if automatic {
+            self.automatic_is_allowed(service, at, firing);
+        }
+        if firing.attempts.iter().any(|earlier| earlier.path != attempt.path) {
+            reached.see(Seen::SecondPath);
+        }
+        let never = |earlier: &Attempt| matches!(earlier.outcome, Some(Outcome::NeverStarted));
+        if firing.attempts.iter().any(never) {
+            reached.see(Seen::StartedAfterNeverBegun);
+        }
+        if matches!(firing.stage, Stage::Veto { .. }) {
+            reached.see(Seen::VetoRan);
         }
     }
 
@@ -642,6 +654,7 @@ impl Rules {
         let is_durable = match reply {
             Reply::Deploy(deploy) => own.ledger.entry(deploy).is_some(),
             Reply::Firing(firing) => own.firing(firing).is_some(),
+            Reply::Rehearsal(id) => own.rehearsal.as_ref().is_some_and(|rehearsal| &rehearsal.id == id),
             Reply::None | Reply::SameDeploy(_) | Reply::Done | Reply::NotNews(_) | Reply::Refused(_) => true,
         };
         drop(own);

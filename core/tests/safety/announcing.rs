@@ -18,7 +18,12 @@ fn announcing() -> Config {
 fn told(world: &World) -> Vec<Announcement> {
     let announcement = |(_, effect): &(_, Effect)| match effect {
         Effect::Announce { announcement, .. } => Some(announcement.as_ref().clone()),
-        _ => None,
+        Effect::StartAttempt(_)
+        | Effect::FollowAttempt { .. }
+        | Effect::StopAttempt { .. }
+        | Effect::Page { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::PublishReceipt { .. } => None,
     };
     world.effects.iter().filter_map(announcement).collect()
 }

@@ -3,7 +3,7 @@
 use rollbackd_core::config::{Config, Mode};
 use rollbackd_core::event::{Effect, Happening};
 use rollbackd_core::name::PagerName;
-use rollbackd_core::page::PageReason;
+use rollbackd_core::page::{Page, PageReason};
 use rollbackd_core::time::Timestamp;
 
 use crate::common::duration;
@@ -24,17 +24,25 @@ fn three_levels() -> Config {
     config
 }
 
+/// The pages that were sent, each with whom to and when.
+fn sent(world: &World) -> impl Iterator<Item = (Timestamp, &PagerName, &Page)> {
+    world.effects.iter().filter_map(|(at, effect)| match effect {
+        Effect::Page { pager, page, .. } => Some((*at, pager, page)),
+        Effect::StartAttempt(_)
+        | Effect::FollowAttempt { .. }
+        | Effect::StopAttempt { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::Announce { .. }
+        | Effect::PublishReceipt { .. } => None,
+    })
+}
+
 /// Who was sent the page for this reason, each with the time since it was opened.
 fn told(world: &World, reason: PageReason) -> Vec<(String, u64)> {
     let opened = world.pages_opened().iter().find(|page| page.reason == reason).map(|page| page.opened_at);
     let since = |at: Timestamp| at.since(opened.expect("a page")).as_secs();
-    let page = |(at, effect): &(Timestamp, Effect)| match effect {
-        Effect::Page { pager, page, .. } if page.reason == reason && page.resolved_at.is_none() => {
-            Some((pager.to_string(), since(*at)))
-        }
-        _ => None,
-    };
-    world.effects.iter().filter_map(page).collect()
+    let open = |page: &Page| page.reason == reason && page.resolved_at.is_none();
+    sent(world).filter(|(_, _, page)| open(page)).map(|(at, pager, _)| (pager.to_string(), since(at))).collect()
 }
 
 fn pairs(told: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -57,14 +65,9 @@ fn r8_a_page_that_nobody_acknowledges_goes_from_level_to_level_in_time() {
     // All that were told are told that it is over.
     world.effects.clear();
     world.tell(Happening::Dismissed { firing, why: "a test".to_owned() });
-    let over: Vec<String> = world
-        .effects
-        .iter()
-        .filter_map(|(_, effect)| match effect {
-            Effect::Page { pager, page, .. } if page.resolved_at.is_some() => Some(pager.to_string()),
-            _ => None,
-        })
-        .collect();
+    let is_over = |page: &Page| page.resolved_at.is_some();
+    let over: Vec<&str> =
+        sent(&world).filter(|(_, _, page)| is_over(page)).map(|(_, pager, _)| pager.as_str()).collect();
     assert_eq!(over, ["boss", "lead", "oncall", "other-lead"]);
 }
 

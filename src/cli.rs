@@ -58,7 +58,7 @@ Examples:
   rollbackd deploy capstone-api v1.4.2 --previous v1.4.1    v1.4.2 starts to serve: open its watch
   rollbackd status capstone-api                             what is watched, which clocks run
   rollbackd report capstone-api login-broken --note 'password form answers 500'
-  rollbackd rehearse capstone-api --bad v13-bad             deploy a bad version on purpose, and time the way back
+  rollbackd rehearse capstone-api --bad v13-bad             a bad deploy on purpose, against the clock
   rollbackd approve FIRING                                  yes, roll back (FIRING is in the page and in status)
 
 Exit codes:

@@ -26,7 +26,7 @@ use crate::outside::InForce;
 use crate::rollouts::Rollouts;
 use crate::state_dir::StateDir;
 use crate::supervisor::{Ended, replay};
-use crate::{http, http_client, sources};
+use crate::{http, http_client, pipeline_files, sources};
 
 /// The last write to the journal gets this long when the daemon stops; with the requests in flight it stays below
 /// systemd's patience.
@@ -61,6 +61,7 @@ fn load(arguments: &Arguments) -> Result<Settings, String> {
         tracing::warn!(file = %arguments.config.display(), "{warning}");
     }
     let mut settings = loaded.settings;
+    pipeline_files::read(&mut settings.core);
     settings.core.mode = if arguments.dry_run { Mode::DryRun } else { Mode::Live };
     Ok(settings)
 }

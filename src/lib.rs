@@ -41,6 +41,7 @@ pub mod outside;
 pub mod pagers;
 pub mod paths;
 pub mod perform;
+pub mod pipeline_files;
 pub mod prometheus;
 pub mod promql;
 pub mod receipts;

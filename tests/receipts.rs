@@ -47,6 +47,7 @@ fn path(name: &str, kind: &'static str, run: &[(&str, &str)], leaves_behind: Opt
         kind,
         run: run.iter().map(part).collect(),
         leaves_behind: leaves_behind.map(str::to_owned),
+        pipeline_files: Vec::new(),
     }
 }
 

@@ -318,6 +318,7 @@ mod tests {
             kind,
             run: names.iter().map(|name| part(name)).collect(),
             leaves_behind: None,
+            pipeline_files: Vec::new(),
         };
         let run = ["gcloud", "", "to v1", "it's", "\"v1\"", "--to=v1"].map(str::to_owned);
         let command = path("command", &[""; 6]);

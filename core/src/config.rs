@@ -339,6 +339,17 @@ pub struct PathRule {
     pub run: Vec<RunPart>,
     /// What the path leaves behind that a human must do, for the receipt ("commit the revert").
     pub leaves_behind: Option<String>,
+    /// Files that say what the path does beyond the config: the pipeline's own. What was rehearsed changes with them.
+    pub pipeline_files: Vec<PipelineFile>,
+}
+
+/// A file that a path's meaning depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineFile {
+    /// Its name, as the config writes it.
+    pub name: String,
+    /// The SHA-256 of its content in hex, as the shell read it; `None` where it could not be read, or was not.
+    pub sha256: Option<String>,
 }
 
 /// One part of what a path runs: an argument, an input.

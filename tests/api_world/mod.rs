@@ -211,6 +211,7 @@ fn path(name: &str) -> PathRule {
         kind: "command",
         run: vec![RunPart { name: String::new(), value: Template::parse("{{ target.version }}").unwrap() }],
         leaves_behind: None,
+        pipeline_files: Vec::new(),
     }
 }
 

@@ -220,6 +220,11 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         "timeout: 6m",
         &["11:16: warning: path back may take 6m, longer than every budget: the longest is 5m"],
     ),
+    (
+        "timeout: 1m",
+        "timeout: 1m, pipeline_files: [deploy.yml]",
+        &["11:52: error: expected the whole path of a file, as in /srv/deploy.yml, not \"deploy.yml\""],
+    ),
     ("timeout: 1m", "timeout: 1m, repeatable: yes", &["11:47: error: expected true or false, not \"yes\""]),
     ("timeout: 1m", "timeot: 1m", &["11:22: error: unknown key `timeot` in path back: did you mean `timeout`"]),
     ("{{ target.version }}", "{{ target.versoin }}", &["11:53: error: unknown template variable \"target.versoin\""]),

@@ -1,10 +1,10 @@
 //! What a rehearsal rehearsed: where any of it changes, what was shown to work is no longer what would run.
 //!
-//! Never reads the pipeline's own file: that is the repository's, and not on the daemon's machine.
+//! Never reads the pipeline's own file: the shell says what is in it, where the config names it.
 
 use super::facts::definition;
 use super::text::{block, took};
-use crate::config::{Condition, Limit, Metric, Observed, Query, Service, Trigger};
+use crate::config::{Condition, Limit, Metric, Observed, PipelineFile, Query, Service, Trigger};
 use crate::name::{PathName, TriggerName};
 
 /// The path as it is defined, and what the trigger waits for, part for part as the config writes them.
@@ -12,8 +12,15 @@ use crate::name::{PathName, TriggerName};
 pub fn fingerprint(service: &Service, path: &PathName, trigger: &TriggerName) -> Vec<String> {
     let mut parts = service.path(path).map(definition).unwrap_or_default();
     parts.extend(service.path(path).map(|rule| format!("timeout={}", took(rule.timeout))));
+    let files = service.path(path).map(|rule| rule.pipeline_files.as_slice()).unwrap_or_default();
+    parts.extend(files.iter().map(content));
     parts.extend(service.trigger(trigger).map(|trigger| block(&waits_for(trigger))));
     parts
+}
+
+fn content(file: &PipelineFile) -> String {
+    let PipelineFile { name, sha256 } = file;
+    block(&format!("file={name}: {}", sha256.as_ref().map_or("not readable", |sha256| sha256.as_str())))
 }
 
 fn waits_for(trigger: &Trigger) -> String {

@@ -92,6 +92,7 @@ pub(crate) fn rollback_path(name: &str, timeout: &str, value: &str) -> PathRule 
             RunPart { name: String::new(), value: template(value) },
         ],
         leaves_behind: None,
+        pipeline_files: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rehearsals where they touch the rules: what refuses one, that its bad version never stays, and that all else is the
 //! rollback of any deploy.
 
-use rollbackd_core::config::{Config, Mode};
+use rollbackd_core::config::{Config, Mode, PipelineFile};
 use rollbackd_core::deploy::{Migration, WatchEnd};
 use rollbackd_core::event::{About, DeployReport, Effect, Happening, Reply, Run as PipelineRun};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage as FiringStage};
@@ -9,11 +9,12 @@ use rollbackd_core::name::AttemptId;
 use rollbackd_core::page::PageReason;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::rehearsal::{End, REHEARSAL, Rehearsal, Stage};
+use rollbackd_core::view;
 
 use crate::common::outside::{Run, Sample};
-use crate::common::plan::{reference, shop, shop_trigger};
+use crate::common::plan::{SHOP, reference, shop, shop_path, shop_trigger};
 use crate::common::world::{World, refusal, report};
-use crate::common::{duration, path, trigger, version};
+use crate::common::{duration, path, service, trigger, version};
 
 const BAD: &str = "v13-bad";
 
@@ -95,6 +96,32 @@ fn a_rehearsal_deploys_the_bad_version_and_the_trigger_brings_the_good_one_back(
     assert_eq!(world.own().firings.len(), 1, "nothing but the trigger had to bring it back");
     let known = &world.own().rehearsed[&path("pipeline")];
     assert_eq!((known.in_a_row, known.last.trigger.as_str()), (1, "error-rate"));
+}
+
+#[test]
+fn what_was_rehearsed_changes_with_the_path_the_trigger_and_the_pipelines_own_file() {
+    let mut config = healthy().config;
+    let file = |sha256: &str| PipelineFile { name: "/srv/deploy.yml".to_owned(), sha256: Some(sha256.to_owned()) };
+    shop_path(&mut config, "pipeline").pipeline_files = vec![file("ab")];
+    let mut world = healthy();
+    world.config = config;
+    ask(&mut world);
+    world.run("10m");
+    let changed = |world: &World| {
+        let shown = view::service(&world.config, &world.state, &view::Board::default(), &service(SHOP), world.now);
+        shown.expect("a service").paths[0].rehearsed.as_ref().expect("a rehearsal").changed
+    };
+    assert!(!changed(&world), "it is as it was rehearsed");
+    let changes: [fn(&mut Config); 3] = [
+        |config| shop_path(config, "pipeline").pipeline_files[0].sha256 = Some("cd".to_owned()),
+        |config| shop_path(config, "pipeline").timeout = duration("5m"),
+        |config| shop_trigger(config, "error-rate").hold = duration("3m"),
+    ];
+    for change in changes {
+        let mut other = world.clone();
+        change(&mut other.config);
+        assert!(changed(&other));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::query::{self, Use};
 use super::trigger::{self, Origin, Placed};
 use super::{DAY, Reading, SECOND, SHORTEST, check, name, once, rehearsal, unknown};
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
-use crate::config::{AutomaticLimit, PathRule, Service, SideEffect};
+use crate::config::{AutomaticLimit, PathRule, PipelineFile, Service, SideEffect};
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
 /// A service, and where the parts of it stand that are checked against each other.
@@ -263,6 +263,8 @@ fn path(
     let timeout = timeout.and_then(|node| node::duration_within(node, SHORTEST, DAY, problems));
     let repeatable = fields.optional("repeatable").and_then(|node| node::boolean(node, problems));
     let leaves_behind = fields.optional("leaves_behind").and_then(|node| node::text(node, problems)).map(str::to_owned);
+    let pipeline_files = fields.optional("pipeline_files");
+    let pipeline_files = pipeline_files.map_or(Vec::new(), |node| pipeline_files_of(node, problems));
     let (kind, node) = fields.exactly_one(reading.edges.path_kinds, problems)?;
     let parts = (reading.edges.path)(service, &name, kind, node, problems)?;
     for part in &parts.run {
@@ -276,7 +278,22 @@ fn path(
         kind,
         run: parts.run,
         leaves_behind: leaves_behind.or(parts.leaves_behind),
+        pipeline_files,
     })
+}
+
+/// The names of files alone: the core reads none.
+fn pipeline_files_of(node: &Node, problems: &mut Problems) -> Vec<PipelineFile> {
+    let mut files = Vec::new();
+    for node in node::list(node, "files", problems) {
+        let Some(name) = node::text(node, problems) else { continue };
+        if !name.starts_with('/') || name.contains('\0') {
+            problems
+                .error(node.place, format!("expected the whole path of a file, as in /srv/deploy.yml, not {name:?}"));
+        }
+        files.push(PipelineFile { name: name.to_owned(), sha256: None });
+    }
+    files
 }
 
 /// Where a text stands below this node.

@@ -456,7 +456,7 @@ mod tests {
   TRIGGER     STATE  VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE
   error-rate  fired  7.23%  > 5%      2m   5m      rollback  1m
   login       clear  -      reported  -    none    page
-  PATH      KIND     TIMEOUT  LAST TOOK     NEXT     REHEARSED
+  PATH      KIND     TIMEOUT  LAST TOOK     NEXT          REHEARSED
   pipeline  command  4m       1m32s, 1m20s  56s to 2m10s  1h ago in 1m37s, 2 clean in a row: CHANGED since
 "
         );

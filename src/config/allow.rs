@@ -165,7 +165,8 @@ mod tests {
     fn a_name_that_does_not_exist_is_pointed_at_with_the_nearest() {
         let left = Allowed::of("x: 1   #  rollbackd:  allow no-budgets").left(Looked::Offline);
         assert_eq!(left[0].place, Place { line: 1, column: 29 });
-        assert_eq!(left[0].message, "there is no lint \"no-budgets\" to allow: did you mean no-budget?");
+        let expected = "there is no lint \"no-budgets\" to allow: did you mean no-budget or";
+        assert!(left[0].message.starts_with(expected), "{}", left[0].message);
     }
 
     #[test]

@@ -93,14 +93,17 @@ pub struct Looker {
     jobs: BTreeMap<Key, Job>,
     looked_at: Timestamp,
     concurrency: Arc<Semaphore>,
+    /// For the versions that serve: each service asks for its own at each interval, and triggers do not wait behind them.
+    versions: Arc<Semaphore>,
 }
 
 impl Looker {
     /// A looker that brings what it sees to this door.
     #[must_use]
     pub fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        let concurrency = Arc::new(Semaphore::new(edges.get().settings().prometheus.concurrency.max(1)));
-        Self { door, edges, metrics, jobs: BTreeMap::new(), looked_at: clock::now(), concurrency }
+        let most = edges.get().settings().prometheus.concurrency.max(1);
+        let (concurrency, versions) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(most.div_ceil(2))));
+        Self { door, edges, metrics, jobs: BTreeMap::new(), looked_at: clock::now(), concurrency, versions }
     }
 
     /// Runs until stopped. `changed` names the services whose wants may have changed.
@@ -281,12 +284,18 @@ impl Looker {
                 group(groups, &metric, look);
             }
             (other, _) => {
-                job.due_at =
-                    now + if matches!(other, Want::Version { .. }) { interval } else { interval.min(PROOF_INTERVAL) };
+                let is_routine = matches!(other, Want::Version { .. });
+                job.due_at = now + if is_routine { interval } else { interval.min(PROOF_INTERVAL) };
+                // What a rollback waits for is asked at once.
+                let versions = is_routine.then(|| Arc::clone(&self.versions));
                 let (door, edges) = (self.door.clone(), Arc::clone(edges));
                 let under_way = UnderWay { keys: vec![key.clone()], done: done.clone() };
                 tokio::spawn(async move {
                     let _under_way = under_way;
+                    let _permit = match &versions {
+                        Some(versions) => versions.acquire().await.ok(),
+                        None => None,
+                    };
                     if let Some(what) = ask::alone(&door, edges.as_ref(), &key.0, other).await {
                         let _ = door.tell(Event { service: key.0.clone(), what }).await;
                     }

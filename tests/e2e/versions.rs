@@ -1,8 +1,11 @@
 //! Deploys that nobody tells of: seen by the version label alone.
 
-use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
-use crate::world::{SERVICE, WINDOW, World, wait_until};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::world::{SERVICE, WINDOW, World, triggers, wait_until};
 
 /// A world whose `v2` is bad and whose daemon watches versions.
 async fn watching() -> World {
@@ -81,4 +84,55 @@ async fn the_versions_of_a_service_that_a_reload_brought_are_looked_at() {
     // Nobody tells of it, neither before nor now.
     world.production.deploy(SERVICE, "v2", "test").await;
     world.view_until("v2 is watched", |view| view["watch"]["version"] == "v2").await;
+}
+
+/// How many connections were taken, how many of them are open, and how many were at most.
+#[derive(Default)]
+struct Crowd {
+    taken: usize,
+    open: usize,
+    most: usize,
+}
+
+/// A Prometheus that takes connections and says nothing.
+async fn silent() -> (String, Arc<Mutex<Crowd>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let crowd = Arc::new(Mutex::new(Crowd::default()));
+    let counted = Arc::clone(&crowd);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            let mut crowd = counted.lock().unwrap();
+            crowd.taken += 1;
+            crowd.open += 1;
+            crowd.most = crowd.most.max(crowd.open);
+            drop(crowd);
+            tokio::spawn(async move {
+                // Until the daemon has given it up.
+                let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+                counted.lock().unwrap().open -= 1;
+            });
+        }
+    });
+    (url, crowd)
+}
+
+#[tokio::test]
+async fn many_services_ask_for_their_versions_a_few_at_a_time() {
+    let mut world = World::start().await;
+    let (url, crowd) = silent().await;
+    let mut plan = world.plan();
+    plan.service("watch_version", json!(true));
+    plan.several(12, [triggers::error_rate()]);
+    plan.top("prometheus", json!({"url": url, "timeout": "300ms", "concurrency": 6}));
+    world.run(&plan).await;
+    wait_until("each service has asked", async || match crowd.lock().unwrap().taken {
+        taken if taken >= 24 => Ok(()),
+        taken => Err(format!("{taken} queries came")),
+    })
+    .await;
+    let most = crowd.lock().unwrap().most;
+    // A connection that was given up may be seen to end a moment after the next has come.
+    assert!((1..=6).contains(&most), "half of the concurrency, and not one for each of twelve: {most}");
 }

@@ -120,6 +120,7 @@ fn empty(
     deploy: Option<Deploy>,
     target: Option<Target>,
 ) -> Option<Firing> {
+    let rehearsal = rehearsals::rehearsing(draft.own(), deploy.as_ref());
     Some(Firing {
         id: FiringId::new(draft.next_id('f')).ok()?,
         trigger,
@@ -132,7 +133,8 @@ fn empty(
         budget: None,
         never_roll_back: false,
         dry_run: draft.is_dry_run(),
-        rehearsal: rehearsals::rehearsing(draft.own(), deploy.as_ref()),
+        announced: announced(draft, rehearsal.is_some()),
+        rehearsal,
         deploy,
         breach_at: draft.now,
         observed_at: draft.now,
@@ -151,14 +153,13 @@ fn empty(
         approved: false,
         dismissed: None,
         budget_paged: false,
-        announced: announced(draft),
         story: Vec::new(),
     })
 }
 
-/// In a dry run nobody is told (design, R12).
-fn announced(draft: &Draft<'_>) -> Announced {
-    let to = draft.service.announce.iter().filter(|_| !draft.is_dry_run());
+/// In a dry run nobody is told (design, R12). A rehearsal is no incident: whoever counts those must not count it.
+fn announced(draft: &Draft<'_>, is_rehearsal: bool) -> Announced {
+    let to = draft.service.announce.iter().filter(|_| !is_rehearsal && !draft.is_dry_run());
     Announced::beginning(to.cloned().collect())
 }
 

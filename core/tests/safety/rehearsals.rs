@@ -5,7 +5,7 @@ use rollbackd_core::config::{Config, Mode, PipelineFile};
 use rollbackd_core::deploy::{Migration, WatchEnd};
 use rollbackd_core::event::{About, DeployReport, Effect, Happening, Reply, Run as PipelineRun};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage as FiringStage};
-use rollbackd_core::name::AttemptId;
+use rollbackd_core::name::{AnnouncerName, AttemptId};
 use rollbackd_core::page::PageReason;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::rehearsal::{End, REHEARSAL, Rehearsal, Stage};
@@ -538,4 +538,21 @@ fn a_human_asks_for_no_rollback_of_the_good_version_while_the_bad_one_is_deploye
     let mut world = deploying();
     let asked = world.tell(Happening::RollbackAsked { path: None, to: None });
     assert!(refusal(&asked).contains("stop it instead"));
+}
+
+#[test]
+fn a_rehearsal_is_no_incident_that_other_systems_are_told_of() {
+    for is_seen in [true, false] {
+        let mut config = healthy().config;
+        shop(&mut config).announce = vec![AnnouncerName::new("graphs").expect("an announcer name")];
+        let mut world = healthy_with(config);
+        if !is_seen {
+            world.shop().sick.clear();
+        }
+        ask(&mut world);
+        world.run("2h");
+        assert!(world.own().rehearsing().is_none() && world.own().firings.len() == 1, "it ran: {is_seen}");
+        let announced = |(_, effect): &(_, Effect)| matches!(effect, Effect::Announce { .. });
+        assert!(!world.effects.iter().any(announced));
+    }
 }

@@ -7,7 +7,7 @@ use crate::deploy::Deploy;
 use crate::deploys::target_now;
 use crate::draft::Draft;
 use crate::event::{Effect, Reply};
-use crate::firing::{Firing, FiringEnd, Origin, Stage as FiringStage, Took};
+use crate::firing::{Firing, FiringEnd, Origin, Outcome, Stage as FiringStage, Took};
 use crate::guard;
 use crate::name::{PathName, TriggerName, Version};
 use crate::page::PageReason;
@@ -188,6 +188,9 @@ pub(crate) fn overtaken(draft: &mut Draft<'_>, by: &Version) -> Option<String> {
             let attempt = rehearsal.running().cloned()?;
             let service = draft.name().clone();
             draft.effect(Effect::StopAttempt { service, attempt: attempt.id.clone() });
+            // Nobody follows it any more: what it still does is nobody's to say.
+            let why = format!("given up, since {by} was deployed meanwhile");
+            record(draft, RehearsalRecord::AttemptEnded { outcome: Outcome::Unknown { why } });
             deploying::serve(draft, &rehearsal);
             let _receipt = open_firing(draft, &format!("{by} was deployed meanwhile"), Asked::ByNobody);
             record(draft, end);

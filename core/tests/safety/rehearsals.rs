@@ -525,6 +525,8 @@ fn r13_a_new_deploy_while_the_bad_one_is_under_way_stops_that_and_a_human_is_tol
     assert_eq!(stops(&world), 1);
     assert_eq!(end(&world), Some(&End::Superseded { by: version("v2") }));
     assert!(world.paged_for().contains(&PageReason::DeployDuringRehearsal));
+    let given_up = rehearsal(&world).attempt.as_ref().and_then(|attempt| attempt.outcome.as_ref());
+    assert!(matches!(given_up, Some(Outcome::Unknown { .. })), "nobody follows it any more: {given_up:?}");
     assert!(world.said().contains("see which version serves"), "{}", world.said());
     assert_eq!((world.receipts().len(), world.own().watch.as_ref().unwrap().version.as_str()), (1, "v2"));
     let id = attempt(&world);

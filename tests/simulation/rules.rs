@@ -437,7 +437,8 @@ impl Rules {
         times.push(at);
         let count = times.len();
         self.must("R1", count <= limit.rollbacks, || format!("{count} automatic rollbacks, over the limit"));
-        let Some(guard) = self.config.fleet_guard else { return };
+        // Why a rehearsal's version is bad is known, whatever else fires (decision 0021).
+        let Some(guard) = self.config.fleet_guard.filter(|_| firing.rehearsal.is_none()) else { return };
         let lately = |times: &Vec<Timestamp>| times.iter().any(|fired| *fired > at - guard.within);
         let others = self.fired_at.iter().filter(|(other, times)| *other != service && lately(times)).count();
         self.must("R10", others + 1 < guard.services, || format!("{} services fire together", others + 1));

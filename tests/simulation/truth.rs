@@ -181,7 +181,9 @@ impl Truth<'_> {
         let (from, until) = (deploy.at - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
         let deployed = (from, &deploy.version);
         let is_current = self.plan.prometheus_ahead == 0 && !self.clock_is_set() && !self.shows_the_past(from, until);
+        // The deploy of a rehearsal may never have come to serve; that it is gone is looked at where the rehearsal ends.
         if is_current
+            && firing.rehearsal.is_none()
             && plan.version_query.is_some()
             && !self.production.was_replaced(number_of(service), deployed, until)
         {

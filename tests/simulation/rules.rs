@@ -497,11 +497,14 @@ impl Rules {
             self.must("R3", target.version != watch.version, || "a watch's target is its own version".to_owned());
         }
         let passed = self.passed.get(service).map(Vec::as_slice).unwrap_or_default();
-        let latest = passed
-            .iter()
-            .rev()
-            .find(|version| **version != watch.version && !self.left.contains(&(service.clone(), (*version).clone())));
-        let latest = latest.cloned();
+        let left = |version: &Version| self.left.contains(&(service.clone(), version.clone()));
+        let own = self.state.service(service);
+        // What was bad on purpose once is no version to return to, also where it passed later.
+        let rehearsed = own.ledger.entries.iter().filter(|entry| entry.deploy.rehearsal);
+        let rehearsed: BTreeSet<&Version> = rehearsed.map(|entry| &entry.deploy.version).collect();
+        let fits = |version: &&Version| **version != watch.version && !left(version) && !rehearsed.contains(version);
+        let latest = passed.iter().rev().find(fits).cloned();
+        drop(own);
         let target = watch.target.as_ref().map(|target| target.version.clone());
         let Some(before) = self.superseded.remove(service) else {
             if let Some(latest) = &latest {

@@ -293,6 +293,10 @@ impl Rules {
         let Some((seen_at, _)) = proven.filter(|_| truth.config.services[service].version_query.is_some()) else {
             return;
         };
+        // A deploy that was given up may come to serve late: nobody follows it any more, and docs/rehearsals.md says so.
+        if !rehearsal.attempt.as_ref().is_some_and(Attempt::succeeded) {
+            return;
+        }
         // What is shown was scraped a little before; clocks that differ, and samples that come late, show what was long ago.
         let shown = truth.plan.prometheus_ahead == 0 && crate::time::ahead() == 0 && truth.is_whole(seen_at, seen_at);
         let (since, serves) = truth.production.serving(crate::world::number_of(service), seen_at);

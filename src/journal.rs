@@ -7,7 +7,6 @@
 //! block, for as long as an fsync takes; a failed append leaves the journal as it was, and usable.
 
 mod acknowledged;
-mod beside;
 mod chain;
 mod copied;
 mod database;
@@ -23,7 +22,6 @@ use rollbackd_core::time::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use acknowledged::Acknowledged;
-pub use beside::read_beside;
 use chain::Tip;
 pub use copied::read;
 use database::ChainedSnapshot;

@@ -95,8 +95,11 @@ pub(super) fn find(
 
 /// What the journal says; an empty state, and a note, where it can't be read.
 fn journalled(state_dir: &Path, notes: &mut Vec<String>) -> State {
-    let read = journal::read_beside(state_dir).map_err(|error| error.to_string());
-    match read.and_then(|stored| stored.map_or_else(|| Ok(State::default()), |stored| replay(&stored))) {
+    let read = match journal::read(state_dir) {
+        Err(journal::Error::Absent { .. }) => return State::default(),
+        read => read.map_err(|error| error.to_string()),
+    };
+    match read.and_then(|stored| replay(&stored)) {
         Ok(state) => state,
         Err(why) => {
             notes.push(format!("the journal in {} is left out: {why}", state_dir.display()));

@@ -9,19 +9,15 @@ use rollbackd_core::estimate::estimate;
 use rollbackd_core::receipt::took;
 use rollbackd_core::time::show_duration;
 
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::receipts::{PastRun, Receipts};
 
 /// One missed run of so many is a bad day; more are a budget that can't be met.
 const RUNS_FOR_ONE_MISS: usize = 10;
 
 /// A line for each budget of the config that its service's preferred path has missed in over one of ten runs.
-pub(super) fn warnings(file: &Path) -> String {
-    // What is wrong with the config itself has been told.
-    config::load(file).map_or(String::new(), |loaded| of(&file.display().to_string(), &loaded.settings))
-}
-
-fn of(file: &str, settings: &Settings) -> String {
+pub(super) fn warnings(file: &Path, settings: &Settings) -> String {
+    let file = file.display();
     let receipts = Receipts::new(settings.receipts_dir.clone());
     let mut text = String::new();
     for service in settings.core.services.values() {

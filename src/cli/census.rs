@@ -8,7 +8,6 @@ use rollbackd_core::config::Service;
 use rollbackd_core::reading::{Answer, Series};
 use rollbackd_core::template::Values;
 
-use crate::config::Settings;
 use crate::edges::Edges;
 use crate::lints::online;
 use crate::{clock, promql};
@@ -33,20 +32,12 @@ pub(super) struct Census {
 }
 
 /// Asks for the census of every service of a config.
-///
-/// # Errors
-/// The edges of the config can't be opened.
-pub(super) fn ask_all(settings: &Settings) -> Result<Vec<Census>, String> {
-    let edges = Edges::open(settings.clone())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
-    Ok(runtime.block_on(async {
-        let mut found = Vec::new();
-        for service in edges.settings.core.services.values() {
-            found.extend(ask(&edges, service, &online::values(service, "5m")).await);
-        }
-        found
-    }))
+pub(super) async fn ask_all(edges: &Edges) -> Vec<Census> {
+    let mut found = Vec::new();
+    for service in edges.settings.core.services.values() {
+        found.extend(ask(edges, service, &online::values(service, "5m")).await);
+    }
+    found
 }
 
 /// Asks which requests of a service change something and are in no side effect. `None` where the config says that there

@@ -11,6 +11,8 @@ use super::budgets;
 use super::census::{self, Census};
 use super::output::{Failure, Output};
 use crate::config::allow::Looked;
+use crate::edges::Edges;
+use crate::http_client;
 use crate::lints::{Checked, Report, online};
 
 /// `check`.
@@ -51,14 +53,20 @@ pub(super) fn check(arguments: &CheckArguments, output: &Output) -> Result<(), F
             return Err(Failure::Told);
         }
     };
+    let budgets = checked.settings.as_ref().map(|settings| budgets::warnings(&arguments.config, settings));
+    let budgets = budgets.unwrap_or_default();
     let Some(settings) = checked.settings.clone().filter(|_| arguments.online) else {
-        let report = with_budgets(arguments, checked.finish(Looked::Offline));
+        let report = with_budgets(&budgets, checked.finish(Looked::Offline));
         output.say(&report.text, &json!({"ok": report.ok, "report": report.text, "problems": report.json()}))?;
         return verdict(arguments, &report, report.ok);
     };
-    let answered = online::ask(&mut checked).map_err(Failure::failed)?;
-    let census = census::ask_all(&settings).map_err(Failure::failed)?;
-    let report = with_budgets(arguments, checked.finish(Looked::Online));
+    http_client::install_crypto();
+    let edges = Edges::open(settings).map_err(Failure::failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("the runtime could not be started: {error}")))?;
+    let (answered, census) =
+        runtime.block_on(async { (online::ask(&edges, &mut checked).await, census::ask_all(&edges).await) });
+    let report = with_budgets(&budgets, checked.finish(Looked::Online));
     let ok = report.ok && answered.ok() && census.iter().all(Census::ok);
     let uncounted = census
         .iter()
@@ -77,10 +85,8 @@ pub(super) fn check(arguments: &CheckArguments, output: &Output) -> Result<(), F
 }
 
 /// What past runs say of the budgets, where the config can be used.
-fn with_budgets(arguments: &CheckArguments, mut report: Report) -> Report {
-    if report.ok {
-        report.text.push_str(&budgets::warnings(&arguments.config));
-    }
+fn with_budgets(budgets: &str, mut report: Report) -> Report {
+    report.text.push_str(budgets);
     report
 }
 

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use self::facts::Facts;
 use super::Checked;
 use super::places::Places;
+use crate::clock;
 use crate::edges::Edges;
 use crate::http_client::one_line;
 use crate::promql::shape::{Shape, shape};
-use crate::{clock, http_client};
 
 /// Stands for a version and a commit, which only a deploy brings; letters that no label's value has.
 const STAND_IN: &str = "standInVersion";
@@ -71,20 +71,9 @@ pub struct Answered {
     unanswered: Vec<String>,
 }
 
-/// Asks every query of a config once, and notes what the data show.
-///
-/// # Errors
-/// The edges of the config can't be opened.
-pub fn ask(checked: &mut Checked) -> Result<Answered, String> {
-    http_client::install_crypto();
-    let Some(settings) = checked.settings.clone() else { return Err("the config can't be used".to_owned()) };
-    let edges = Edges::open(settings)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
-    Ok(runtime.block_on(ask_all(&edges, &checked.places, &mut checked.problems)))
-}
-
-async fn ask_all(edges: &Edges, places: &Places, problems: &mut Problems) -> Answered {
+/// Asks every query of a config once, and notes what the data show. `edges` are those of the config that is checked.
+pub async fn ask(edges: &Edges, checked: &mut Checked) -> Answered {
+    let (places, problems) = (&checked.places, &mut checked.problems);
     let now = clock::now() - edges.settings.prometheus.query_offset;
     let mut facts = Facts::new(&edges.prometheus, now);
     let mut queries = Vec::new();

@@ -129,15 +129,7 @@ pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp, 
     if !draft.service.watch_version || serves || is_old || lingers || is_ours {
         return;
     }
-    let report = DeployReport {
-        version: version.clone(),
-        previous: None,
-        commit: None,
-        migration: Migration::None,
-        run_url: None,
-        at: Some(at),
-        key: None,
-    };
+    let report = DeployReport::seen(version.clone(), at);
     let _: Reply = record(draft, &report, at, true);
 }
 

@@ -212,6 +212,21 @@ pub struct DeployReport {
     pub key: Option<String>,
 }
 
+impl DeployReport {
+    /// A version was seen to begin to serve: no more is known of its deploy.
+    pub(crate) const fn seen(version: Version, at: Timestamp) -> Self {
+        Self {
+            version,
+            previous: None,
+            commit: None,
+            migration: Migration::None,
+            run_url: None,
+            at: Some(at),
+            key: None,
+        }
+    }
+}
+
 /// What a report is about, as far as it says so. Where it says nothing, as a human's does, it is about what serves now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {

@@ -108,10 +108,7 @@ fn before_a_rehearsal(plan: &Service, own: &ServiceState) -> Vec<Want> {
         trigger: trigger.name.clone(),
         from: (rehearsal.asked_at - metric.step * SLOTS).floor(metric.step),
         deploy_at: rehearsal.asked_at - metric.step * SLOTS,
-        values: Values::default()
-            .with(Variable::Service, plan.name.as_str())
-            .with(Variable::DeployVersion, rehearsal.back_to.as_str())
-            .with(Variable::DeployAt, rehearsal.asked_at.to_string()),
+        values: Values::of_deploy(&plan.name, &rehearsal.back_to, rehearsal.asked_at, None),
     };
     rehearsals::unchecked(plan, own).map(want).collect()
 }
@@ -127,11 +124,7 @@ fn for_deploys(plan: &Service, own: Option<&ServiceState>) -> Option<Want> {
 
 fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
     let commit = own.ledger.entry(&watch.deploy).and_then(|entry| entry.deploy.commit.as_ref());
-    Values::default()
-        .with(Variable::Service, plan.name.as_str())
-        .with(Variable::DeployVersion, watch.version.as_str())
-        .with(Variable::DeployAt, watch.at.to_string())
-        .with_some(Variable::DeployCommit, commit.map(|commit| commit.as_str()))
+    Values::of_deploy(&plan.name, &watch.version, watch.at, commit)
 }
 
 /// The look at a trigger, and at its baseline until that is known: what was not compared yet has to be seen as such, and

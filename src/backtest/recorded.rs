@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::event::Serving;
-use rollbackd_core::name::{Commit, ServiceName, TriggerName, Version};
+use rollbackd_core::name::{ServiceName, TriggerName, Version};
 use rollbackd_core::reading::{Answer, Answers, Series};
 use rollbackd_core::replay::{Ask, Source};
-use rollbackd_core::template::{Values, Variable};
+use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::wants::names_since_deploy;
 use tokio::runtime::Runtime;
@@ -114,15 +114,6 @@ fn joined_answer(before: Answer, after: Answer) -> Answer {
     }
 }
 
-/// What the templates of a deploy's queries may name.
-fn values(service: &ServiceName, version: &Version, at: Timestamp, commit: Option<&Commit>) -> Values {
-    Values::default()
-        .with(Variable::Service, service.as_str())
-        .with(Variable::DeployVersion, version.as_str())
-        .with(Variable::DeployAt, at.to_string())
-        .with_some(Variable::DeployCommit, commit.map(Commit::as_str))
-}
-
 impl<'a> Recorded<'a> {
     /// Nothing asked yet. What comes after `until` has not been recorded.
     pub(super) const fn new(asker: &'a Asker, histories: &'a BTreeMap<ServiceName, History>, until: Timestamp) -> Self {
@@ -169,7 +160,7 @@ impl<'a> Recorded<'a> {
     fn stretches(&self, config: &Config, deploy: &Deployed) -> Vec<Stretch> {
         let Some(plan) = config.services.get(&deploy.service) else { return Vec::new() };
         let report = &deploy.report;
-        let values = values(&deploy.service, &report.version, deploy.at, report.commit.as_ref());
+        let values = Values::of_deploy(&deploy.service, &report.version, deploy.at, report.commit.as_ref());
         let mut stretches = Vec::new();
         for trigger in &plan.triggers {
             let Observed::Metric(metric) = &trigger.observed else { continue };

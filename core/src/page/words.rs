@@ -1,6 +1,5 @@
 //! What a page says besides its first line: all that a human needs to decide.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::config::{Metric, Observed, Query};
@@ -8,7 +7,7 @@ use crate::draft::Draft;
 use crate::firing::{Attempt, Firing, Origin, Outcome, Took};
 use crate::name::PathName;
 use crate::receipt::fingerprint;
-use crate::receipt::text::{line, took};
+use crate::receipt::text::{line, percent_encoded, took};
 use crate::rehearsal::Rehearsing;
 use crate::template::{Values, Variable};
 use crate::time::{promql_duration, show_duration};
@@ -96,14 +95,10 @@ fn chart(draft: &Draft<'_>, firing: &Firing) -> Option<String> {
     let Observed::Metric(metric) = &draft.service.trigger(&firing.trigger)?.observed else { return None };
     let deploy = firing.deploy.as_ref()?;
     let since = draft.now.since(deploy.at);
-    let values = Values::default()
-        .with(Variable::Service, draft.name().as_str())
-        .with(Variable::DeployVersion, deploy.version.as_str())
-        .with(Variable::DeployAt, deploy.at.to_string())
-        .with_some(Variable::DeployCommit, deploy.commit.as_ref().map(|commit| commit.as_str()))
+    let values = Values::of_deploy(draft.name(), &deploy.version, deploy.at, deploy.commit.as_ref())
         .with(Variable::SinceDeploy, promql_duration(since.max(Duration::from_secs(1))));
     let minutes = (since + BEFORE_THE_DEPLOY).as_secs().div_ceil(60);
-    let expr = encoded(&expression(metric, &values)?);
+    let expr = percent_encoded(&expression(metric, &values)?);
     Some(format!("{server}/graph?g0.expr={expr}&g0.tab=0&g0.range_input={minutes}m"))
 }
 
@@ -115,17 +110,4 @@ fn expression(metric: &Metric, values: &Values) -> Option<String> {
         }
         Query::Expression(expr) | Query::Filter { expr, .. } => expr.render(values).ok(),
     }
-}
-
-/// Percent-encoded, all but the unreserved characters (RFC 3986, 2.3).
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            let _never_fails = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

@@ -152,15 +152,7 @@ fn learn(draft: &mut Draft<'_>, rehearsal: &Rehearsal, report: &DeployReport, at
 
 /// Whether the version that `version_query` shows anew is the rehearsal's; then it says since when that serves.
 pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> bool {
-    let report = DeployReport {
-        version: version.clone(),
-        previous: None,
-        commit: None,
-        migration: Migration::None,
-        run_url: None,
-        at: Some(at),
-        key: None,
-    };
+    let report = DeployReport::seen(version.clone(), at);
     told(draft, &report, at, None).is_some()
 }
 

@@ -2,6 +2,7 @@
 
 mod announcing;
 mod paging;
+mod queues;
 mod receipt_keeper;
 mod receipt_writer;
 

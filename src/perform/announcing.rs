@@ -2,14 +2,14 @@
 //!
 //! How a firing ended goes through the queue in which its beginning stands, so that they can't overtake each other.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rollbackd_core::announcement::Announcement;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::{AnnouncerName, FiringId};
 use tokio::sync::mpsc;
 
+use super::queues::Queues;
 use crate::announcers;
 use crate::chance;
 use crate::clock;
@@ -25,30 +25,20 @@ pub(super) struct Announcing {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
-    queues: Arc<Mutex<BTreeMap<Key, mpsc::UnboundedSender<Announcement>>>>,
+    queues: Queues<Key, Announcement>,
 }
 
 impl Announcing {
     pub(super) fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        Self { door, edges, metrics, queues: Arc::default() }
+        Self { door, edges, metrics, queues: Queues::default() }
     }
 
     /// The place in the queue is taken here, before anything else is performed: a task of its own might come too late.
     pub(super) fn deliver(&self, announcer: AnnouncerName, announcement: Announcement) {
         let key = (announcement.firing.clone(), announcer);
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let announcement = match queues.get(&key) {
-            Some(queue) => match queue.send(announcement) {
-                Ok(()) => return,
-                Err(mpsc::error::SendError(announcement)) => announcement,
-            },
-            None => announcement,
-        };
-        let (queue, announcements) = mpsc::unbounded_channel();
-        let _ = queue.send(announcement);
-        queues.insert(key.clone(), queue);
-        drop(queues);
-        tokio::spawn(self.clone().work(key, announcements));
+        if let Some(announcements) = self.queues.put(&key, announcement) {
+            tokio::spawn(self.clone().work(key, announcements));
+        }
     }
 
     async fn work(self, key: Key, mut announcements: mpsc::UnboundedReceiver<Announcement>) {
@@ -57,10 +47,7 @@ impl Announcing {
             let of_end = announcement.ended.is_some();
             let what = Happening::Announced { firing: key.0.clone(), by: key.1.clone(), of_end };
             let _ = self.door.tell(Event { service: announcement.service, what }).await;
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            if announcements.is_empty() {
-                // What comes later finds no queue, and makes one.
-                queues.remove(&key);
+            if self.queues.is_done(&key, &announcements) {
                 return;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! A page and the word that it is over go through one queue per pager and page, so they can't overtake each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rollbackd_core::name::{PageId, PagerName, ServiceName};
 use rollbackd_core::page::{Page, PageReason};
 use tokio::sync::mpsc;
 
+use super::queues::Queues;
 use crate::chance;
 use crate::clock;
 use crate::door::Door;
@@ -34,7 +35,7 @@ pub(super) struct Paging {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
-    queues: Arc<Mutex<BTreeMap<Key, mpsc::UnboundedSender<Parcel>>>>,
+    queues: Queues<Key, Parcel>,
     journal: Arc<Mutex<JournalPage>>,
 }
 
@@ -67,7 +68,7 @@ struct JournalPage {
 
 impl Paging {
     pub(super) fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        Self { door, edges, metrics, queues: Arc::default(), journal: Arc::default() }
+        Self { door, edges, metrics, queues: Queues::default(), journal: Arc::default() }
     }
 
     pub(super) fn deliver(&self, service: ServiceName, pager: PagerName, page: Page) {
@@ -91,18 +92,9 @@ impl Paging {
     /// The place in the queue is taken here, before anything else is performed: a task of its own might come too late.
     fn enqueue(&self, pager: PagerName, parcel: Parcel) {
         let key = (parcel.page.id.clone(), pager);
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let parcel = match queues.get(&key) {
-            Some(queue) => match queue.send(parcel) {
-                Ok(()) => return,
-                Err(mpsc::error::SendError(parcel)) => parcel,
-            },
-            None => parcel,
-        };
-        let (queue, parcels) = mpsc::unbounded_channel();
-        let _ = queue.send(parcel);
-        queues.insert(key.clone(), queue);
-        tokio::spawn(self.clone().work(key, parcels));
+        if let Some(parcels) = self.queues.put(&key, parcel) {
+            tokio::spawn(self.clone().work(key, parcels));
+        }
     }
 
     /// Delivers what concerns one page and one pager, one after the other, until the page is over.
@@ -123,9 +115,7 @@ impl Paging {
                 What::Acknowledgement => self.say_seen(pager, &parcel.page, &parcels).await,
             }
             open = (!is_over).then_some(parcel.page);
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_over && parcels.is_empty() {
-                queues.remove(&key);
+            if is_over && self.queues.is_done(&key, &parcels) {
                 return;
             }
         }

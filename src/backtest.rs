@@ -35,6 +35,7 @@ use crate::{config, http_client};
 
 pub use self::deploys::{Deployed, FoundIn};
 pub use self::html::page;
+pub(crate) use self::html::seconds;
 pub use self::outcome::{DeployOutcome, FiringOutcome, IncidentOutcome, Outcome, ServiceOutcome, TriggerOutcome};
 pub use self::sweep::SweepOutcome;
 

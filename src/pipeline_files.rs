@@ -2,12 +2,12 @@
 //!
 //! Never keeps more of them than a hash, and never fails for one that can't be read: that is a fact like any other.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 
 use rollbackd_core::config::Config;
-use sha2::{Digest as _, Sha256};
+
+use crate::receipts;
 
 /// A pipeline's file has some hundreds of lines; a much larger one is another file.
 const LARGEST_BYTES: u64 = 16 * 1024 * 1024;
@@ -16,7 +16,7 @@ const LARGEST_BYTES: u64 = 16 * 1024 * 1024;
 pub fn read(config: &mut Config) {
     let paths = config.services.values_mut().flat_map(|service| &mut service.paths);
     for file in paths.flat_map(|path| &mut path.pipeline_files) {
-        file.sha256 = match sha256(&file.name) {
+        file.sha256 = match sha256_of(&file.name) {
             Ok(sha256) => Some(sha256),
             Err(error) => {
                 tracing::warn!(file = file.name, %error, "a pipeline's file can't be read: its changes are not noticed");
@@ -26,17 +26,13 @@ pub fn read(config: &mut Config) {
     }
 }
 
-fn sha256(name: &str) -> io::Result<String> {
+fn sha256_of(name: &str) -> io::Result<String> {
     let mut content = Vec::new();
     File::open(name)?.take(LARGEST_BYTES + 1).read_to_end(&mut content)?;
     if content.len() as u64 > LARGEST_BYTES {
         return Err(io::Error::other(format!("it has more than {LARGEST_BYTES} bytes")));
     }
-    let mut hex = String::new();
-    for byte in Sha256::digest(&content) {
-        let _never_fails = write!(hex, "{byte:02x}");
-    }
-    Ok(hex)
+    Ok(receipts::sha256(&content))
 }
 
 #[cfg(test)]
@@ -49,9 +45,9 @@ mod tests {
         let name = file.path().to_str().unwrap();
         // SHA-256 of nothing (FIPS 180-4; `sha256sum /dev/null`).
         let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(sha256(name).unwrap(), of_nothing);
+        assert_eq!(sha256_of(name).unwrap(), of_nothing);
         std::fs::write(name, "steps: []\n").unwrap();
-        assert_ne!(sha256(name).unwrap(), of_nothing);
-        assert!(sha256("/nowhere/deploy.yml").is_err());
+        assert_ne!(sha256_of(name).unwrap(), of_nothing);
+        assert!(sha256_of("/nowhere/deploy.yml").is_err());
     }
 }

@@ -334,7 +334,8 @@ fn is_there(dir: &Path) -> bool {
     dir.as_os_str().is_empty() || dir.exists()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of these bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -249,7 +249,8 @@ fn bad(text: &str) -> String {
     format!("<span class=\"bad\">{}</span>", xml(text))
 }
 
-fn seconds(seconds: f64) -> String {
+/// A time as receipts show it.
+pub(crate) fn seconds(seconds: f64) -> String {
     took(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use rollbackd_core::receipt::text::took;
 use rollbackd_core::time::parse_duration;
 
 use super::output::{Failure, Output, Paint};
 use super::table::{Cell, plain, table};
-use crate::backtest::{self, Asked, Backtest, FiringOutcome, Outcome, ServiceOutcome, TriggerOutcome};
+use super::whole_file;
+use crate::backtest::{self, Asked, Backtest, FiringOutcome, Outcome, ServiceOutcome, TriggerOutcome, seconds};
 use crate::clock;
 
 /// `backtest`.
@@ -59,7 +59,7 @@ pub(super) fn backtest(arguments: &BacktestArguments, output: &Output) -> Result
     output.say(&text(&found, output), &json)?;
     if let Some(file) = &arguments.html {
         let unwritable = |error| Failure::failed(format!("{} can't be written: {error}", file.display()));
-        std::fs::write(file, backtest::page(&found)).map_err(unwritable)?;
+        whole_file::replace(file, &backtest::page(&found)).map_err(unwritable)?;
     }
     Ok(())
 }
@@ -125,10 +125,6 @@ fn spread(all: impl Iterator<Item = f64> + Clone) -> String {
         (Some(only), _) => seconds(only),
         (None, _) => "-".to_owned(),
     }
-}
-
-fn seconds(seconds: f64) -> String {
-    took(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 fn firings_text(service: &ServiceOutcome, output: &Output) -> String {

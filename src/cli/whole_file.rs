@@ -18,7 +18,11 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn replace(file: &Path, text: &str) -> io::Result<()> {
+/// The same, for a caller who says by itself what went wrong.
+///
+/// # Errors
+/// The file or its folder can't be written.
+pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let name = file.file_name().ok_or_else(|| io::Error::other("it is the name of a folder"))?;
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_owned);

@@ -162,11 +162,10 @@ impl Seen<'_> {
         Some(first.since(self.start))
     }
 
-    fn pages(&self) -> impl Iterator<Item = &Page> {
+    fn page_records(&self) -> impl Iterator<Item = &PageRecord> {
         self.replay.story().iter().filter_map(|line| match &line.record {
-            Record::Page(PageRecord::Opened { page }) => Some(page.as_ref()),
-            Record::Page(_)
-            | Record::Fired(_)
+            Record::Page(record) => Some(record),
+            Record::Fired(_)
             | Record::Firing { .. }
             | Record::Ledger(_)
             | Record::Watch(_)
@@ -176,20 +175,26 @@ impl Seen<'_> {
         })
     }
 
+    fn pages(&self) -> impl Iterator<Item = &Page> {
+        self.page_records().filter_map(|record| match record {
+            PageRecord::Opened { page } => Some(page.as_ref()),
+            PageRecord::Delivered { .. }
+            | PageRecord::Acknowledged { .. }
+            | PageRecord::Escalated { .. }
+            | PageRecord::Resolved { .. } => None,
+        })
+    }
+
     /// The pagers of further levels, which were told where nobody acknowledged in time.
     fn escalated_to(&self) -> impl Iterator<Item = &PagerName> {
-        let escalated = self.replay.story().iter().filter_map(|line| match &line.record {
-            Record::Page(PageRecord::Escalated { pagers, .. }) => Some(pagers),
-            Record::Page(_)
-            | Record::Fired(_)
-            | Record::Firing { .. }
-            | Record::Ledger(_)
-            | Record::Watch(_)
-            | Record::Rehearsal(_)
-            | Record::Frozen { .. }
-            | Record::Thawed => None,
+        let levels = self.page_records().filter_map(|record| match record {
+            PageRecord::Escalated { pagers, .. } => Some(pagers),
+            PageRecord::Opened { .. }
+            | PageRecord::Delivered { .. }
+            | PageRecord::Acknowledged { .. }
+            | PageRecord::Resolved { .. } => None,
         });
-        escalated.flatten()
+        levels.flatten()
     }
 
     fn outcome(&self) -> String {

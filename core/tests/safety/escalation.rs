@@ -24,25 +24,12 @@ fn three_levels() -> Config {
     config
 }
 
-/// The pages that were sent, each with whom to and when.
-fn sent(world: &World) -> impl Iterator<Item = (Timestamp, &PagerName, &Page)> {
-    world.effects.iter().filter_map(|(at, effect)| match effect {
-        Effect::Page { pager, page, .. } => Some((*at, pager, page)),
-        Effect::StartAttempt(_)
-        | Effect::FollowAttempt { .. }
-        | Effect::StopAttempt { .. }
-        | Effect::AcknowledgePage { .. }
-        | Effect::Announce { .. }
-        | Effect::PublishReceipt { .. } => None,
-    })
-}
-
 /// Who was sent the page for this reason, each with the time since it was opened.
 fn told(world: &World, reason: PageReason) -> Vec<(String, u64)> {
     let opened = world.pages_opened().iter().find(|page| page.reason == reason).map(|page| page.opened_at);
     let since = |at: Timestamp| at.since(opened.expect("a page")).as_secs();
     let open = |page: &Page| page.reason == reason && page.resolved_at.is_none();
-    sent(world).filter(|(_, _, page)| open(page)).map(|(at, pager, _)| (pager.to_string(), since(at))).collect()
+    world.pages_sent().filter(|(_, _, page)| open(page)).map(|(at, pager, _)| (pager.to_string(), since(at))).collect()
 }
 
 fn pairs(told: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -67,7 +54,7 @@ fn r8_a_page_that_nobody_acknowledges_goes_from_level_to_level_in_time() {
     world.tell(Happening::Dismissed { firing, why: "a test".to_owned() });
     let is_over = |page: &Page| page.resolved_at.is_some();
     let over: Vec<&str> =
-        sent(&world).filter(|(_, _, page)| is_over(page)).map(|(_, pager, _)| pager.as_str()).collect();
+        world.pages_sent().filter(|(_, _, page)| is_over(page)).map(|(_, pager, _)| pager.as_str()).collect();
     assert_eq!(over, ["boss", "lead", "oncall", "other-lead"]);
 }
 

@@ -12,16 +12,7 @@ use crate::common::world::{World, is_conflict, refusal, report};
 use crate::common::{duration, path, service, trigger, version};
 
 fn sent(world: &World) -> Vec<(PagerName, Page)> {
-    let page = |(_, effect): &(_, Effect)| match effect {
-        Effect::Page { pager, page, .. } => Some((pager.clone(), page.clone())),
-        Effect::StartAttempt(_)
-        | Effect::FollowAttempt { .. }
-        | Effect::StopAttempt { .. }
-        | Effect::AcknowledgePage { .. }
-        | Effect::Announce { .. }
-        | Effect::PublishReceipt { .. } => None,
-    };
-    world.effects.iter().filter_map(page).collect()
+    world.pages_sent().map(|(_, pager, page)| (pager.clone(), page.clone())).collect()
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Never reads an adapter's own keys.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::query::{self, Use};
@@ -154,8 +155,9 @@ fn levels(
             Value::List(nodes) => nodes.as_slice(),
             Value::Null | Value::Map(_) | Value::Scalar { .. } => std::slice::from_ref(node),
         };
+        let pagers = reading.edges.pagers;
         let told: Vec<PagerName> =
-            together.iter().filter_map(|node| pager(node, &mut known, reading, problems)).collect();
+            together.iter().filter_map(|node| take(node, "pager", pagers, &mut known, problems)).collect();
         levels.push(told);
     }
     levels.retain(|level| !level.is_empty());
@@ -173,34 +175,30 @@ fn levels(
 fn announcers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<AnnouncerName> {
     let mut announcers = Vec::new();
     for node in node::list(node, "announcers", problems) {
-        let Some(written) = node::text(node, problems) else { continue };
-        match reading.edges.announcers.get(written) {
-            None => {
-                let known = reading.edges.announcers.iter().map(AnnouncerName::as_str);
-                unknown(node, "announcer", written, known, problems);
-            }
-            Some(announcer) if announcers.contains(announcer) => {
-                problems.error(node.place, format!("announcer {written} stands here a second time"));
-            }
-            Some(announcer) => announcers.push(announcer.clone()),
-        }
+        let _taken = take(node, "announcer", reading.edges.announcers, &mut announcers, problems);
     }
     announcers
 }
 
-/// The pager at this node; a second time is a mistake.
-fn pager(node: &Node, known: &mut Vec<PagerName>, reading: &Reading<'_>, problems: &mut Problems) -> Option<PagerName> {
+/// Takes the name at this node, which has to be one of these, and is a mistake a second time.
+fn take<N: Ord + Clone + Borrow<str>>(
+    node: &Node,
+    what: &str,
+    among: &BTreeSet<N>,
+    taken: &mut Vec<N>,
+    problems: &mut Problems,
+) -> Option<N> {
     let written = node::text(node, problems)?;
-    let Some(pager) = reading.edges.pagers.get(written) else {
-        unknown(node, "pager", written, reading.edges.pagers.iter().map(PagerName::as_str), problems);
+    let Some(name) = among.get(written) else {
+        unknown(node, what, written, among.iter().map(Borrow::borrow), problems);
         return None;
     };
-    if known.contains(pager) {
-        problems.error(node.place, format!("pager {written} stands here a second time"));
+    if taken.contains(name) {
+        problems.error(node.place, format!("{what} {written} stands here a second time"));
         return None;
     }
-    known.push(pager.clone());
-    Some(pager.clone())
+    taken.push(name.clone());
+    Some(name.clone())
 }
 
 /// The service's own triggers, then the shared ones that it doesn't replace; and whether some could not be read.

@@ -110,30 +110,34 @@ fn announcement(service: &ServiceName, firing: &Firing, of_end: bool) -> Announc
     }
 }
 
-/// What is still to be told of a firing, the beginning before the end.
-pub(crate) fn owed(service: &ServiceName, firing: &Firing) -> Vec<Effect> {
+/// What is still to be told of a firing: that it fired, or how it ended.
+fn owed_of(service: &ServiceName, firing: &Firing, of_end: bool) -> Vec<Effect> {
     let Announced { beginning_owed, end_owed, .. } = &firing.announced;
-    let told = |to: &AnnouncerName, of_end| Effect::Announce {
+    let told = |to: &AnnouncerName| Effect::Announce {
         announcer: to.clone(),
         announcement: Box::new(announcement(service, firing, of_end)),
     };
-    let beginnings = beginning_owed.iter().map(|to| told(to, false));
-    beginnings.chain(end_owed.iter().map(|to| told(to, true))).collect()
+    if of_end { end_owed } else { beginning_owed }.iter().map(told).collect()
+}
+
+/// All that is still to be told of a firing, the beginning before the end.
+pub(crate) fn owed(service: &ServiceName, firing: &Firing) -> Vec<Effect> {
+    [owed_of(service, firing, false), owed_of(service, firing, true)].concat()
 }
 
 /// That it fired is to be told to all that the config names.
 pub(crate) fn began(draft: &mut Draft<'_>, id: &FiringId) {
-    let Some(firing) = draft.firing(id) else { return };
-    owed(&draft.name().clone(), &firing).into_iter().for_each(|effect| draft.effect(effect));
+    tell(draft, id, false);
 }
 
 /// How it ended is to be told to all that were told that it fired.
 pub(crate) fn ended(draft: &mut Draft<'_>, id: &FiringId) {
+    tell(draft, id, true);
+}
+
+fn tell(draft: &mut Draft<'_>, id: &FiringId, of_end: bool) {
     let Some(firing) = draft.firing(id) else { return };
-    let of_its_end =
-        |effect: &Effect| matches!(effect, Effect::Announce { announcement, .. } if announcement.ended.is_some());
-    let effects = owed(&draft.name().clone(), &firing).into_iter().filter(of_its_end);
-    effects.for_each(|effect| draft.effect(effect));
+    owed_of(&draft.name().clone(), &firing, of_end).into_iter().for_each(|effect| draft.effect(effect));
 }
 
 /// Somebody took it.

@@ -119,6 +119,7 @@ fn config() -> Config {
         window: STEP * 4,
         freshness: None,
         step: STEP,
+        comparison: None,
     };
     let trigger = Trigger {
         name: trigger_name(),
@@ -135,6 +136,8 @@ fn config() -> Config {
         name: name(number),
         watch: STEP * 120,
         page: Vec::new(),
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: None,
         watch_version: false,
         triggers: vec![trigger.clone()],
@@ -142,6 +145,7 @@ fn config() -> Config {
         smoke: None,
         automatic_limit: rollbackd_core::config::AutomaticLimit::default(),
         side_effects: None,
+        rehearsal: None,
     };
     let services = (0..SERVICES).map(|number| (name(number), service(number))).collect();
     Config { evaluation_interval: STEP, services, ..Config::default() }

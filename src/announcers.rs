@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use reqwest::Client;
 use rollbackd_core::config::node::{Node, Problems};
-use rollbackd_core::name::{Commit, DeployId, FiringId, PathName, ServiceName, TriggerName, Version};
 use rollbackd_core::time::Timestamp;
 
 use crate::delivery::{DEFAULT_TIMEOUT, Sending, asked, firing_url, later, not_sent, post, within};
 use crate::http_client::{self, HttpSettings};
 use crate::outside::Pending;
+
+pub use rollbackd_core::announcement::{Announcement, Ended};
 
 pub use crate::delivery::{Failure, wait_after};
 
@@ -39,48 +40,6 @@ pub const KINDS: &[&str] = &{
     }
     kinds
 };
-
-/// What is told of a firing, or of its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// Of this service.
-    pub service: ServiceName,
-    /// Which firing.
-    pub firing: FiringId,
-    /// The deploy that was watched; `None` where none was.
-    pub deploy: Option<DeployId>,
-    /// The pipeline's run that deployed, as the deploy event named it.
-    pub run_url: Option<String>,
-    /// The deployed version.
-    pub version: Option<Version>,
-    /// Its commit, as the deploy event named it.
-    pub commit: Option<Commit>,
-    /// The version to return to.
-    pub target: Option<Version>,
-    /// What fired.
-    pub trigger: TriggerName,
-    /// When the version was deployed.
-    pub deployed_at: Option<Timestamp>,
-    /// When the trigger fired, by the data.
-    pub observed_at: Timestamp,
-    /// `None` while it is open.
-    pub ended: Option<Ended>,
-}
-
-/// How a firing ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// When.
-    pub at: Timestamp,
-    /// Whether the target serves again, and the triggers are clear.
-    pub recovered: bool,
-    /// The outcome in the words of the receipt.
-    pub outcome: &'static str,
-    /// The path that brought the target back.
-    pub path: Option<PathName>,
-    /// The receipt of it.
-    pub receipt_number: u64,
-}
 
 /// One announcer as the config describes it. Holds the names of files with secrets, never a secret.
 #[derive(Clone, Debug)]

@@ -2,13 +2,21 @@
 //!
 //! Never takes a secret as an argument: other users of the machine can read those.
 
+mod backtest;
+mod budgets;
+mod census;
+mod check;
+mod dora;
 mod local;
-mod online;
 mod output;
 mod receipts;
+mod rehearse;
 mod remote;
+mod runbook;
 mod status;
 mod table;
+mod test;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,9 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-pub use local::{
-    CheckArguments, JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments,
-};
+pub use check::CheckArguments;
+pub use local::{JournalArguments, JournalCommand, LogFormat, LogLevel, RunArguments, SuperviseArguments};
 pub use output::{Failure, Output};
 pub use receipts::{ReceiptsArguments, ReceiptsCommand};
 
@@ -51,6 +58,7 @@ Examples:
   rollbackd deploy capstone-api v1.4.2 --previous v1.4.1    v1.4.2 starts to serve: open its watch
   rollbackd status capstone-api                             what is watched, which clocks run
   rollbackd report capstone-api login-broken --note 'password form answers 500'
+  rollbackd rehearse capstone-api --bad v13-bad             a bad deploy on purpose, against the clock
   rollbackd approve FIRING                                  yes, roll back (FIRING is in the page and in status)
 
 Exit codes:
@@ -87,6 +95,10 @@ enum Command {
     Run(RunArguments),
     /// Check a config, with the line of every mistake.
     Check(CheckArguments),
+    /// Run trigger tests: what must be true when, for series that you write.
+    Test(test::TestArguments),
+    /// Replay the trigger list over the deploys of the last weeks: what it would have done.
+    Backtest(backtest::BacktestArguments),
     /// Report a deploy: a version starts to serve, its watch begins.
     Deploy(remote::DeployArguments),
     /// Report that a trigger is observed: a red smoke test, a broken login.
@@ -99,6 +111,8 @@ enum Command {
     Ack(remote::FiringArguments),
     /// Start a rollback now: same guards, clock and receipt.
     Rollback(remote::RollbackArguments),
+    /// Deploy a bad version on purpose, and time how the plan brings production back.
+    Rehearse(rehearse::RehearseArguments),
     /// Hold automatic rollback; triggers still page.
     Freeze(remote::FreezeArguments),
     /// Let automatic rollback go on.
@@ -107,6 +121,10 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show or verify the receipts.
     Receipts(ReceiptsArguments),
+    /// Write the trigger list, the ways back and the side effects as markdown, for people.
+    Runbook(runbook::RunbookArguments),
+    /// Show recovery time, change fail rate, deployment frequency and rework rate, from the journal.
+    Dora(dora::DoraArguments),
     /// Verify or repair the journal of a daemon that is not running.
     Journal(JournalArguments),
     /// Stand between a daemon that may die and a command that may not: started by the daemon itself.
@@ -117,7 +135,7 @@ enum Command {
 /// Reads the arguments (the program's name first), does what they say, and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(answered) = crate::paths::git_revert::askpass::answer(&arguments) {
+    if let Some(answered) = crate::git::askpass::answer(&arguments) {
         return answered;
     }
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -138,8 +156,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => local::run(&arguments),
-        Command::Check(arguments) => local::check(&arguments, output),
+        Command::Check(arguments) => check::check(&arguments, output),
+        Command::Test(arguments) => test::test(&arguments, output),
+        Command::Backtest(arguments) => backtest::backtest(&arguments, output),
         Command::Receipts(arguments) => receipts::receipts(&arguments, output),
+        Command::Runbook(arguments) => runbook::runbook_of(&arguments, output),
+        Command::Dora(arguments) => dora::dora(&arguments, output),
         Command::Journal(arguments) => local::journal(&arguments, output),
         Command::Supervise(arguments) => local::supervise_command(&arguments),
         Command::Deploy(arguments) => {
@@ -159,6 +181,9 @@ fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result
         }
         Command::Rollback(arguments) => {
             with_client(&global, async |client| remote::rollback(client, arguments, output).await)
+        }
+        Command::Rehearse(arguments) => {
+            with_client(&global, async |client| rehearse::rehearse(client, arguments, output).await)
         }
         Command::Freeze(arguments) => {
             with_client(&global, async |client| remote::freeze(client, arguments, output).await)

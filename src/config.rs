@@ -2,6 +2,7 @@
 //!
 //! Never reads a secret (only the names of their files), and never asks a remote anything.
 
+pub mod allow;
 mod decode;
 mod render;
 
@@ -14,15 +15,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rollbackd_core::config::Config;
-use rollbackd_core::config::decode::Rehearsal;
-use rollbackd_core::config::node::{Place, Problem, Problems, Severity};
-use rollbackd_core::name::{PagerName, PathName, ServiceName};
+use rollbackd_core::config::node::{Node, Place, Problem, Problems};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
-pub use self::render::render_problems;
+use self::allow::Allowed;
+pub use self::render::{count, render_problems, summary, word};
+use crate::announcers::Announcer;
 use crate::heartbeat::Heartbeat;
 use crate::http_client::{Endpoint, HttpSettings};
 use crate::pagers::Pager;
 use crate::paths::RollbackPath;
+use crate::receipts::Keeping;
 use crate::sources::Sources;
 use crate::yaml;
 
@@ -39,6 +42,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The folder of the receipts.
     pub receipts_dir: PathBuf,
+    /// Whether and how receipts are kept in git.
+    pub receipts: Option<Keeping>,
     /// The label that names the service in a shared query.
     pub service_label: String,
     /// Who may use the API, and for what.
@@ -47,12 +52,12 @@ pub struct Settings {
     pub paths: BTreeMap<(ServiceName, PathName), RollbackPath>,
     /// The adapter of each pager.
     pub pagers: BTreeMap<PagerName, Pager>,
+    /// The adapter of each announcer.
+    pub announcers: BTreeMap<AnnouncerName, Announcer>,
     /// Who tells of deploys by webhooks and events.
     pub sources: Sources,
     /// Who is told that the daemon works.
     pub heartbeat: Option<Heartbeat>,
-    /// The rehearsals by service.
-    pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
     /// Where people reach the API, for the links in pages.
     pub external_url: Option<String>,
 }
@@ -150,13 +155,17 @@ pub fn explain(error: &LoadError) -> String {
     }
 }
 
-/// What `check` says of a config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckReport {
-    /// For people: each mistake with its line, then one line that sums up.
+/// A config file as it was read: all that is known of it before anybody looks closer.
+#[derive(Debug)]
+pub struct Whole {
+    /// The file's text, as far as it is UTF-8.
     pub text: String,
-    /// Whether the config can be used.
-    pub ok: bool,
+    /// The text as a tree; none where its structure is broken.
+    pub root: Option<Node>,
+    /// What it says; none where a mistake forbids its use.
+    pub settings: Option<Settings>,
+    /// All mistakes and warnings, in no order, and what comments allow among them.
+    pub problems: Vec<Problem>,
 }
 
 /// Reads a config file.
@@ -164,45 +173,51 @@ pub struct CheckReport {
 /// # Errors
 /// The file can't be read, or holds mistakes: then the error's text shows all of them.
 pub fn load(file: &Path) -> Result<Loaded, LoadError> {
-    let bytes = read(file).map_err(|source| LoadError::Unreadable { file: file.to_owned(), source })?;
-    let (settings, problems, text) = parse_bytes(bytes);
-    match settings {
-        Some(settings) => Ok(Loaded { settings, warnings: problems }),
-        None => Err(LoadError::Mistakes(render_problems(&file.display().to_string(), &text, &problems))),
+    let mut whole = read_whole(file).map_err(|source| LoadError::Unreadable { file: file.to_owned(), source })?;
+    Allowed::of(&whole.text).silence(&mut whole.problems);
+    sort(&mut whole.problems);
+    match whole.settings {
+        Some(settings) => Ok(Loaded { settings, warnings: whole.problems }),
+        None => Err(LoadError::Mistakes(render_problems(&file.display().to_string(), &whole.text, &whole.problems))),
     }
 }
 
-/// Checks a config file offline.
-#[must_use]
-pub fn check(file: &Path) -> CheckReport {
-    let name = file.display().to_string();
-    let bytes = match read(file) {
-        Ok(bytes) => bytes,
-        Err(error) => return CheckReport { text: format!("{name}: error: can't be read: {error}\n"), ok: false },
-    };
-    let (settings, problems, text) = parse_bytes(bytes);
-    let summary = match &settings {
-        Some(settings) => render::summary(settings, &problems),
-        None => render::count(&problems),
-    };
-    let text = format!("{}{name}: {summary}\n", render_problems(&name, &text, &problems));
-    CheckReport { text, ok: settings.is_some() }
+/// Reads a config file, for who looks closer than [`load`] does.
+///
+/// # Errors
+/// The file can't be read. Mistakes in it are in the answer.
+pub fn read_whole(file: &Path) -> io::Result<Whole> {
+    match String::from_utf8(read(file)?) {
+        Ok(text) => Ok(whole(text)),
+        Err(error) => Ok(not_text(&error)),
+    }
 }
 
 /// Reads a config: what it says, unless a mistake forbids that, and all mistakes and warnings in the order of their
-/// places.
+/// places, without what comments allow.
 #[must_use]
 pub fn parse(text: &str) -> (Option<Settings>, Vec<Problem>) {
-    let mut problems = Problems::default();
-    let settings = yaml::parse(text, &mut problems).and_then(|root| decode::decode(&root, &mut problems));
-    let usable = !problems.any_error();
-    let mut problems = problems.0;
-    // An alias repeats a mistake at the same place as often as the value itself.
+    let mut whole = whole(text.to_owned());
+    Allowed::of(text).silence(&mut whole.problems);
+    sort(&mut whole.problems);
+    (whole.settings, whole.problems)
+}
+
+/// Puts mistakes in the order of their places. An alias repeats one at the same place as often as the value itself: it is
+/// kept once.
+pub fn sort(problems: &mut Vec<Problem>) {
     problems.sort_by(|left, right| {
         (left.place, left.severity, &left.message).cmp(&(right.place, right.severity, &right.message))
     });
     problems.dedup();
-    (settings.filter(|_| usable), problems)
+}
+
+fn whole(text: String) -> Whole {
+    let mut problems = Problems::default();
+    let root = yaml::parse(&text, &mut problems);
+    let settings = root.as_ref().and_then(|root| decode::decode(root, &mut problems));
+    let usable = !problems.any_error();
+    Whole { text, root, settings: settings.filter(|_| usable), problems: problems.0 }
 }
 
 /// The file's bytes; one more than the longest at most, so that a device or a log named by mistake does not fill memory.
@@ -213,20 +228,12 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse_bytes(bytes: Vec<u8>) -> (Option<Settings>, Vec<Problem>, String) {
-    match String::from_utf8(bytes) {
-        Ok(text) => {
-            let (settings, problems) = parse(&text);
-            (settings, problems, text)
-        }
-        Err(error) => {
-            let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let message = "not UTF-8 from here on: save the file as UTF-8".to_owned();
-            let problem =
-                Problem { place: Place { line, column }, severity: Severity::Error, message, hides_line: false };
-            (None, vec![problem], before)
-        }
-    }
+fn not_text(error: &std::string::FromUtf8Error) -> Whole {
+    let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let text = String::from_utf8_lossy(valid).into_owned();
+    let line = text.matches('\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let mut problems = Problems::default();
+    problems.error(Place { line, column }, "not UTF-8 from here on: save the file as UTF-8");
+    Whole { text, root: None, settings: None, problems: problems.0 }
 }

@@ -7,6 +7,7 @@ use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{PagerName, ServiceName};
 use rollbackd_core::record::{FiringRecord, Record};
 use rollbackd_core::state::{State, TriggerWatch, Turn};
+use rollbackd_core::time::Timestamp;
 
 use crate::metrics::Metrics;
 
@@ -26,7 +27,7 @@ pub fn gauge(metrics: &Metrics, state: &State, config: &Config) {
     metrics.attempts_time_out(running.map(|(name, attempt)| (name, &attempt.path, attempt.ends_at)));
     // A pager whose last page is over has none that it did not take.
     let mut undelivered: BTreeMap<&PagerName, usize> =
-        config.services.values().flat_map(|service| &service.page).map(|pager| (pager, 0)).collect();
+        config.services.values().flat_map(|service| service.page.iter().flatten()).map(|pager| (pager, 0)).collect();
     for page in services.flat_map(|own| &own.pages) {
         for pager in &page.pagers {
             let waits = usize::from(page.undelivered.contains(pager) || page.unresolved.contains(pager));
@@ -34,6 +35,17 @@ pub fn gauge(metrics: &Metrics, state: &State, config: &Config) {
         }
     }
     undelivered.into_iter().for_each(|(pager, count)| metrics.pages_undelivered(pager, count));
+}
+
+/// Gauges the rehearsals: what they showed of each path changes only when one goes on, or with the config.
+pub fn gauge_rehearsals(metrics: &Metrics, state: &State, config: &Config, now: Timestamp) {
+    let open = state.services.values().filter(|own| own.rehearsing().is_some()).count();
+    let rehearsing = config.services.values().filter(|plan| plan.rehearsal.is_some());
+    let paths = rehearsing.flat_map(|plan| {
+        let shown = rollbackd_core::view::paths(plan, &state.service(&plan.name), now);
+        shown.into_iter().map(move |path| (&plan.name, path))
+    });
+    metrics.rehearsals(open, paths);
 }
 
 /// Counts a record that has become durable and is applied.
@@ -50,6 +62,7 @@ pub fn count(metrics: &Metrics, state: &State, service: &ServiceName, record: &R
         | Record::Watch(_)
         | Record::Ledger(_)
         | Record::Page(_)
+        | Record::Rehearsal(_)
         | Record::Frozen { .. }
         | Record::Thawed => {}
     }

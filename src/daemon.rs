@@ -23,9 +23,10 @@ use crate::journal::{Journal, OffThread};
 use crate::machine::{self, Machine, Tasks, keeps_what_is_open};
 use crate::metrics::Metrics;
 use crate::outside::InForce;
+use crate::rollouts::Rollouts;
 use crate::state_dir::StateDir;
 use crate::supervisor::{Ended, replay};
-use crate::{http, http_client, sources};
+use crate::{http, http_client, pipeline_files, sources};
 
 /// The last write to the journal gets this long when the daemon stops; with the requests in flight it stays below
 /// systemd's patience.
@@ -60,6 +61,7 @@ fn load(arguments: &Arguments) -> Result<Settings, String> {
         tracing::warn!(file = %arguments.config.display(), "{warning}");
     }
     let mut settings = loaded.settings;
+    pipeline_files::read(&mut settings.core);
     settings.core.mode = if arguments.dry_run { Mode::DryRun } else { Mode::Live };
     Ok(settings)
 }
@@ -82,7 +84,12 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let Machine { door, stop, tasks } = machine;
     let (shared, serving) = (Arc::clone(&door.shared), CancellationToken::new());
     let heart = Heart::new(Arc::clone(&shared), edges.clone(), Arc::clone(&metrics));
-    let mut tasks = Running { machine: tasks, heart: tokio::spawn(heart.run(stop.clone())) };
+    let rollouts = Rollouts::new(door.clone(), sources.clone(), Arc::clone(&metrics));
+    let mut tasks = Running {
+        machine: tasks,
+        heart: tokio::spawn(heart.run(stop.clone())),
+        rollouts: tokio::spawn(rollouts.run(stop.clone())),
+    };
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let drained = serving.clone();
     let router = http::router(door, http::Access::new(tokens), sources.clone(), Arc::clone(&metrics));
@@ -114,6 +121,7 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
 struct Running {
     machine: Tasks,
     heart: JoinHandle<()>,
+    rollouts: JoinHandle<()>,
 }
 
 /// What a reload changes.
@@ -155,6 +163,7 @@ async fn until_ended(
             }
             ended = &mut tasks.machine.looker => return Err(format!("the looker ended by itself: {}", cause(ended))),
             ended = &mut tasks.heart => return Err(format!("the heartbeat ended by itself: {}", cause(ended))),
+            ended = &mut tasks.rollouts => return Err(format!("the looks at Deployments ended by themselves: {}", cause(ended))),
             ended = &mut tasks.machine.writer => return Err(format!("the receipt writer ended by itself: {}", cause(ended))),
             signal = signals.next() => match signal {
                 Some(SIGHUP) => reload(arguments, reloaded),

@@ -60,6 +60,17 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// In one word, for the metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "retry",
+            Self::Permanent { .. } => "refused",
+        }
+    }
+}
+
 /// How long to wait after the `failures`-th failure in a row. `random`, from 0 to 1, spreads the waits from half to
 /// the whole, so that much for a receiver that comes back doesn't arrive all at once.
 #[must_use]

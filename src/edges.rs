@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rollbackd_core::announcement::Announcement;
 use rollbackd_core::config::Service;
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::{Firing, Outcome, Stage};
-use rollbackd_core::name::{AttemptId, PagerName};
+use rollbackd_core::name::{AnnouncerName, AttemptId, PagerName};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::{Evidence, receipt};
@@ -16,6 +17,7 @@ use rollbackd_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::announcers::AnnouncerClient;
 use crate::config::Settings;
 use crate::heartbeat::{Ping, PingClient};
 use crate::http_client::{self, HttpSettings};
@@ -23,7 +25,7 @@ use crate::outside::{Outside, Pending};
 use crate::pagers::{Alive, Failure, PagerClient};
 use crate::paths::{self, Place, Progress, RollbackPath};
 use crate::prometheus::Prometheus;
-use crate::receipts::Receipts;
+use crate::receipts::{Kept, NotKept, Receipts};
 
 /// A smoke URL that answers later than this does not answer.
 const SMOKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +45,8 @@ pub struct Edges {
     pub prometheus: Prometheus,
     /// Where pages go.
     pub pagers: BTreeMap<PagerName, PagerClient>,
+    /// Which other systems are told of firings.
+    pub announcers: BTreeMap<AnnouncerName, AnnouncerClient>,
     /// The outgoing ping of the heartbeat.
     pub ping: Option<PingClient>,
     /// What asks smoke URLs.
@@ -65,12 +69,16 @@ impl Edges {
         for (name, pager) in &settings.pagers {
             pagers.insert(name.clone(), pager.open().map_err(|error| format!("pager {name}: {error}"))?);
         }
+        let mut announcers = BTreeMap::new();
+        for (name, announcer) in &settings.announcers {
+            announcers.insert(name.clone(), announcer.open().map_err(|error| format!("announcer {name}: {error}"))?);
+        }
         let ping = settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.ping.as_ref());
         let ping = ping.map(Ping::open).transpose().map_err(|error| format!("heartbeat: {error}"))?;
         let smoke = HttpSettings::with_timeout(SMOKE_TIMEOUT);
         let smoke = http_client::build(&smoke).map_err(|error| format!("smoke: {error}"))?;
         let place = Place { attempts_dir: settings.state_dir.join("attempts"), program: PathBuf::from(OWN_PROGRAM) };
-        Ok(Self { settings, prometheus, pagers, ping, smoke, place })
+        Ok(Self { settings, prometheus, pagers, announcers, ping, smoke, place })
     }
 }
 
@@ -131,6 +139,29 @@ impl Outside for Edges {
         })
     }
 
+    fn acknowledge<'a>(
+        &'a self,
+        pager: &'a PagerName,
+        page: &'a Page,
+        now: Timestamp,
+    ) -> Option<Pending<'a, Result<(), Failure>>> {
+        self.pagers.get(pager)?.acknowledge(page, now, self.settings.external_url.as_deref())
+    }
+
+    fn announce<'a>(
+        &'a self,
+        announcer: &'a AnnouncerName,
+        announcement: &'a Announcement,
+        now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match self.announcers.get(announcer) {
+                Some(client) => client.announce(announcement, now, self.settings.external_url.as_deref()).await,
+                None => Err(Failure::Permanent { why: "the config has no such announcer".to_owned() }),
+            }
+        })
+    }
+
     fn say_alive<'a>(
         &'a self,
         pager: &'a PagerName,
@@ -165,5 +196,10 @@ impl Outside for Edges {
             receipts.publish(&told).map(|published| published.sha256).map_err(|error| error.to_string())
         });
         Box::pin(async move { written.await.map_err(|error| error.to_string())? })
+    }
+
+    fn keep_receipts(&self) -> Option<Pending<'_, Result<Kept, NotKept>>> {
+        let keeping = self.settings.receipts.as_ref()?;
+        Some(Box::pin(keeping.keep(&self.settings.receipts_dir, &self.place.program)))
     }
 }

@@ -14,8 +14,9 @@ use rollbackd_core::time::Timestamp;
 use secrecy::SecretString;
 
 use crate::paths::attempt_dir::{AttemptDir, Seen, Task};
-use crate::paths::github_actions::api::{dispatched_run, run_of, runs_of};
+use crate::paths::github_actions::api::dispatched_run;
 use crate::paths::remote::api::Answer;
+use crate::paths::remote::github::run::{Run, Runs};
 use crate::paths::supervised::output::{Collector, Stream};
 use crate::prometheus;
 
@@ -56,8 +57,8 @@ pub fn github_answer(
     let answer = Answer::of("GitHub", status, headers, body.to_vec());
     Some(GithubAnswer {
         dispatched: dispatched_run(&answer),
-        run: run_of(&answer).map(|run| (run.id, run.status)),
-        runs: runs_of(&answer).map(|runs| runs.into_iter().map(|run| run.id).collect()),
+        run: answer.json().map(|run: Run| (run.id, run.status)),
+        runs: answer.json().map(|runs: Runs| runs.workflow_runs.into_iter().map(|run| run.id).collect()),
         message: answer.message(),
         wait: answer.wait(now),
     })

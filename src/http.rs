@@ -75,6 +75,8 @@ fn routes() -> Vec<(&'static str, Asks, MethodRouter<Api>)> {
         ("/v1/firings/{id}/dismiss", operate, post(events::dismissed)),
         ("/v1/firings/{id}/ack", operate, post(events::acknowledged)),
         ("/v1/services/{name}/rollback", operate, post(events::rollback_asked)),
+        ("/v1/services/{name}/rehearse", operate, post(events::rehearsal_asked)),
+        ("/v1/services/{name}/rehearsal/stop", operate, post(events::rehearsal_stop_asked)),
         ("/v1/services/{name}/freeze", operate, post(events::frozen)),
         ("/v1/services/{name}/thaw", operate, post(events::thawed)),
     ]

@@ -8,6 +8,7 @@
 
 mod acknowledged;
 mod chain;
+mod copied;
 mod database;
 mod error;
 mod examine;
@@ -22,6 +23,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use acknowledged::Acknowledged;
 use chain::Tip;
+pub use copied::read;
 use database::ChainedSnapshot;
 use error::classify;
 pub use error::{Error, Fault, Problem};

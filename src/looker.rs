@@ -177,7 +177,8 @@ impl Looker {
         let Some(verdict) = self.verdict(&key.0, name) else { return };
         let config = self.door.shared.config();
         let Some((rule, metric)) = metric_of(&config, key) else { return };
-        let since = closer::open_row(&verdict, rule.hold).filter(|_| !wants::names_since_deploy(metric));
+        let hold = hold_of(rule, metric);
+        let since = closer::open_row(&verdict, hold).filter(|_| !wants::names_since_deploy(metric));
         let slot = since.map(|since| closer::slot_of(since, metric.step));
         let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && job.closer != slot);
         // Where so many breach at once it is an outage, which nothing is rolled back for.
@@ -192,7 +193,7 @@ impl Looker {
             job.closer = slot;
             job.exactly_at = Some(clock::now());
         } else if job.exactly_done != Some(since) {
-            job.exactly_at = Some(closer::exactly_at(since, rule.hold) + offset);
+            job.exactly_at = Some(closer::exactly_at(since, hold) + offset);
         }
     }
 
@@ -310,6 +311,7 @@ impl Looker {
         (deploy, trigger, from, deploy_at, values): (DeployId, TriggerName, Timestamp, Timestamp, Values),
     ) {
         let (interval, step, now) = (turn.config.evaluation_interval, metric.step, turn.now);
+        let hold = hold_of(rule, metric);
         let offset = turn.edges.settings().prometheus.query_offset;
         let verdict = self.verdict(&key.0, &trigger);
         let so_far = verdict.and_then(|verdict| verdict.so_far);
@@ -318,7 +320,7 @@ impl Looker {
         let state = self.door.shared.state();
         let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
         drop(state);
-        let pace = if awaited { step } else { closer::pace(rule.hold, step, interval) };
+        let pace = if awaited { step } else { closer::pace(hold, step, interval) };
         let Some(job) = self.jobs.get_mut(key) else { return };
         let due_at = job.next();
         if job.due_at <= now {
@@ -327,12 +329,12 @@ impl Looker {
             job.due_at = next;
         }
         job.under_way = true;
-        let open = verdict.and_then(|verdict| closer::open_row(&verdict, rule.hold)).filter(|_| job.closer.is_some());
+        let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold)).filter(|_| job.closer.is_some());
         let besides =
-            open.map_or_else(Vec::new, |since| closer::besides(since, rule.hold, step, so_far.as_ref(), now - offset));
+            open.map_or_else(Vec::new, |since| closer::besides(since, hold, step, so_far.as_ref(), now - offset));
         if job.exactly_at.is_some_and(|at| at <= now) {
             job.exactly_at = None;
-            job.exactly_done = open.filter(|since| closer::exactly_at(*since, rule.hold) + offset <= now);
+            job.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
         }
         let so_far = so_far.filter(|known| !asks_gap_again(job, known, now));
         let from = so_far.map_or(from, |known| known.until + step);
@@ -391,6 +393,11 @@ fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metr
     let trigger = config.services.get(&key.0)?.trigger(name)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
     Some((trigger, metric))
+}
+
+/// How long a breach must hold before a trigger fires. A comparison's own windows are its hold, and it fires by itself.
+fn hold_of(rule: &Trigger, metric: &Metric) -> Duration {
+    if metric.comparison.is_some() { Duration::ZERO } else { rule.hold }
 }
 
 fn next_slot(now: Timestamp, step: Duration) -> Timestamp {

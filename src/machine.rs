@@ -102,6 +102,12 @@ pub fn put_in_force(outside: &InForce, shared: &Shared, new: impl Outside + 'sta
 /// The config lacks a service with a firing that has no receipt yet. Which.
 pub fn keeps_what_is_open(config: &Config, state: &State) -> Result<(), String> {
     for (name, own) in &state.services {
+        if !config.services.contains_key(name) && own.rehearsing().is_some() {
+            return Err(format!(
+                "a rehearsal of service {name} is under way, so it can't be taken out of the config yet: put it back \
+                 until that has ended"
+            ));
+        }
         let unsettled = |stage: &Stage| !matches!(stage, Stage::Ended { published: true, .. });
         if !config.services.contains_key(name) && own.firings.iter().any(|firing| unsettled(&firing.stage)) {
             return Err(format!(
@@ -123,7 +129,12 @@ fn in_order(mut effects: Vec<Effect>, state: &State) -> Vec<Effect> {
                 Some(Stage::Veto { .. } | Stage::Paged { .. } | Stage::Rolling | Stage::Verifying { .. }) | None => 0,
             }
         }
-        Effect::StartAttempt(_) | Effect::FollowAttempt { .. } | Effect::StopAttempt { .. } | Effect::Page { .. } => 0,
+        Effect::StartAttempt(_)
+        | Effect::FollowAttempt { .. }
+        | Effect::StopAttempt { .. }
+        | Effect::Page { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::Announce { .. } => 0,
     };
     effects.sort_by_key(number);
     effects

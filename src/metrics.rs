@@ -17,9 +17,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use rollbackd_core::event::Happening;
 use rollbackd_core::firing::{FiringEnd, Outcome};
-use rollbackd_core::name::{PagerName, PathName, ServiceName, TriggerName};
+use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
 use rollbackd_core::reading::{Answer, Look};
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::view::PathView;
 use rollbackd_core::word;
 
 /// What `GET /metrics` says it is: the OpenMetrics text format, version 1.0.0.
@@ -59,6 +60,8 @@ label_sets! {
     ReceiverLabels { receiver: String }
     ReasonLabels { reason: &'static str }
     DeliveryLabels { pager: String, result: &'static str }
+    AnnouncementLabels { announcer: String, result: &'static str }
+    KeptLabels { act: &'static str, result: &'static str }
     SourceLabels { source: &'static str, result: &'static str }
     RequestLabels { route: String, method: &'static str, code: u16 }
 }
@@ -69,6 +72,7 @@ pub struct Metrics {
     config: ConfigMetrics,
     journal: JournalMetrics,
     rollback: RollbackMetrics,
+    rehearsal: RehearsalMetrics,
     evaluation: EvaluationMetrics,
     paging: PagingMetrics,
     own: OwnMetrics,
@@ -105,7 +109,17 @@ struct RollbackMetrics {
     attempt_duration: HistogramFamily<PathLabels>,
     receipts: Family<OutcomeLabels, Counter>,
     receipts_unpublished: Gauge,
+    receipts_kept: Family<KeptLabels, Counter>,
     recovery_duration: HistogramFamily<ServiceLabels>,
+}
+
+struct RehearsalMetrics {
+    open: Gauge,
+    last_at: Family<PathLabels, Seconds>,
+    due_at: Family<PathLabels, Seconds>,
+    last_took: Family<PathLabels, Seconds>,
+    clean_in_a_row: Family<PathLabels, Gauge>,
+    changed: Family<PathLabels, Gauge>,
 }
 
 struct EvaluationMetrics {
@@ -125,6 +139,7 @@ struct EvaluationMetrics {
 struct PagingMetrics {
     deliveries: Family<DeliveryLabels, Counter>,
     undelivered: Family<PagerLabels, Gauge>,
+    announcements: Family<AnnouncementLabels, Counter>,
 }
 
 /// What the daemon says of itself: whether its loops turn, and what became of its heartbeats.
@@ -146,6 +161,8 @@ pub enum Source {
     GitLab,
     /// CDEvents, by whomever.
     CdEvents,
+    /// Deployments of a Kubernetes cluster.
+    Kubernetes,
 }
 
 impl Source {
@@ -156,6 +173,7 @@ impl Source {
             Self::GitHub => "github",
             Self::GitLab => "gitlab",
             Self::CdEvents => "cdevents",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -291,6 +309,12 @@ impl RollbackMetrics {
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
             ),
             receipts: registered(registry, "receipts", "Receipts published, by outcome", Family::default()),
+            receipts_kept: registered(
+                registry,
+                "receipts_kept",
+                "Times that new receipts were to be committed to git or pushed, by how that went",
+                Family::default(),
+            ),
             receipts_unpublished: registered(
                 registry,
                 "receipts_unpublished",
@@ -302,6 +326,44 @@ impl RollbackMetrics {
                 "recovery_duration",
                 "From observed to recovered, by the data",
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
+            ),
+        }
+    }
+}
+
+impl RehearsalMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            open: registered(registry, "rehearsals_open", "Rehearsals that are under way", Gauge::default()),
+            last_at: registered_seconds(
+                registry,
+                "path_rehearsal_last_timestamp",
+                "When a path last brought a rehearsal back, in seconds since the epoch; no series where it never did",
+                Family::default(),
+            ),
+            due_at: registered_seconds(
+                registry,
+                "path_rehearsal_due_timestamp",
+                "When a path's next rehearsal is due, in seconds since the epoch; 0 where it was never rehearsed",
+                Family::default(),
+            ),
+            last_took: registered_seconds(
+                registry,
+                "path_rehearsal_last_recovery",
+                "From observed to recovered in a path's last rehearsal",
+                Family::default(),
+            ),
+            clean_in_a_row: registered(
+                registry,
+                "path_rehearsals_clean_in_a_row",
+                "How many rehearsals of a path in a row went by the plan, each in less than five minutes",
+                Family::default(),
+            ),
+            changed: registered(
+                registry,
+                "path_changed_since_rehearsal",
+                "Whether a path, or the trigger it was rehearsed by, is no longer what was rehearsed (1)",
+                Family::default(),
             ),
         }
     }
@@ -390,6 +452,12 @@ impl PagingMetrics {
                 "Pages that this pager has not taken yet",
                 Family::default(),
             ),
+            announcements: registered(
+                registry,
+                "announcement_deliveries",
+                "Attempts to tell another system of a firing, by result: delivered, or why not",
+                Family::default(),
+            ),
         }
     }
 }
@@ -447,6 +515,7 @@ impl Metrics {
             config: ConfigMetrics::register(list),
             journal: JournalMetrics::register(list),
             rollback: RollbackMetrics::register(list),
+            rehearsal: RehearsalMetrics::register(list),
             evaluation: EvaluationMetrics::register(list),
             paging: PagingMetrics::register(list),
             own: OwnMetrics::register(list),
@@ -535,6 +604,30 @@ impl Metrics {
         ));
     }
 
+    /// How many rehearsals are under way, and what is known of those of each path of each service.
+    pub fn rehearsals<'a>(&self, open: usize, paths: impl Iterator<Item = (&'a ServiceName, PathView)>) {
+        let own = &self.rehearsal;
+        set_count(&own.open, open);
+        for family in [&own.last_at, &own.due_at, &own.last_took] {
+            family.clear();
+        }
+        own.clean_in_a_row.clear();
+        own.changed.clear();
+        for (service, path) in paths {
+            let labels = PathLabels { service: service.to_string(), path: path.name.to_string() };
+            let due_at = path.rehearsal_due_at.map(|at| if path.rehearsed.is_some() { at.seconds() } else { 0.0 });
+            if let Some(due_at) = due_at {
+                own.due_at.get_or_create(&labels).set(due_at);
+            }
+            if let Some(known) = path.rehearsed {
+                own.last_at.get_or_create(&labels).set(known.at.seconds());
+                own.last_took.get_or_create(&labels).set(known.took_seconds);
+                own.clean_in_a_row.get_or_create(&labels).set(i64::from(known.in_a_row));
+                own.changed.get_or_create(&labels).set(i64::from(known.changed));
+            }
+        }
+    }
+
     /// A run of a path ended.
     pub fn attempt_ended(&self, service: &ServiceName, path: &PathName, outcome: &Outcome, took: Duration) {
         let (service, path) = (service.to_string(), path.to_string());
@@ -546,6 +639,11 @@ impl Metrics {
     /// A receipt was published.
     pub fn receipt_published(&self, end: FiringEnd) {
         self.rollback.receipts.get_or_create(&OutcomeLabels { outcome: word(end) }).inc();
+    }
+
+    /// New receipts were to be committed or pushed (`act`), and that was `done` or `failed`.
+    pub fn receipts_kept(&self, act: &'static str, result: &'static str) {
+        self.rollback.receipts_kept.get_or_create(&KeptLabels { act, result }).inc();
     }
 
     /// How many firings have ended whose receipt is not durable yet.
@@ -627,6 +725,21 @@ impl Metrics {
 
     fn page_tried(&self, pager: &PagerName, result: &'static str) {
         self.paging.deliveries.get_or_create(&DeliveryLabels { pager: pager.to_string(), result }).inc();
+    }
+
+    /// An announcer took an announcement.
+    pub fn announcement_delivered(&self, announcer: &AnnouncerName) {
+        self.announcement_tried(announcer, "delivered");
+    }
+
+    /// An announcer did not take an announcement. `reason` is a word of a closed set, never the error's text.
+    pub fn announcement_failed(&self, announcer: &AnnouncerName, reason: &'static str) {
+        self.announcement_tried(announcer, reason);
+    }
+
+    fn announcement_tried(&self, announcer: &AnnouncerName, result: &'static str) {
+        let labels = AnnouncementLabels { announcer: announcer.to_string(), result };
+        self.paging.announcements.get_or_create(&labels).inc();
     }
 
     /// How many pages this pager has not taken yet.
@@ -711,11 +824,14 @@ const fn kind(what: &Happening) -> &'static str {
     match what {
         Happening::Deployed(_) => "deployed",
         Happening::Hinted { .. } => "hinted",
+        Happening::Shown { .. } => "shown",
         Happening::Reported { .. } => "reported",
         Happening::Approved { .. } => "approved",
         Happening::Dismissed { .. } => "dismissed",
         Happening::Acknowledged { .. } => "acknowledged",
         Happening::RollbackAsked { .. } => "rollback_asked",
+        Happening::RehearsalAsked { .. } => "rehearsal_asked",
+        Happening::RehearsalStopAsked => "rehearsal_stop_asked",
         Happening::Frozen { .. } => "frozen",
         Happening::Thawed => "thawed",
         Happening::Looked { .. } => "looked",
@@ -728,6 +844,7 @@ const fn kind(what: &Happening) -> &'static str {
         Happening::AttemptWaits { .. } => "attempt_waits",
         Happening::AttemptEnded { .. } => "attempt_ended",
         Happening::PageDelivered { .. } => "page_delivered",
+        Happening::Announced { .. } => "announced",
         Happening::ReceiptPublished { .. } => "receipt_published",
         Happening::Woke => "woke",
     }
@@ -758,6 +875,8 @@ const fn answer(look: Look) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use rollbackd_core::view::RehearsedView;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -776,11 +895,13 @@ mod tests {
         let trigger = TriggerName::new("error-rate").unwrap();
         metrics.budgets_end([(&service, &trigger, at + Duration::from_secs(1)), (&service, &trigger, at)].into_iter());
         metrics.attempts_time_out([(&service, &path, at)].into_iter());
+        metrics.rehearsals(1, std::iter::once((&service, rehearsed(&path, at))));
         metrics.firing_began(&service, &TriggerName::new("error-rate").unwrap());
         metrics.firings_open(1);
         metrics.attempt_ended(&service, &path, &Outcome::TimedOut, Duration::from_secs(240));
         metrics.receipt_published(FiringEnd::NotRecovered);
         metrics.receipts_unpublished(1);
+        metrics.receipts_kept("push", "failed");
         metrics.recovered(&service, Duration::from_secs(90));
         metrics.evaluated(Look::LowTraffic, at);
         metrics.evaluations_due(4);
@@ -790,6 +911,9 @@ mod tests {
         metrics.page_delivered(&pager);
         metrics.page_failed(&pager, "timeout");
         metrics.pages_undelivered(&pager, 1);
+        let graphs = AnnouncerName::new("graphs").unwrap();
+        metrics.announcement_delivered(&graphs);
+        metrics.announcement_failed(&graphs, "retry");
         metrics.turned(Turning::Supervisor);
         metrics.heartbeat_sent("oncall", at);
         metrics.heartbeat_failed("ping");
@@ -797,6 +921,28 @@ mod tests {
         metrics.http_answered("/v1/services/{name}", "GET", 404);
         metrics.source_event(Source::GitHub, "deploy");
         metrics
+    }
+
+    fn rehearsed(path: &PathName, at: Timestamp) -> PathView {
+        let trigger = TriggerName::new("error-rate").unwrap();
+        let known = RehearsedView {
+            at,
+            took_seconds: 97.5,
+            trigger,
+            receipt: 3,
+            in_a_row: 2,
+            changed: true,
+            ready_for_a_game_day: false,
+        };
+        PathView {
+            name: path.clone(),
+            kind: "command",
+            timeout_seconds: 60.0,
+            took_seconds: Vec::new(),
+            next: None,
+            rehearsed: Some(known),
+            rehearsal_due_at: Some(at + Duration::from_secs(60)),
+        }
     }
 
     #[test]
@@ -815,11 +961,18 @@ mod tests {
             "rollbackd_firing_budget_end_timestamp_seconds{service=\"shop\",trigger=\"error-rate\"} 1.5",
             "rollbackd_attempt_timeout_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 1.5",
             "rollbackd_firings_total{service=\"shop\",trigger=\"error-rate\"} 1",
+            "rollbackd_rehearsals_open 1",
+            "rollbackd_path_rehearsal_last_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 1.5",
+            "rollbackd_path_rehearsal_due_timestamp_seconds{service=\"shop\",path=\"pipeline\"} 61.5",
+            "rollbackd_path_rehearsal_last_recovery_seconds{service=\"shop\",path=\"pipeline\"} 97.5",
+            "rollbackd_path_rehearsals_clean_in_a_row{service=\"shop\",path=\"pipeline\"} 2",
+            "rollbackd_path_changed_since_rehearsal{service=\"shop\",path=\"pipeline\"} 1",
             "rollbackd_firings_open 1",
             "rollbackd_attempts_total{service=\"shop\",path=\"pipeline\",outcome=\"timed_out\"} 1",
             "rollbackd_attempt_duration_seconds_sum{service=\"shop\",path=\"pipeline\"} 240.0",
             "rollbackd_receipts_total{outcome=\"not_recovered\"} 1",
             "rollbackd_receipts_unpublished 1",
+            "rollbackd_receipts_kept_total{act=\"push\",result=\"failed\"} 1",
             "rollbackd_recovery_duration_seconds_sum{service=\"shop\"} 90.0",
             "rollbackd_evaluations_total{answer=\"low_traffic\"} 1",
             "rollbackd_evaluations_due_total 4",
@@ -832,6 +985,8 @@ mod tests {
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"delivered\"} 1",
             "rollbackd_page_deliveries_total{pager=\"oncall\",result=\"timeout\"} 1",
             "rollbackd_pages_undelivered{pager=\"oncall\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"delivered\"} 1",
+            "rollbackd_announcement_deliveries_total{announcer=\"graphs\",result=\"retry\"} 1",
             "rollbackd_loop_turns_total{task=\"supervisor\"} 1",
             "rollbackd_loop_turns_total{task=\"looker\"} 0",
             "rollbackd_heartbeats_sent_total{receiver=\"oncall\"} 1",
@@ -888,6 +1043,7 @@ mod tests {
         let metrics = busy();
         metrics.budgets_end(std::iter::empty());
         metrics.attempts_time_out(std::iter::empty());
+        metrics.rehearsals(0, std::iter::empty());
         let text = metrics.text();
         assert!(!text.contains("_timestamp_seconds{service"), "{text}");
     }

@@ -9,10 +9,11 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rollbackd_core::announcement::Announcement;
 use rollbackd_core::config::Service;
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::{Firing, Outcome};
-use rollbackd_core::name::{AttemptId, PagerName};
+use rollbackd_core::name::{AnnouncerName, AttemptId, PagerName};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::Evidence;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::pagers::{Alive, Failure};
 use crate::paths::Progress;
+use crate::receipts::{Kept, NotKept};
 
 /// Something that the outside world takes its time for.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -69,6 +71,22 @@ pub trait Outside: Send + Sync {
     /// Tries once to deliver a page, or the word that it is over.
     fn page<'a>(&'a self, pager: &'a PagerName, page: &'a Page, now: Timestamp) -> Pending<'a, Result<(), Failure>>;
 
+    /// Tries once to say that a human has seen a page; `None` where this pager can't show it.
+    fn acknowledge<'a>(
+        &'a self,
+        pager: &'a PagerName,
+        page: &'a Page,
+        now: Timestamp,
+    ) -> Option<Pending<'a, Result<(), Failure>>>;
+
+    /// Tries once to tell another system of a firing.
+    fn announce<'a>(
+        &'a self,
+        announcer: &'a AnnouncerName,
+        announcement: &'a Announcement,
+        now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>>;
+
     /// Tells a pager that the daemon works.
     fn say_alive<'a>(
         &'a self,
@@ -86,6 +104,11 @@ pub trait Outside: Send + Sync {
     /// Writes the receipt of a firing that ended, and returns its SHA-256 once it is durable. A receipt that was
     /// written before is the same receipt.
     fn publish(&self, plan: Service, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>>;
+
+    /// Commits what is new among the receipts, and pushes it; `None` where the config says nothing of it.
+    fn keep_receipts(&self) -> Option<Pending<'_, Result<Kept, NotKept>>> {
+        None
+    }
 }
 
 /// The outside world that is in force; a reload replaces it as a whole.

@@ -60,6 +60,11 @@ trait Adapter: fmt::Debug + Send + Sync {
     /// Tries once to deliver a page, or the word that it is over where it has a `resolved_at`.
     fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>>;
 
+    /// Tries once to say that a human has seen the page; `None` where this kind can't show it.
+    fn acknowledge<'a>(&'a self, _page: &'a Page, _with: Sending<'a>) -> Option<Pending<'a, Result<(), Failure>>> {
+        None
+    }
+
     /// How often an open page must be sent again so that it stays open there; `None` where once is enough.
     fn resend_every(&self) -> Option<Duration> {
         None
@@ -139,6 +144,18 @@ impl PagerClient {
     /// The page was not taken.
     pub async fn send(&self, page: &Page, now: Timestamp, external_url: Option<&str>) -> Result<(), Failure> {
         self.pager.0.send(page, Sending { http: &self.http, now, external_url }).await
+    }
+
+    /// Tries once to say that a human has seen the page; `None` where this kind of pager can't show it. Saying it again
+    /// changes nothing.
+    #[must_use]
+    pub fn acknowledge<'a>(
+        &'a self,
+        page: &'a Page,
+        now: Timestamp,
+        external_url: Option<&'a str>,
+    ) -> Option<Pending<'a, Result<(), Failure>>> {
+        self.pager.0.acknowledge(page, Sending { http: &self.http, now, external_url })
     }
 
     /// Tries once to say that the daemon works.

@@ -6,6 +6,7 @@ mod app_runner;
 pub mod argo_cd;
 pub(crate) mod attempt_dir;
 mod aws;
+pub mod by_hand;
 pub mod cloud_run;
 pub mod command;
 mod ecs;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::outside::Pending;
+use by_hand::ByHand;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
@@ -72,6 +74,9 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     /// Finds an attempt that an earlier process started, by the handle where one was recorded, and follows it to its
     /// end. Never starts it.
     fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome>;
+
+    /// How a person does the same without us, with what an attempt would run.
+    fn by_hand(&self, run: &[String]) -> ByHand;
 }
 
 /// One attempt, as an adapter needs it.
@@ -149,6 +154,14 @@ impl RollbackPath {
         stop: CancellationToken,
     ) -> Outcome {
         self.0.follow(Attempt { order, place, progress, stop }, handle).await
+    }
+}
+
+impl RollbackPath {
+    /// How a person does the same without us. `run` is what an attempt would run, rendered.
+    #[must_use]
+    pub fn by_hand(&self, run: &[String]) -> ByHand {
+        self.0.by_hand(run)
     }
 }
 

@@ -1,6 +1,9 @@
 //! An effect becomes a call of one adapter; its outcome comes back as an event. Decides nothing.
 
+mod announcing;
 mod paging;
+mod queues;
+mod receipt_keeper;
 mod receipt_writer;
 
 use std::collections::BTreeMap;
@@ -29,6 +32,7 @@ pub struct Performer {
     stops: Arc<Mutex<BTreeMap<AttemptId, CancellationToken>>>,
     receipts: mpsc::UnboundedSender<(ServiceName, FiringId)>,
     paging: paging::Paging,
+    announcing: announcing::Announcing,
 }
 
 impl Performer {
@@ -41,7 +45,8 @@ impl Performer {
         receipts: mpsc::UnboundedSender<(ServiceName, FiringId)>,
     ) -> Self {
         let paging = paging::Paging::new(door.clone(), edges.clone(), Arc::clone(&metrics));
-        Self { door, edges, metrics, stops: Arc::default(), receipts, paging }
+        let announcing = announcing::Announcing::new(door.clone(), edges.clone(), Arc::clone(&metrics));
+        Self { door, edges, metrics, stops: Arc::default(), receipts, paging, announcing }
     }
 
     /// Performs an effect whose records are durable.
@@ -56,6 +61,8 @@ impl Performer {
                 }
             }
             Effect::Page { service, pager, page } => self.paging.deliver(service, pager, page),
+            Effect::AcknowledgePage { pager, page } => self.paging.acknowledge(pager, page),
+            Effect::Announce { announcer, announcement } => self.announcing.deliver(announcer, *announcement),
             Effect::PublishReceipt { service, firing } => {
                 if self.receipts.send((service, firing)).is_err() {
                     tracing::error!("the receipt writer has gone; the receipt is written after the next start");

@@ -4,6 +4,7 @@
 //! infinities are the core's to judge.
 
 pub(crate) mod body;
+mod metadata;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -27,6 +28,9 @@ const BODY_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 /// Samples of one range over all its requests: 64 MiB of memory.
 const SAMPLES_PER_RANGE: usize = 4_000_000;
 
+/// How often a request for history is halved: 11,000 points become requests of 3.
+const MOST_HALVINGS: u32 = 12;
+
 /// A server, and how it is asked.
 #[derive(Clone)]
 pub struct Prometheus {
@@ -34,7 +38,12 @@ pub struct Prometheus {
     client: prometheus_http_query::Client,
     http: HttpSettings,
     lookback_delta: Duration,
+    /// How often a request that is too much for the server may be halved.
+    halvings: u32,
 }
+
+/// A part of a range: its first and last point, and how often it may still be halved.
+type Part = (Timestamp, Timestamp, u32);
 
 impl Prometheus {
     /// A client for the server at `url`, to which `/api/v1/…` is added. `lookback_delta` is how old a sample may be
@@ -52,7 +61,15 @@ impl Prometheus {
         // Without a slash at its end: the library would put a second one after it.
         let client = prometheus_http_query::Client::from(client, endpoint.under(&[]).as_str());
         let client = client.map_err(|_| Error::Url(format!("{endpoint} can't be used as the address of a server")))?;
-        Ok(Self { endpoint, client, http: http.clone(), lookback_delta })
+        Ok(Self { endpoint, client, http: http.clone(), lookback_delta, halvings: 0 })
+    }
+
+    /// The same server, asked for history: a range that loads more samples than it allows (`--query.max-samples`), or
+    /// takes it too long, is asked in halves. The daemon never does that: it has to know now, and asks no server more
+    /// that has too much to do already.
+    #[must_use]
+    pub fn for_history(self) -> Self {
+        Self { halvings: MOST_HALVINGS, ..self }
     }
 
     /// The values of `expr` at `from`, `from + step` and so on, up to `to`. Asks several times where these are more
@@ -62,16 +79,22 @@ impl Prometheus {
             Ok(requests) => requests,
             Err(why) => return Answer::Failed(why),
         };
-        if let [(from, to)] = requests[..] {
-            return self.range_once(expr, from, to, step).await;
+        if let ([(from, to)], 0) = (&requests[..], self.halvings) {
+            return self.range_once(expr, *from, *to, step).await;
         }
+        let mut parts: Vec<Part> = requests.into_iter().rev().map(|(from, to)| (from, to, self.halvings)).collect();
         let mut merged: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
         let mut samples = 0;
-        for (from, to) in requests {
-            let found = match self.range_once(expr, from, to, step).await {
+        while let Some(part) = parts.pop() {
+            let found = match self.range_once(expr, part.0, part.1, step).await {
                 Answer::Series(found) => found,
-                Answer::Partial(why) => return Answer::Partial(why),
-                Answer::Failed(why) => return Answer::Failed(why),
+                spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => match halves(&spoiled, part, step) {
+                    Some((first, second)) => {
+                        parts.extend([second, first]);
+                        continue;
+                    }
+                    None => return spoiled,
+                },
             };
             for series in found {
                 samples += series.samples.len();
@@ -162,6 +185,22 @@ fn explain(error: &prometheus_http_query::Error) -> String {
     let mut sources = std::iter::successors(error.source(), |error| (*error).source());
     let known = sources.find_map(|source| source.downcast_ref::<reqwest::Error>());
     known.map_or_else(|| "the request could not be made".to_owned(), http_client::explain)
+}
+
+/// The two halves of a part that was too much to answer at once; `None` where it may not be halved, or failed otherwise.
+fn halves(spoiled: &Answer, (from, to, left): Part, step: Duration) -> Option<(Part, Part)> {
+    /// What Prometheus, Mimir, Thanos and VictoriaMetrics say of a query that is too much, and what we say of an answer
+    /// that is: a number of samples in one, the time in the other.
+    const TOO_MUCH: [&str; 6] =
+        ["too many samples", "maximum number of", "maxSamplesPer", "samples that are read", "timed out", "timeout"];
+    let (Answer::Partial(why) | Answer::Failed(why)) = spoiled else { return None };
+    let points = to.since(from).as_millis() / step.as_millis().max(1);
+    let left = left.checked_sub(1)?;
+    if points == 0 || !TOO_MUCH.iter().any(|mark| why.contains(mark)) {
+        return None;
+    }
+    let middle = from + step * u32::try_from(points / 2).ok()?;
+    Some(((from, middle, left), (middle + step, to, left)))
 }
 
 /// Milliseconds as the seconds that the API takes, exactly.

@@ -3,6 +3,10 @@
 //!
 //! Never asks a server, and never changes a query.
 
+mod durations;
+pub mod shape;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use promql_parser::label::Matchers;
@@ -23,6 +27,7 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
     if query.len() > LONGEST_BYTES {
         return Err(format!("the query has {} bytes: expected at most {LONGEST_BYTES}", query.len()));
     }
+    durations::check_numbers(query)?;
     let expr = parse(query)?;
     match expr.value_type() {
         ValueType::Vector | ValueType::Scalar => {}
@@ -49,6 +54,18 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
     facts.selectors.reverse();
     facts.instant_selectors.reverse();
     Ok(facts)
+}
+
+/// Whether a query counts a request: one of its selectors asks for what is known of it, its route (the value of this
+/// label) among it. Labels of which nothing is known match. A query that can't be read counts nothing.
+#[must_use]
+pub fn selects(query: &str, route: &str, known: &BTreeMap<&str, &str>) -> bool {
+    let Ok(facts) = read(query) else { return false };
+    facts.selectors.iter().any(|selector| matches!(parse(selector), Ok(Expr::VectorSelector(selector)) if {
+        let own = std::iter::once(&selector.matchers.matchers);
+        let mut ways = own.chain(&selector.matchers.or_matchers).filter(|way| way.iter().any(|each| each.name == route));
+        ways.any(|way| way.iter().all(|each| known.get(each.name.as_str()).is_none_or(|value| each.is_match(value))))
+    }))
 }
 
 /// Parses a query. The parser panics on a few (`x offset 1e999`, a duration that no clock holds), which must not end a
@@ -85,7 +102,10 @@ fn look_at(expr: &Expr, reach: Reach, facts: &mut PromqlFacts) -> Result<(), Str
     match expr {
         Expr::VectorSelector(selector) => look_at_selector(selector, Duration::ZERO, reach, facts)?,
         Expr::MatrixSelector(selector) => look_at_selector(&selector.vs, selector.range, reach, facts)?,
-        Expr::Subquery(subquery) => refuse_query_ends(subquery.at.as_ref())?,
+        Expr::Subquery(subquery) => {
+            durations::check_lengths(subquery.range, subquery.step, subquery.offset.as_ref())?;
+            refuse_query_ends(subquery.at.as_ref())?;
+        }
         Expr::Aggregate(_)
         | Expr::Unary(_)
         | Expr::Binary(_)
@@ -107,6 +127,7 @@ fn look_at_selector(
     reach: Reach,
     facts: &mut PromqlFacts,
 ) -> Result<(), String> {
+    durations::check_lengths(range, None, selector.offset.as_ref())?;
     refuse_query_ends(selector.at.as_ref())?;
     facts.window = facts.window.max(reach.further(range, selector.offset.as_ref()).window());
     let bare = bare_selector(selector.name.as_deref(), &selector.matchers);
@@ -243,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_counted_where_its_route_is_asked_for() {
+        let selects =
+            |query: &str| selects(query, "handler", &BTreeMap::from([("handler", "/pay"), ("method", "POST")]));
+        for counted in [
+            r#"sum(increase(requests_total{handler="/pay",code=~"2.."}[5m]))"#,
+            r#"requests_total{handler=~"/pay|/refund",method="POST"}"#,
+            r#"other_total{handler="/other"} + requests_total{handler!="/health"}"#,
+        ] {
+            assert!(selects(counted), "{counted}");
+        }
+        for not in [
+            r#"payments_total{service="shop"}"#,
+            r#"requests_total{handler="/refund"}"#,
+            r#"requests_total{handler="/pay",method="GET"}"#,
+            "no promql (",
+        ] {
+            assert!(!selects(not), "{not}");
+        }
+    }
+
+    #[test]
     fn what_can_filter_is_told_from_what_cannot() {
         let table = [
             ("up == 0", Filtering::Outermost),
@@ -289,12 +331,13 @@ mod tests {
         assert!(read(&format!("{}x{}", "(".repeat(half), ")".repeat(half))).is_ok());
         assert!(read(&format!("{}x", "-".repeat(LONGEST_BYTES - 1))).is_ok());
         assert!(read(&format!("x{}", "+x".repeat(half))).is_ok());
+        assert!(shape::shape(&format!("x{}", "+x".repeat(half))).is_some());
     }
 
     proptest! {
         #[test]
         fn no_query_panics(query in "[ -~é]{0,60}") {
-            let _ = read(&query);
+            let _ = (read(&query), shape::shape(&query));
         }
 
         #[test]
@@ -308,7 +351,7 @@ mod tests {
                 0..20,
             )
         ) {
-            let _ = read(&pieces.concat());
+            let _ = (read(&pieces.concat()), shape::shape(&pieces.concat()));
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Never changes or replaces a receipt that is there, and never leaves a number with half of its files for good:
 //! the markdown comes last, and until it is there publishing starts again. Everything here blocks.
 
+mod past;
+mod repository;
 mod table;
 mod verify;
 
@@ -11,14 +13,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rollbackd_core::name::{PathName, ServiceName};
-use rollbackd_core::receipt::{Files, FrontMatter, Kind, Parts, PathExperience, Receipt, stem};
-use rollbackd_core::time::Timestamp;
-use serde::Deserialize;
+use rollbackd_core::name::ServiceName;
+use rollbackd_core::receipt::{Files, FrontMatter, Parts, PathExperience, Receipt, stem};
 use sha2::{Digest, Sha256};
 
+use past::Past;
+pub use past::PastRun;
+pub use repository::{Keeping, Kept, NotKept};
 pub use table::{Summary, json, table};
 pub use verify::{Problem, Report};
 
@@ -178,16 +180,32 @@ impl Receipts {
     /// # Errors
     /// The folder can't be read.
     pub fn experience(&self, service: &ServiceName) -> Result<Vec<PathExperience>, Error> {
-        let numbers = self.numbers()?;
-        let latest = numbers.get(numbers.len().saturating_sub(REMEMBERED)..).unwrap_or_default();
         let mut paths = BTreeMap::new();
-        for number in latest {
+        self.past(service, |past| past.learn(&mut paths))?;
+        Ok(paths.into_values().collect())
+    }
+
+    /// The runs of this service's paths that the latest receipts tell of, oldest first. A dry run has none, and a receipt
+    /// that can't be read tells nothing.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn runs(&self, service: &ServiceName) -> Result<Vec<PastRun>, Error> {
+        let mut runs = Vec::new();
+        self.past(service, |past| runs.extend(past.runs()))?;
+        Ok(runs)
+    }
+
+    /// Calls this with each of the latest receipts of a service, oldest first.
+    fn past(&self, service: &ServiceName, mut each: impl FnMut(Past)) -> Result<(), Error> {
+        let numbers = self.numbers()?;
+        for number in numbers.get(numbers.len().saturating_sub(REMEMBERED)..).unwrap_or_default() {
             let past = self.read(*number, "json").and_then(|json| Ok(serde_json::from_slice::<Past>(&json)?));
             if let Some(past) = past.ok().filter(|past| &past.service == service) {
-                past.learn(&mut paths);
+                each(past);
             }
         }
-        Ok(paths.into_values().collect())
+        Ok(())
     }
 
     fn file(&self, number: u64, extension: &str) -> PathBuf {
@@ -300,42 +318,6 @@ impl Receipts {
     }
 }
 
-/// As much of an `NNN.json` as tells what to expect of a path.
-#[derive(Deserialize)]
-struct Past {
-    kind: Kind,
-    service: ServiceName,
-    attempts: Vec<PastAttempt>,
-}
-
-#[derive(Deserialize)]
-struct PastAttempt {
-    path: PathName,
-    definition: Vec<String>,
-    started_at: Timestamp,
-    ended_at: Option<Timestamp>,
-    result: String,
-}
-
-impl Past {
-    fn learn(self, paths: &mut BTreeMap<PathName, PathExperience>) {
-        for attempt in self.attempts.into_iter().filter(|attempt| attempt.result == "succeeded") {
-            let known = paths.entry(attempt.path.clone()).or_insert_with(|| PathExperience {
-                path: attempt.path,
-                rehearsed_at: None,
-                rehearsed_as: None,
-                took: Vec::new(),
-            });
-            let took: Option<Duration> = attempt.ended_at.map(|at| at.since(attempt.started_at));
-            known.took.extend(took);
-            if self.kind == Kind::Rehearsal {
-                known.rehearsed_at = Some(attempt.started_at);
-                known.rehearsed_as = Some(attempt.definition);
-            }
-        }
-    }
-}
-
 fn write_new(file: &Path, text: &str) -> io::Result<()> {
     let mut new = OpenOptions::new().write(true).create_new(true).open(file)?;
     new.write_all(text.as_bytes())?;
@@ -352,7 +334,8 @@ fn is_there(dir: &Path) -> bool {
     dir.as_os_str().is_empty() || dir.exists()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of these bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -7,6 +7,7 @@
 pub mod cdevents;
 pub mod github;
 pub mod gitlab;
+pub mod kubernetes;
 mod mapping;
 mod standard_webhooks;
 
@@ -19,6 +20,7 @@ use rollbackd_core::event::Event;
 pub use self::cdevents::CdEvents;
 pub use self::github::GitHub;
 pub use self::gitlab::GitLab;
+pub use self::kubernetes::Kubernetes;
 use crate::http_client;
 
 /// The sources of one config.
@@ -30,6 +32,8 @@ pub struct Sources {
     pub gitlab: Option<GitLab>,
     /// CDEvents, by whomever.
     pub cdevents: Option<CdEvents>,
+    /// Deployments of a Kubernetes cluster.
+    pub kubernetes: Option<Kubernetes>,
 }
 
 impl Sources {
@@ -39,8 +43,9 @@ impl Sources {
         let github = fields.optional("github").and_then(|node| GitHub::decode(node, config, problems));
         let gitlab = fields.optional("gitlab").and_then(|node| GitLab::decode(node, config, problems));
         let cdevents = fields.optional("cdevents").and_then(|node| CdEvents::decode(node, config, problems));
+        let kubernetes = fields.optional("kubernetes").and_then(|node| Kubernetes::decode(node, config, problems));
         fields.finish(problems);
-        Some(Self { github, gitlab, cdevents })
+        Some(Self { github, gitlab, cdevents, kubernetes })
     }
 }
 

@@ -171,7 +171,8 @@ impl Supervisor {
                     tracing::info_span!("watch", service = %name, deploy = %watch.deploy, version = %watch.version);
                 self.spans.insert(name.clone(), span);
             }
-            if own.open_firings().any(|firing| firing.running().is_some()) {
+            let deploys = own.rehearsing().is_some_and(|rehearsal| rehearsal.running().is_some());
+            if deploys || own.open_firings().any(|firing| firing.running().is_some()) {
                 self.lookups.insert(name.clone(), until);
             }
         }
@@ -379,6 +380,9 @@ impl Supervisor {
             }
         }
         drop(state);
+        if records.iter().any(|record| matches!(record, Record::Rehearsal(_))) {
+            self.gauge_rehearsals();
+        }
         for record in records {
             self.follow_watch(service, record);
             telling::log(service, record);
@@ -397,6 +401,10 @@ impl Supervisor {
         }
     }
 
+    fn gauge_rehearsals(&self) {
+        counting::gauge_rehearsals(&self.metrics, &self.shared.state(), &self.shared.config(), clock::now());
+    }
+
     fn journal_is_back(&self) {
         tracing::info!("the journal can be written again");
         self.shared.set_journal_writable(true);
@@ -412,11 +420,13 @@ impl Supervisor {
                 self.spans.insert(service.clone(), span);
             }
             Record::Watch(WatchRecord::Ended { .. }) => {
+                self.shared.board_mut().remove(service);
                 self.spans.remove(service);
             }
             Record::Watch(_)
             | Record::Ledger(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Firing { .. }
             | Record::Page(_)
             | Record::Frozen { .. }
@@ -491,6 +501,7 @@ impl Supervisor {
 
     /// After a start or a reload: deadlines may have moved, and other things may be wanted to be looked at.
     fn reschedule_all(&mut self) {
+        self.gauge_rehearsals();
         // One that a reload brought has no state yet, and its versions are looked at all the same.
         let mut services: BTreeSet<ServiceName> = self.shared.state().services.keys().cloned().collect();
         services.extend(self.shared.config().services.keys().cloned());
@@ -535,6 +546,7 @@ const fn is_outcome(what: &Happening) -> bool {
             | Happening::AttemptWaits { .. }
             | Happening::AttemptEnded { .. }
             | Happening::PageDelivered { .. }
+            | Happening::Announced { .. }
             | Happening::ReceiptPublished { .. }
     )
 }

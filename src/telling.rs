@@ -2,7 +2,7 @@
 
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::ServiceName;
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
 use tracing::{debug, info, warn};
 
 /// Logs a record that has become durable.
@@ -16,6 +16,7 @@ pub fn log(service: &ServiceName, record: &Record) {
         ),
         Record::Firing { id, what } => firing(service, id.as_str(), what),
         Record::Page(record) => page(service, record),
+        Record::Rehearsal(record) => rehearsal(service, record),
         Record::Frozen { until, why } => info!(%service, %until, why, "automatic rollback is frozen"),
         Record::Thawed => info!(%service, "automatic rollback goes on"),
     }
@@ -24,7 +25,11 @@ pub fn log(service: &ServiceName, record: &Record) {
 fn ledger(service: &ServiceName, record: &LedgerRecord) {
     match record {
         LedgerRecord::Deployed { deploy, end, running } => {
-            let said = if deploy.seen { "a version appeared that nobody told of" } else { "deploy reported" };
+            let said = match (deploy.rehearsal, deploy.seen) {
+                (true, _) => "a rehearsal deployed this version on purpose",
+                (false, true) => "a version appeared that nobody told of",
+                (false, false) => "deploy reported",
+            };
             info!(%service, deploy = %deploy.id, version = %deploy.version, at = %deploy.at, ?end, running, "{said}");
         }
         LedgerRecord::Announced { version, .. } => {
@@ -101,8 +106,37 @@ fn firing(service: &ServiceName, id: &str, what: &FiringRecord) {
         FiringRecord::Approved => info!(%service, firing = id, "approved"),
         FiringRecord::Dismissed { why } => info!(%service, firing = id, why, "dismissed"),
         FiringRecord::Acknowledged => info!(%service, firing = id, "acknowledged"),
+        FiringRecord::Announced { by, of_end } => debug!(%service, firing = id, %by, of_end, "announced"),
         FiringRecord::AttemptStarted { attempt, handle } => debug!(%service, firing = id, %attempt, handle),
         FiringRecord::Published { sha256 } => debug!(%service, firing = id, sha256, "receipt published"),
+    }
+}
+
+fn rehearsal(service: &ServiceName, record: &RehearsalRecord) {
+    match record {
+        RehearsalRecord::Asked { rehearsal } => {
+            let witness = rehearsal.witness.as_deref();
+            warn!(%service, rehearsal = %rehearsal.id, bad = %rehearsal.bad, back_to = %rehearsal.back_to, witness, "a rehearsal was asked for");
+        }
+        RehearsalRecord::Checked { trigger } => {
+            info!(%service, %trigger, "seen before the rehearsal: it does not breach")
+        }
+        RehearsalRecord::AttemptIntended { attempt } => {
+            warn!(%service, attempt = %attempt.id, path = %attempt.path, "a bad version is deployed on purpose");
+        }
+        RehearsalRecord::AttemptStarted { handle } => debug!(%service, handle, "the bad deploy was started"),
+        RehearsalRecord::AttemptWaits { why } => warn!(%service, why, "the bad deploy waits for a person"),
+        RehearsalRecord::AttemptEnded { outcome } => info!(%service, ?outcome, "the bad deploy ended"),
+        RehearsalRecord::Told { told } => {
+            let since = told.serving_since.map(|at| at.to_string());
+            info!(%service, since, "the bad version was told of or seen");
+        }
+        RehearsalRecord::Reported { report } => {
+            warn!(%service, trigger = %report.trigger, "reported while the bad version is being deployed");
+        }
+        RehearsalRecord::Watching { until } => info!(%service, %until, "the bad version is watched"),
+        RehearsalRecord::StopAsked => warn!(%service, "a human stops the rehearsal"),
+        RehearsalRecord::Ended { end, .. } => info!(%service, ?end, "the rehearsal ended"),
     }
 }
 
@@ -112,6 +146,10 @@ fn page(service: &ServiceName, record: &PageRecord) {
             warn!(%service, page = %page.id, reason = page.reason.word(), summary = page.summary, "page opened");
         }
         PageRecord::Delivered { page, pager, resolved } => info!(%service, %page, %pager, resolved, "page delivered"),
+        PageRecord::Acknowledged { page } => info!(%service, %page, "page acknowledged"),
+        PageRecord::Escalated { page, pagers, .. } => {
+            warn!(%service, %page, ?pagers, "nobody acknowledged a page in time: it goes to the next level");
+        }
         PageRecord::Resolved { page } => info!(%service, %page, "page is over"),
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Never decides what a scalar means (`1.10` stays a text), and never follows a tag, a merge key or another file.
 
+mod mistakes;
+
 use std::collections::BTreeMap;
 
+pub use mistakes::lines;
 use rollbackd_core::config::node::{Node, Place, Problems, Value};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// The longest file, in bytes: ten thousand services with an own trigger or two each fit, and what is no config at all (a log
 /// named by mistake) is refused before it is read.
@@ -34,7 +37,9 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
         match event {
             Ok((event, span)) => builder.take(event, span).ok()?,
             Err(error) => {
-                builder.not_yaml(&error);
+                let innermost = builder.open.last().map(|open| open.place);
+                let (place, why) = mistakes::explain(text, place(*error.marker()), error.info(), innermost);
+                builder.problems.error(place, format!("not YAML: {why}"));
                 return None;
             }
         }
@@ -184,10 +189,6 @@ impl Builder<'_> {
         if tagged {
             self.problems.error(place, "tags (`!name`) mean nothing here: leave the tag out");
         }
-    }
-
-    fn not_yaml(&mut self, error: &ScanError) {
-        self.problems.error(place(*error.marker()), format!("not YAML: {}", error.info()));
     }
 
     fn broken(&mut self, place: Place, message: impl Into<String>) -> Result<(), Broken> {

@@ -159,7 +159,8 @@ async fn status_tells_a_human_and_json_tells_a_program() {
         "  TRIGGER          STATE  VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE\n",
         "  error-rate       ",
         "> 5%",
-        "  pipeline  command  4m       never run here\n",
+        "  PATH      KIND     TIMEOUT  LAST TOOK       NEXT\n",
+        "  pipeline  command  4m       never run here  -\n",
     ] {
         assert!(text.contains(piece), "{piece:?} is not in\n{text}");
     }

@@ -235,6 +235,8 @@ fn every_key_of_the_config_is_described() {
             vec!["src/paths/kubernetes.rs".to_owned(), "src/http_client/settings.rs".to_owned()],
         ),
         ("docs/paths/argo-cd.md", vec!["src/paths/argo_cd.rs".to_owned(), "src/http_client/settings.rs".to_owned()]),
+        ("docs/trigger-tests.md", vec!["src/trigger_tests/file.rs".to_owned()]),
+        ("docs/trigger-tests.md", files("src/trigger_tests/file", "rs")),
         ("docs/pagers/webhook.md", vec!["src/pagers/webhook.rs".to_owned(), "src/http_client/to.rs".to_owned()]),
         ("docs/pagers/pagerduty.md", vec!["src/pagers/pagerduty.rs".to_owned()]),
         ("docs/pagers/slack.md", vec!["src/pagers/slack.rs".to_owned()]),

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Every route: method, path, scope. `FIRING` stands for the id of one.
-const ROUTES: [(&str, &str, Option<Scope>); 18] = [
+const ROUTES: [(&str, &str, Option<Scope>); 20] = [
     ("GET", "/healthz", None),
     ("GET", "/readyz", None),
     ("GET", "/-/healthy", None),
@@ -31,6 +31,8 @@ const ROUTES: [(&str, &str, Option<Scope>); 18] = [
     ("POST", "/v1/firings/FIRING/dismiss", Some(Scope::Operate)),
     ("POST", "/v1/firings/FIRING/ack", Some(Scope::Operate)),
     ("POST", "/v1/services/capstone-api/rollback", Some(Scope::Operate)),
+    ("POST", "/v1/services/capstone-api/rehearse", Some(Scope::Operate)),
+    ("POST", "/v1/services/capstone-api/rehearsal/stop", Some(Scope::Operate)),
     ("POST", "/v1/services/capstone-api/freeze", Some(Scope::Operate)),
     ("POST", "/v1/services/capstone-api/thaw", Some(Scope::Operate)),
 ];
@@ -274,6 +276,13 @@ const REFUSED: &str = r#"
 /v1/services/capstone-api/rollback | {"path": "pipelin"} | 404 | unknown-name | path | pipeline
 /v1/services/capstone-api/rollback | {"to": "v99"} | 404 | unknown-name | to | v2
 /v1/services/capstone-api/rollback | {"to": "{{ x }}"} | 422 | invalid-field | to | -
+/v1/services/capstone-api/rehearse | {} | 422 | invalid-field | bad | -
+/v1/services/capstone-api/rehearse | {"bad": "v1; reboot"} | 422 | invalid-field | bad | -
+/v1/services/capstone-api/rehearse | {"bad": "v13", "witness": "Ada\nL."} | 422 | invalid-field | witness | -
+/v1/services/capstone-api/rehearse | {"bad": "v13", "witness": " "} | 422 | invalid-field | witness | -
+/v1/services/capstone-api/rehearse | {"bad": "v13", "path": "console"} | 422 | invalid-field | path | -
+/v1/services/capstone-api/rehearse | {"bad": "v13"} | 409 | conflict | - | -
+/v1/services/capstone-api/rehearsal/stop | {} | 409 | conflict | - | -
 /v1/services/capstone-api/thaw | {"why": "x"} | 422 | invalid-field | why | -
 /v1/services/biling/thaw | {} | 404 | unknown-name | service | billing
 /v1/services/%2e%2e/thaw | {} | 404 | unknown-route | - | -
@@ -305,7 +314,7 @@ async fn what_can_not_be_used_is_refused_with_its_field() {
         }
         count += 1;
     }
-    assert_eq!(count, 47);
+    assert_eq!(count, 54);
     let state = world.shared.state();
     assert_eq!(state.services.len(), 1, "nothing of this left a record");
     assert_eq!(state.services.values().next().unwrap().ledger.entries.len(), 1);

@@ -329,3 +329,53 @@ proptest! {
         prop_assert_eq!(verify(dir.path()).unwrap().problems, vec![]);
     }
 }
+
+#[test]
+fn a_journal_that_a_daemon_holds_is_read_from_a_copy_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, replay) = written(dir.path());
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert_eq!(rollbackd::journal::read(dir.path()).unwrap(), replay, "beside the writer");
+    let error = Journal::open(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "the writer still holds its file: {error}");
+    journal.append("api", 7, at(10), &[body(10)]).unwrap();
+    let read = rollbackd::journal::read(dir.path()).unwrap();
+    assert_eq!(read.records.last().map(|record| record.body.clone()), Some(body(10)), "what was appended since");
+    assert_eq!(names(), before);
+}
+
+#[test]
+fn a_journal_is_read_whole_however_often_its_log_is_moved_into_its_file_meanwhile() {
+    let dir = fast_dir();
+    let (mut journal, _) = written(dir.path());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut seq = 7;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                seq = journal.append("api", seq, at(seq), &[format!("\"{}\"", "y".repeat(20_000))]).unwrap();
+                if seq.is_multiple_of(20) {
+                    journal.compact(at(seq), "{}").unwrap();
+                }
+            }
+        });
+        let reads: Vec<_> = (0..20).map(|_| rollbackd::journal::read(dir.path())).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for read in reads {
+            read.unwrap();
+        }
+    });
+}
+
+#[test]
+fn where_no_daemon_has_run_there_is_no_journal_to_read_and_none_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = rollbackd::journal::read(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("there is no journal"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -17,11 +17,14 @@ use rollbackd_core::config::{
     Action, AutomaticLimit, Condition, Limit, Metric, Observed, PathRule, Query, RunPart, Service, Trigger,
 };
 use rollbackd_core::deploy::{Deploy, Migration, Target, TargetSource};
-use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage, Step};
-use rollbackd_core::name::{AttemptId, Commit, DeployId, FiringId, PathName, ServiceName, TriggerName, Version};
+use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage, Step, Took};
+use rollbackd_core::name::{
+    AttemptId, Commit, DeployId, FiringId, PathName, RehearsalId, ServiceName, TriggerName, Version,
+};
 use rollbackd_core::receipt::{
     Evidence, FrontMatter, GapKind, Kind, Parts, PathExperience, Receipt, SideEffectCount, receipt,
 };
+use rollbackd_core::rehearsal::{PathRun, Rehearsed, Rehearsing};
 use rollbackd_core::template::Template;
 use rollbackd_core::time::Timestamp;
 
@@ -30,7 +33,8 @@ const PARTS: Parts<'static> = Parts { facts_sha256: "f", svg_sha256: "s" };
 /// Seconds after the deploy.
 fn at(seconds: f64) -> Timestamp {
     let deploy: Timestamp = "2026-11-23T10:00:00.000Z".parse().unwrap();
-    deploy + Duration::from_secs_f64(seconds)
+    let by = Duration::from_secs_f64(seconds.abs());
+    if seconds < 0.0 { deploy - by } else { deploy + by }
 }
 
 fn path(name: &str, kind: &'static str, run: &[(&str, &str)], leaves_behind: Option<&str>) -> PathRule {
@@ -43,6 +47,7 @@ fn path(name: &str, kind: &'static str, run: &[(&str, &str)], leaves_behind: Opt
         kind,
         run: run.iter().map(part).collect(),
         leaves_behind: leaves_behind.map(str::to_owned),
+        pipeline_files: Vec::new(),
     }
 }
 
@@ -68,12 +73,15 @@ fn service() -> Service {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     };
     let console = [("", "gcloud"), ("", "--to-revisions={{ target.revision }}=100")];
     Service {
         name: ServiceName::new("capstone-api").unwrap(),
         watch: Duration::from_secs(1800),
         page: vec![],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(Template::parse("app_build_info").unwrap()),
         watch_version: false,
         triggers: vec![
@@ -92,6 +100,7 @@ fn service() -> Service {
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
         side_effects: Some(vec![]),
+        rehearsal: None,
     }
 }
 
@@ -148,14 +157,17 @@ fn firing() -> Firing {
             reported_at: at(2.0),
             key: None,
             seen: false,
+            rehearsal: false,
         }),
         target: Some(Target { version: Version::new("v1.4.1").unwrap(), source: TargetSource::Passed, revision: None }),
+        built: None,
         note: None,
         value: Some(0.1312),
         limit: Some(0.05),
         budget: Some(Duration::from_secs(300)),
         never_roll_back: false,
         dry_run: false,
+        rehearsal: None,
         breach_at: at(210.0),
         observed_at: at(330.0),
         decided_at: at(330.2),
@@ -176,6 +188,7 @@ fn firing() -> Firing {
         approved: false,
         dismissed: None,
         budget_paged: false,
+        announced: rollbackd_core::announcement::Announced::default(),
         story: vec![
             step(330.0, "error-rate fired at 13.1 %"),
             step(371.5, "pipeline failed: image not found"),
@@ -207,6 +220,7 @@ fn evidence() -> Evidence {
         compensate: compensate.to_owned(),
     };
     Evidence {
+        rehearsed: BTreeMap::new(),
         kind: Kind::Incident,
         series: series(),
         limit: Some(0.05),
@@ -255,6 +269,86 @@ fn reported() -> (Firing, Evidence) {
     (firing, Evidence { series: vec![], limit: None, limit_is_percentage: false, ..evidence() })
 }
 
+/// The pipeline has brought production back three times.
+fn evidence_with_history() -> Evidence {
+    let seconds = |seconds: &[u64]| seconds.iter().map(|each| Duration::from_secs(*each)).collect();
+    let pipeline = PathExperience {
+        path: PathName::new("pipeline").unwrap(),
+        rehearsed_at: Some(at(-86_400.0)),
+        rehearsed_as: None,
+        took: seconds(&[61, 40, 58]),
+        back_after: seconds(&[95, 64, 81]),
+    };
+    Evidence { earlier: Some(vec![pipeline]), ..evidence() }
+}
+
+/// The same in a rehearsal, with a witness whose name would like to be more than that.
+fn rehearsed() -> Firing {
+    let succeeded = Outcome::Succeeded { receipt: None, output: String::new() };
+    let deployed_by = Attempt {
+        id: AttemptId::new("capstone-api-r-1-a1").unwrap(),
+        ..attempt(
+            1,
+            "pipeline",
+            "github_actions acme/capstone-api deploy.yml@main image_tag=v1.4.2",
+            -40.0,
+            5.0,
+            succeeded,
+        )
+    };
+    let rehearsal = Rehearsing {
+        id: RehearsalId::new("capstone-api-r-1").unwrap(),
+        witness: Some("Ada `L.` <b>".to_owned()),
+        asked_at: at(-55.0),
+        deployed_by,
+    };
+    Firing { rehearsal: Some(Box::new(rehearsal)), ..firing() }
+}
+
+#[test]
+fn a_dry_run_says_what_its_history_promises_beside_what_production_really_took() {
+    let sentence = |firing: &Firing, evidence: &Evidence| told(firing, evidence).beside.unwrap().sentence().plain();
+    let longer = "By pipeline (3 past runs: median 1m 21s, longest 1m 35s from its start until production was back) \
+                  production would have been back 1m 21.25s after it was observed; it really took 2m 30s, 1m 8.75s longer.";
+    assert_eq!(sentence(&dry_run(), &evidence_with_history()), longer);
+    let unknown = "No past run of pipeline is known here: rehearse it once, and the next dry run can say when production \
+                   would have been back.";
+    assert_eq!(sentence(&dry_run(), &evidence()), unknown);
+    let paged = Firing { would_run: vec![], ..dry_run() };
+    assert!(sentence(&paged, &evidence()).contains("a human would have been paged at once"));
+    assert!(told(&firing(), &evidence_with_history()).beside.is_none(), "nothing was dry");
+}
+
+#[test]
+fn a_receipt_says_of_each_path_when_it_was_rehearsed_and_how_often_in_a_row() {
+    let run = PathRun {
+        firing: FiringId::new("capstone-api-f-0").unwrap(),
+        receipt: 7,
+        trigger: TriggerName::new("error-rate").unwrap(),
+        took: Some(Took(Duration::from_secs(97))),
+        clean: true,
+        fingerprint: vec![],
+    };
+    let console = Rehearsed { last: run, at: at(-86_400.0), in_a_row: 2 };
+    let known = BTreeMap::from([(PathName::new("console").unwrap(), console)]);
+    let markdown = told(&firing(), &Evidence { rehearsed: known, ..evidence() }).markdown(PARTS);
+    assert_eq!(markdown.matches("Last rehearsed at 2026-11-22T10:00:00.000Z in 1m 37s; 2 clean in a row.").count(), 1);
+}
+
+#[test]
+fn a_rehearsal_that_no_trigger_saw_says_so_and_is_a_gap() {
+    let trigger = TriggerName::new("rehearsal").unwrap();
+    let note = Some("no trigger has fired within 30m".to_owned());
+    let unseen =
+        Firing { origin: Origin::Rehearsal, trigger, note, value: None, limit: None, budget: None, ..rehearsed() };
+    let receipt = told(&unseen, &evidence());
+    assert_eq!(receipt.front.kind, Kind::Rehearsal);
+    let summary = receipt.summary.plain();
+    assert!(summary.starts_with("Rehearsal: no trigger saw version v1.4.2"), "{summary}");
+    assert!(gaps(&receipt).contains(&GapKind::NoTriggerSaw));
+    assert!(!gaps(&told(&rehearsed(), &evidence())).contains(&GapKind::NoTriggerSaw));
+}
+
 fn dry_run() -> Firing {
     let mut firing = firing();
     firing.dry_run = true;
@@ -280,8 +374,9 @@ fn a_report_and_a_dry_run_are_as_they_are_stored() {
     let receipt = told(&firing, &evidence_of_report);
     assert_stored("reported.md", &receipt.markdown(PARTS));
     assert_stored("reported.svg", &receipt.chart());
-    let receipt = told(&dry_run(), &evidence());
+    let receipt = told(&dry_run(), &evidence_with_history());
     assert_stored("dry-run.md", &receipt.markdown(PARTS));
+    assert_stored("rehearsal.md", &told(&rehearsed(), &evidence()).markdown(PARTS));
 }
 
 #[test]
@@ -387,6 +482,7 @@ fn a_path_that_changed_since_its_rehearsal_is_a_gap() {
             "--to-revisions={{ target.revision }}=100".to_owned(),
         ]),
         took: vec![Duration::from_millis(23_400)],
+        back_after: vec![Duration::from_millis(108_400)],
     };
     assert_eq!(earlier, [console]);
 

@@ -13,6 +13,8 @@ use crate::guard;
 use crate::name::{FiringId, PathName, TriggerName, Version, nearest};
 use crate::page;
 use crate::record::{FiringRecord, LedgerRecord, Record};
+use crate::rehearsal::Rehearsal;
+use crate::rehearsals;
 use crate::rollback::{self, Observation};
 use crate::time::Timestamp;
 
@@ -29,6 +31,9 @@ pub(crate) fn reported(draft: &mut Draft<'_>, name: &TriggerName, note: Option<S
     let Some(trigger) = draft.service.trigger(name) else { return unknown_trigger(draft, name) };
     if let Observed::Metric(_) = trigger.observed {
         return Reply::Refused(Refusal::NotReported(name.clone()));
+    }
+    if let Some(reply) = rehearsals::keeps_report(draft, name, note.as_ref(), about) {
+        return reply;
     }
     let observed_at = match observed_at(draft, about) {
         Ok(at) => at,
@@ -74,7 +79,8 @@ fn observed_at(draft: &Draft<'_>, about: &About) -> Result<Timestamp, Reply> {
     let Some(deploy) = current(own).map(|entry| &entry.deploy) else {
         return if about.names_a_deploy() { not_news(NotNews::NoDeploy(draft.name().clone())) } else { Ok(at) };
     };
-    if about.names_a_deploy() && !is_about(about, deploy) {
+    let by_its_run = deploy.rehearsal && rehearsals::is_own_run(own, about.run.as_ref());
+    if about.names_a_deploy() && !by_its_run && !is_about(about, deploy) {
         return not_news(NotNews::OtherDeploy(deploy.version.clone()));
     }
     if about.at.is_some() && at + COARSEST_CLOCK <= deploy.at {
@@ -200,6 +206,7 @@ pub(crate) fn acknowledged(draft: &mut Draft<'_>, id: &FiringId) -> Reply {
     if !firing.acknowledged {
         draft.firing_record(id, FiringRecord::Acknowledged);
     }
+    page::acknowledge(draft, id);
     // Nothing can be approved here: the human who has seen it has it, and that is all that the receipt can tell.
     if firing.never_roll_back && matches!(firing.stage, Stage::Paged { .. }) {
         rollback::end(draft, id, FiringEnd::Paged, None);
@@ -220,6 +227,9 @@ pub(crate) fn rollback_asked(draft: &mut Draft<'_>, path: Option<&PathName>, to:
     }
     if draft.own().rolling().is_some() {
         return conflict("another rollback of this service is running");
+    }
+    if let Some(rehearsal) = draft.own().rehearsing().filter(|rehearsal| Rehearsal::is_deploying(rehearsal)) {
+        return conflict(format!("rehearsal {} is deploying {}: stop it instead", rehearsal.id, rehearsal.bad));
     }
     let Some(deploy) = current(draft.own()).map(|entry| entry.deploy.clone()) else {
         return conflict("no deploy of this service is known, so there is nothing to roll back from");

@@ -3,6 +3,7 @@
 //! Never decides, and needs no config: a record carries all that it changes.
 
 mod firings;
+mod rehearsals;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ pub fn apply(state: &mut State, service: &ServiceName, at: Timestamp, record: &R
         | Record::Watch(_)
         | Record::Fired(_)
         | Record::Page(_)
+        | Record::Rehearsal(_)
         | Record::Frozen { .. }
         | Record::Thawed => {}
     }
@@ -71,6 +73,7 @@ pub(crate) fn apply_to_service(own: &mut ServiceState, at: Timestamp, record: &R
         }
         Record::Firing { id, what } => return firings::apply_to_firing(own, at, id, what),
         Record::Page(record) => return apply_to_pages(own, at, record),
+        Record::Rehearsal(record) => return rehearsals::apply_to_rehearsal(own, at, record),
         Record::Frozen { until, why } => own.freeze = Some(Freeze { until: *until, why: why.clone() }),
         Record::Thawed => own.freeze = None,
     }
@@ -88,18 +91,19 @@ fn apply_to_ledger(own: &mut ServiceState, at: Timestamp, record: &LedgerRecord)
         LedgerRecord::Deployed { deploy, end, running } => add_deploy(own, deploy, *end, *running),
         LedgerRecord::Announced { version, firing } => {
             own.running = Some(version.clone());
-            if let Some(firing) = firing.as_ref().and_then(|id| own.firings.iter_mut().find(|each| &each.id == id)) {
-                firings::tell(firing, at, format!("the deploy of {version} was announced"));
+            if let Some(firing) = firing {
+                firings::announced(own, at, firing, version);
             }
         }
         LedgerRecord::MigrationLearned { deploy, migration } => {
             change_deploy(own, deploy, |known| known.migration = *migration);
         }
         LedgerRecord::Told { deploy, previous, commit, run_url, key } => change_deploy(own, deploy, |known| {
-            known.previous.clone_from(previous);
-            known.commit.clone_from(commit);
-            known.run_url.clone_from(run_url);
-            known.key.clone_from(key);
+            // A platform knows the version before and the key of its own; who tells of it later may not.
+            known.previous = previous.clone().or_else(|| known.previous.take());
+            known.commit = commit.clone().or_else(|| known.commit.take());
+            known.run_url = run_url.clone().or_else(|| known.run_url.take());
+            known.key = key.clone().or_else(|| known.key.take());
             known.seen = false;
         }),
         LedgerRecord::ReportTaken { key } => {
@@ -128,7 +132,14 @@ fn change_deploy(own: &mut ServiceState, id: &DeployId, change: impl Fn(&mut Dep
 
 fn add_deploy(own: &mut ServiceState, deploy: &Deploy, end: Option<WatchEnd>, running: bool) {
     own.ids += 1;
-    let entry = Entry { deploy: deploy.clone(), end, rolled_back: false, automatically: false, revision: None };
+    let entry = Entry {
+        deploy: deploy.clone(),
+        end,
+        rolled_back: false,
+        automatically: false,
+        revision: None,
+        incidents: Vec::new(),
+    };
     if running {
         own.ledger.add(entry);
         own.running = Some(deploy.version.clone());
@@ -201,6 +212,14 @@ fn apply_to_pages(own: &mut ServiceState, at: Timestamp, record: &PageRecord) ->
                 page.undelivered.remove(pager)
             };
         }
+        PageRecord::Acknowledged { page } => find_page(own, page.as_str())?.acknowledged_at = Some(at),
+        PageRecord::Escalated { page, pagers, next } => {
+            let page = find_page(own, page.as_str())?;
+            page.pagers.extend(pagers.iter().cloned());
+            page.undelivered.extend(pagers.iter().cloned());
+            page.levels_left = page.levels_left.split_off(1.min(page.levels_left.len()));
+            page.escalates_at = *next;
+        }
         PageRecord::Resolved { page } => {
             let page = find_page(own, page.as_str())?;
             page.resolved_at = Some(at);
@@ -231,7 +250,8 @@ fn note_page(own: &mut ServiceState, page: &Page) {
         | PageReason::UnknownOutcome
         | PageReason::RemoteWaits
         | PageReason::BudgetSpent
-        | PageReason::DeployDuringRollback => {}
+        | PageReason::DeployDuringRollback
+        | PageReason::DeployDuringRehearsal => {}
     }
 }
 

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use crate::config::PathRule;
 use crate::draft::Draft;
+use crate::estimate::estimate;
 use crate::event::{Effect, Order};
 use crate::firing::{Attempt, Firing, Outcome};
 use crate::guard;
 use crate::name::{AttemptId, FiringId, PathName};
 use crate::page::{self, PageReason};
 use crate::record::FiringRecord;
+use crate::rehearsals;
 use crate::rollback::{ask, verify};
 use crate::template::{Unknown, Values, Variable};
-use crate::time::show_duration;
+use crate::time::{Timestamp, show_duration};
 
 /// A repeatable path whose outcome stays unknown is run this many times within one round, then a human is paged.
 const MOST_REPEATS: usize = 3;
@@ -85,26 +87,29 @@ pub(crate) fn newer_deploy(draft: &Draft<'_>, firing: &Firing) -> bool {
     other.is_some_and(|latest| latest.reported_at >= firing.decided_at)
 }
 
-/// Why a path can't finish in what is left of the budget, by what its past runs took (design, R9). A path that never
-/// ran may be tried while anything is left.
+/// Why a path can't finish in what is left of the budget, by what its past runs took (design, R9): so few of its runs
+/// are that quick that it is not even to be hoped for. Where little is known the estimate is wide and the path is tried,
+/// as is one that never ran: the spent budget pages in any case.
 fn does_not_fit(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Option<String> {
     let ends_at = firing.budget_ends_at()?;
     let left = ends_at.since(draft.now);
     if left.is_zero() {
         return Some("the budget is spent".to_owned());
     }
-    let took = draft.own().durations.get(&path.name).and_then(|known| expected(known.iter().map(|took| took.0)))?;
-    (took > left).then(|| {
-        format!("its past runs took {}, and {} of the budget is left", show_duration(took), show_duration(left))
+    let took = draft.own().durations.get(&path.name)?;
+    let next = estimate(took.iter().map(|took| took.0))?;
+    (next.at_least > left).then(|| {
+        let (least, typical) = (whole_seconds(next.at_least), whole_seconds(next.typical));
+        let runs = if next.runs == 1 { "1 past run".to_owned() } else { format!("{} past runs", next.runs) };
+        let left = show_duration(left);
+        format!("it takes {typical}, hardly ever less than {least} (by {runs}), and {left} of the budget is left")
     })
 }
 
-/// The 90th percentile by nearest rank: what nine of ten runs finish within.
-fn expected(durations: impl Iterator<Item = Duration>) -> Option<Duration> {
-    let mut known: Vec<Duration> = durations.collect();
-    known.sort_unstable();
-    let rank = (known.len() * 9).div_ceil(10);
-    known.get(rank.checked_sub(1)?).copied()
+/// An estimate is no more exact than that.
+fn whole_seconds(duration: Duration) -> String {
+    let half = Duration::from_millis(500);
+    show_duration(Duration::from_secs(duration.saturating_add(half).as_secs()))
 }
 
 /// What a path's templates may name for this firing.
@@ -130,14 +135,19 @@ fn prepare(draft: &Draft<'_>, firing: &Firing, path: &PathRule) -> Result<Attemp
     let number = firing.attempts.len() + 1;
     let id = AttemptId::new(format!("{}-a{number}", firing.id)).map_err(|_| Unknown(Variable::FiringId))?;
     let values = values(draft, firing).with(Variable::AttemptId, id.as_str());
-    let run: Vec<String> = path.run.iter().map(|part| part.value.render(&values)).collect::<Result<_, _>>()?;
+    render(path, id, &values, draft.now)
+}
+
+/// What a run of a path is, with these values.
+pub(crate) fn render(path: &PathRule, id: AttemptId, values: &Values, now: Timestamp) -> Result<Attempt, Unknown> {
+    let run: Vec<String> = path.run.iter().map(|part| part.value.render(values)).collect::<Result<_, _>>()?;
     Ok(Attempt {
         id,
         path: path.name.clone(),
         shown: shown(path, &run),
         run,
-        started_at: draft.now,
-        ends_at: draft.now + path.timeout,
+        started_at: now,
+        ends_at: now + path.timeout,
         handle: None,
         in_doubt: false,
         ended_at: None,
@@ -173,7 +183,9 @@ fn owner(draft: &Draft<'_>, attempt: &AttemptId) -> Option<(Firing, Attempt)> {
 }
 
 pub(crate) fn attempt_started(draft: &mut Draft<'_>, attempt: &AttemptId, handle: &str) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_started(draft, attempt, handle);
+    };
     if known.outcome.is_none() && known.handle.as_deref() != Some(handle) {
         let what = FiringRecord::AttemptStarted { attempt: attempt.clone(), handle: handle.to_owned() };
         draft.firing_record(&firing.id, what);
@@ -182,7 +194,9 @@ pub(crate) fn attempt_started(draft: &mut Draft<'_>, attempt: &AttemptId, handle
 
 /// The remote waits for a person: that person is paged at once, and the attempt goes on.
 pub(crate) fn attempt_waits(draft: &mut Draft<'_>, attempt: &AttemptId, why: &str) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_waits(draft, attempt, why);
+    };
     if known.outcome.is_none() {
         draft.firing_record(&firing.id, FiringRecord::Noted { what: format!("path {} waits: {why}", known.path) });
         let summary = format!("{}: the rollback by {} waits for a person: {why}", draft.name(), known.path);
@@ -191,7 +205,9 @@ pub(crate) fn attempt_waits(draft: &mut Draft<'_>, attempt: &AttemptId, why: &st
 }
 
 pub(crate) fn attempt_ended(draft: &mut Draft<'_>, attempt: &AttemptId, outcome: &Outcome) {
-    let Some((firing, known)) = owner(draft, attempt) else { return };
+    let Some((firing, known)) = owner(draft, attempt) else {
+        return rehearsals::attempt_ended(draft, attempt, outcome);
+    };
     if known.outcome.is_some() {
         return ended_late(draft, &firing, &known, outcome);
     }
@@ -293,14 +309,6 @@ mod tests {
     use crate::template::Template;
 
     #[test]
-    fn nine_of_ten_runs_finish_within_what_is_expected() {
-        let seconds = |values: &[u64]| expected(values.iter().map(|value| Duration::from_secs(*value)));
-        assert_eq!(seconds(&[]), None);
-        assert_eq!(seconds(&[7]), Some(Duration::from_secs(7)));
-        assert_eq!(seconds(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 100]), Some(Duration::from_secs(9)));
-    }
-
-    #[test]
     fn what_runs_is_shown_so_that_each_argument_can_be_told_apart() {
         let part = |name: &str| RunPart { name: name.to_owned(), value: Template::parse("").unwrap() };
         let path = |kind: &'static str, names: &[&str]| PathRule {
@@ -310,6 +318,7 @@ mod tests {
             kind,
             run: names.iter().map(|name| part(name)).collect(),
             leaves_behind: None,
+            pipeline_files: Vec::new(),
         };
         let run = ["gcloud", "", "to v1", "it's", "\"v1\"", "--to=v1"].map(str::to_owned);
         let command = path("command", &[""; 6]);

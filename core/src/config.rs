@@ -3,6 +3,7 @@
 //! Holds nothing of how an edge reaches its remote: addresses, credentials and timeouts of calls are the shell's.
 
 pub mod decode;
+pub mod lint;
 pub mod node;
 
 pub use decode::PathParts;
@@ -10,7 +11,7 @@ pub use decode::PathParts;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::name::{PagerName, PathName, ServiceName, TriggerName};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::template::Template;
 
 /// Whether the outside world is touched.
@@ -34,6 +35,8 @@ pub struct Config {
     pub evaluation_interval: Duration,
     /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.
     pub fleet_guard: Option<FleetGuard>,
+    /// Where people see Prometheus' own pages, for the link to a chart; without a slash at its end.
+    pub graph_url: Option<String>,
     /// The services by name.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -69,8 +72,12 @@ pub struct Service {
     pub name: ServiceName,
     /// How long triggers are live after a deploy.
     pub watch: Duration,
-    /// Who is paged.
-    pub page: Vec<PagerName>,
+    /// Who is paged, level by level: the first at once, the next where nobody acknowledged within `escalate_after`.
+    pub page: Vec<Vec<PagerName>>,
+    /// How long one level has to acknowledge; `None` where there is one level alone.
+    pub escalate_after: Option<Duration>,
+    /// Which other systems are told that a trigger fired, and how that ended.
+    pub announce: Vec<AnnouncerName>,
     /// The query whose newest series' label `version` says what serves.
     pub version_query: Option<Template>,
     /// Whether a version that the query shows and nobody told of is a deploy.
@@ -85,6 +92,22 @@ pub struct Service {
     pub automatic_limit: AutomaticLimit,
     /// What a bad version may have done that no rollback undoes; `None` where the config says nothing.
     pub side_effects: Option<Vec<SideEffect>>,
+    /// How it rehearses its rollback; `None` where it does not.
+    pub rehearsal: Option<RehearsalRule>,
+}
+
+/// How a service rehearses its rollback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RehearsalRule {
+    /// The path that deploys the bad version on purpose, as its `target.version`.
+    pub deploy_bad: PathName,
+    /// How often a rehearsal of each path is due.
+    pub every: Duration,
+    /// How long the bad version may serve with no trigger seeing it: after that it is rolled back all the same. Never
+    /// longer than the watch.
+    pub timeout: Duration,
+    /// The versions that `rehearse --surprise` may draw from.
+    pub bad_versions: Vec<Version>,
 }
 
 impl Service {
@@ -159,8 +182,46 @@ pub struct Metric {
     /// Tells how old the newest sample is that bare selectors read, where there are any: Prometheus goes on showing the
     /// last sample of a series for minutes after the samples have stopped.
     pub freshness: Option<Freshness>,
-    /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`.
+    /// From slot to slot: `for` in equal parts, none longer than `evaluation_interval`. Of a comparison none shorter than
+    /// the window, so that no two samples overlap.
     pub step: Duration,
+    /// `compare`: a test decides whether the limit's multiple of the baseline is exceeded, and not a value.
+    pub comparison: Option<Comparison>,
+}
+
+/// How samples are compared with a baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// By which test.
+    pub test: Test,
+    /// With what.
+    pub against: Against,
+    /// How probable a false alarm may be in a whole watch, where nothing differs by more than the limit's multiple.
+    pub false_alarms: f64,
+}
+
+/// A statistical test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// Mann and Whitney's, once at the end of each window.
+    MannWhitney {
+        /// `for`: as long is each window.
+        window: Duration,
+    },
+    /// The mixture sequential probability ratio test, at each sample.
+    Sequential,
+}
+
+/// With what a version is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// With what was before the deploy.
+    Before,
+    /// With the version to return to, which runs beside it.
+    Beside {
+        /// The label that names the version of a series.
+        label: String,
+    },
 }
 
 /// How the age of what a trigger reads is told.
@@ -251,9 +312,12 @@ impl Metric {
         Duration::from_millis(u64::try_from((hold / exact).max(100)).unwrap_or(u64::MAX))
     }
 
-    /// The length of the baseline's window, where the limit is a multiple of a baseline.
+    /// The length of the baseline's window, where the limit is a multiple of a baseline from before the deploy.
     #[must_use]
     pub const fn baseline_window(&self) -> Option<Duration> {
+        if let Some(Comparison { against: Against::Beside { .. }, .. }) = &self.comparison {
+            return None;
+        }
         match self.condition {
             Condition::Above(Limit::TimesBaseline { window, .. })
             | Condition::Below(Limit::TimesBaseline { window, .. }) => Some(window),
@@ -277,6 +341,17 @@ pub struct PathRule {
     pub run: Vec<RunPart>,
     /// What the path leaves behind that a human must do, for the receipt ("commit the revert").
     pub leaves_behind: Option<String>,
+    /// Files that say what the path does beyond the config: the pipeline's own. What was rehearsed changes with them.
+    pub pipeline_files: Vec<PipelineFile>,
+}
+
+/// A file that a path's meaning depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineFile {
+    /// Its name, as the config writes it.
+    pub name: String,
+    /// The SHA-256 of its content in hex, as the shell read it; `None` where it could not be read, or was not.
+    pub sha256: Option<String>,
 }
 
 /// One part of what a path runs: an argument, an input.

@@ -9,7 +9,7 @@ use crate::name::nearest;
 use crate::record::Record;
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::{answers, attempts, deploys, page, proof, rollback, watch};
+use crate::{announcement, answers, attempts, deploys, page, proof, rehearsals, rollback, watch};
 
 /// What follows from an event at this instant.
 ///
@@ -32,6 +32,7 @@ fn decide_seen(config: &Config, seen: Seen<'_>, event: &Event, now: Timestamp) -
     };
     let mut draft = Draft::new(config, seen, service, now);
     let reply = happened(&mut draft, &event.what);
+    rehearsals::end_if_due(&mut draft);
     watch::end_if_due(&mut draft);
     draft.finish(reply)
 }
@@ -40,18 +41,27 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
     match what {
         Happening::Deployed(report) => return deploys::reported(draft, report),
         Happening::Hinted { report, run } => return deploys::hinted(draft, report, run.as_ref()),
+        Happening::Shown { report } => return deploys::shown(draft, report),
         Happening::Reported { trigger, note, about } => return answers::reported(draft, trigger, note.clone(), about),
         Happening::Approved { firing } => return answers::approved(draft, firing),
         Happening::Dismissed { firing, why } => return answers::dismissed(draft, firing, why),
         Happening::Acknowledged { firing } => return answers::acknowledged(draft, firing),
         Happening::RollbackAsked { path, to } => return answers::rollback_asked(draft, path.as_ref(), to.as_ref()),
+        Happening::RehearsalAsked { bad, witness } => return rehearsals::asked(draft, bad, witness.as_deref()),
+        Happening::RehearsalStopAsked => return rehearsals::stop_asked(draft),
         Happening::Frozen { duration, why } => {
             draft.record(Record::Frozen { until: draft.now + *duration, why: why.clone() });
+            rehearsals::frozen(draft);
             return Reply::Done;
         }
         Happening::Thawed => {
             draft.record(Record::Thawed);
             return Reply::Done;
+        }
+        Happening::Looked { deploy, trigger, answers, answered_until, .. }
+            if rehearsals::is_checking(draft, deploy) =>
+        {
+            rehearsals::checked(draft, trigger, answers, *answered_until);
         }
         Happening::Looked { deploy, trigger, answers, answered_until, so_far, besides } => {
             let seen = watch::Seen { answers, besides, answered_until: *answered_until, so_far: so_far.as_ref() };
@@ -68,6 +78,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         Happening::AttemptWaits { attempt, why } => attempts::attempt_waits(draft, attempt, why),
         Happening::AttemptEnded { attempt, outcome } => attempts::attempt_ended(draft, attempt, outcome),
         Happening::PageDelivered { page, pager, resolved } => page::delivered(draft, page, pager, *resolved),
+        Happening::Announced { firing, by, of_end } => announcement::taken(draft, firing, by, *of_end),
         Happening::ReceiptPublished { firing, sha256 } => rollback::receipt_published(draft, firing, sha256),
         Happening::Woke => woke(draft),
     }
@@ -76,6 +87,7 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
 
 /// Time alone: every deadline that has passed is acted upon, which moves or removes it.
 fn woke(draft: &mut Draft<'_>) {
+    rehearsals::woke(draft);
     for known in draft.open_firings() {
         // What came before in this very wake may have ended it.
         let Some(firing) = draft.firing(&known.id).filter(Firing::is_open) else { continue };
@@ -90,4 +102,5 @@ fn woke(draft: &mut Draft<'_>) {
             rollback::stage_is_over(draft, &firing.id);
         }
     }
+    page::escalate_if_due(draft);
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::firing::FiringEnd;
 use crate::name::{Commit, DeployId, Version};
 use crate::time::Timestamp;
 
@@ -10,6 +11,9 @@ pub const LONGEST_LEDGER: usize = 400;
 
 /// How many versions to return to are never forgotten: each rollback may spend one.
 pub const KEPT_TO_RETURN_TO: usize = 20;
+
+/// How many ended firings a deploy remembers: each of its triggers may fire, and a human may ask again.
+pub const REMEMBERED_INCIDENTS: usize = 16;
 
 /// Whether a deploy changed data in a way that older code can't live with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +54,12 @@ pub struct Deploy {
     /// The event's own identity, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Whether nobody has told of it yet: `version_query` showed it.
+    /// Whether nobody has told of it yet: `version_query` or a platform showed it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub seen: bool,
+    /// Whether a rehearsal deployed it: the version is bad on purpose.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rehearsal: bool,
 }
 
 /// How a watch ended.
@@ -92,9 +99,38 @@ pub struct Entry {
     /// The platform's revision of it, as `version_query` showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// How its firings ended, oldest first. No decision reads it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<Incident>,
+}
+
+/// How one firing about a deploy ended: what is asked for long after the firing itself is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// The number of its receipt.
+    pub receipt: u64,
+    /// When, by the data, it fired.
+    pub observed_at: Timestamp,
+    /// When production was back, where it was seen to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_at: Option<Timestamp>,
+    /// How it ended.
+    pub result: FiringEnd,
+    /// How many paths succeeded: each of them was a deployment that nobody had planned.
+    pub rollbacks: usize,
+    /// Whether it was a dry run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
 }
 
 impl Entry {
+    /// Remembers how a firing about it ended; beyond [`REMEMBERED_INCIDENTS`] the first ones stay.
+    pub(crate) fn remember(&mut self, incident: Incident) {
+        if self.incidents.len() < REMEMBERED_INCIDENTS {
+            self.incidents.push(incident);
+        }
+    }
+
     /// Whether its watch ended, and not because something fired that no human has dismissed.
     const fn may_be_returned_to(&self) -> bool {
         match self.end {
@@ -166,10 +202,11 @@ impl Ledger {
         self.entries.iter().any(|entry| &entry.deploy.version == version)
     }
 
-    /// Whether this version was ever rolled back.
+    /// Whether this version was ever rolled back, or deployed because it is bad.
     #[must_use]
     pub fn was_rolled_back(&self, version: &Version) -> bool {
-        self.entries.iter().any(|entry| &entry.deploy.version == version && entry.rolled_back)
+        let bad = |entry: &Entry| entry.rolled_back || entry.deploy.rehearsal;
+        self.entries.iter().any(|entry| &entry.deploy.version == version && bad(entry))
     }
 
     /// The platform's revision of this version, as it was last seen.

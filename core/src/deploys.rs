@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::apply::fresh_triggers;
+use crate::builds;
 use crate::config::Observed;
 use crate::deploy::{Deploy, Entry, Ledger, Migration, Target, TargetSource, WatchEnd};
 use crate::draft::Draft;
 use crate::event::{DeployReport, NotNews, Refusal, Reply, Run, Serving};
 use crate::firing::{Attempt, Firing, Stage};
-use crate::name::{AttemptId, DeployId, FiringId, TriggerName, Version};
+use crate::name::{AttemptId, Commit, DeployId, FiringId, TriggerName, Version};
 use crate::page::{self, PageReason};
 use crate::record::{FiringRecord, LedgerRecord, Record, WatchRecord};
+use crate::rehearsal::REHEARSAL;
+use crate::rehearsals;
 use crate::rollback;
 use crate::state::{ServiceState, Watch};
 use crate::time::Timestamp;
@@ -21,11 +24,13 @@ use crate::trigger::Baseline;
 pub(crate) const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
-    let asked = report.at.unwrap_or(draft.now);
-    if asked > draft.now + LARGEST_CLOCK_SKEW {
-        return Reply::Refused(Refusal::FromTheFuture { at: asked, now: draft.now });
+    let at = match instant(draft, report) {
+        Ok(at) => at,
+        Err(refusal) => return Reply::Refused(refusal),
+    };
+    if let Some(known) = rehearsals::told(draft, report, at, None) {
+        return Reply::SameDeploy(known);
     }
-    let at = asked.min(draft.now);
     if let Some(known) = seen_before(draft, report, at) {
         learn(draft, &known, report);
         return Reply::SameDeploy(known);
@@ -34,10 +39,50 @@ pub(crate) fn reported(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
         learn_migration(draft, &known, report);
         return Reply::SameDeploy(known);
     }
-    if let Some(known) = announced(draft, &report.version, at) {
+    if let Some(known) = announced(draft, &report.version, report.commit.as_ref(), at) {
         return Reply::SameDeploy(known);
     }
     record(draft, report, at, false)
+}
+
+/// When a deploy was, by whoever tells of it; a little in the future is now.
+fn instant(draft: &Draft<'_>, report: &DeployReport) -> Result<Timestamp, Refusal> {
+    let (asked, now) = (report.at.unwrap_or(draft.now), draft.now);
+    if asked > now + LARGEST_CLOCK_SKEW { Err(Refusal::FromTheFuture { at: asked, now }) } else { Ok(asked.min(now)) }
+}
+
+/// A platform's own records show a deploy. They say no more than `version_query` does, only earlier: whoever tells of the
+/// deploy later, with an instant of their own, tells of the same one.
+pub(crate) fn shown(draft: &mut Draft<'_>, report: &DeployReport) -> Reply {
+    let at = match instant(draft, report) {
+        Ok(at) => at,
+        Err(refusal) => return Reply::Refused(refusal),
+    };
+    if let Some(known) = rehearsals::told(draft, report, at, None) {
+        return Reply::SameDeploy(known);
+    }
+    if let Some(known) = same_version(draft, report, at).or_else(|| same_event(draft, report)) {
+        learn_migration(draft, &known, report);
+        learn_key(draft, &known, report);
+        return Reply::SameDeploy(known);
+    }
+    if let Some(known) = announced(draft, &report.version, report.commit.as_ref(), at) {
+        return Reply::SameDeploy(known);
+    }
+    record(draft, report, at, true)
+}
+
+/// By its key a platform's revision is known again when its version is not what serves any more.
+fn learn_key(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+    let Some(entry) = draft.own().ledger.entry(known).filter(|entry| entry.deploy.version == report.version) else {
+        return;
+    };
+    if !entry.deploy.seen && entry.deploy.key.is_none() {
+        // What was told of it stays as it was told.
+        let Deploy { previous, commit, run_url, .. } = entry.deploy.clone();
+        let (deploy, key) = (known.clone(), report.key.clone());
+        draft.record(Record::Ledger(LedgerRecord::Told { deploy, previous, commit, run_url, key }));
+    }
 }
 
 /// A deploy that is news: recorded, and watched unless something newer serves.
@@ -56,6 +101,7 @@ fn record(draft: &mut Draft<'_>, report: &DeployReport, at: Timestamp, seen: boo
         reported_at: draft.now,
         key: report.key.clone(),
         seen,
+        rehearsal: false,
     };
     let out_of_order = draft.own().ledger.latest().is_some_and(|latest| latest.deploy.at > at);
     if out_of_order {
@@ -69,29 +115,25 @@ fn record(draft: &mut Draft<'_>, report: &DeployReport, at: Timestamp, seen: boo
 
 /// `version_query` shows a version that was not there before. Nobody may have told of it, or will only later.
 pub(crate) fn appeared(draft: &mut Draft<'_>, version: &Version, at: Timestamp, alone: bool) {
-    let own = draft.own();
     let at = at.min(draft.now);
+    if rehearsals::appeared(draft, version, at) {
+        return;
+    }
+    let own = draft.own();
     let serves = own.running.as_ref() == Some(version);
     // What was deployed since then may only not serve yet.
     let is_old = own.ledger.latest().is_some_and(|latest| latest.deploy.at >= at);
     // Beside another one, an old version is no more than a part of production that came back late.
     let lingers = own.ledger.knows(version) && !alone;
-    if !draft.service.watch_version || serves || is_old || lingers || brought_back(draft, version, at).is_some() {
+    let is_ours = brought_back(draft, version, at).is_some() || builds::may_be(own, version);
+    if !draft.service.watch_version || serves || is_old || lingers || is_ours {
         return;
     }
-    let report = DeployReport {
-        version: version.clone(),
-        previous: None,
-        commit: None,
-        migration: Migration::None,
-        run_url: None,
-        at: Some(at),
-        key: None,
-    };
+    let report = DeployReport::seen(version.clone(), at);
     let _: Reply = record(draft, &report, at, true);
 }
 
-/// The deploy that `version_query` showed before anybody told of it, where this tells of it now: its instant and ours of
+/// The deploy that `version_query` or a platform showed before anybody told of it, where this tells of it now: its instant and ours of
 /// the same deploy differ by a scrape, a roll-out and a pipeline's last steps.
 fn seen_before(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Option<DeployId> {
     let own = draft.own();
@@ -134,8 +176,11 @@ pub(crate) fn hinted(draft: &mut Draft<'_>, report: &DeployReport, run: Option<&
     let at = report.at.unwrap_or(draft.now);
     if let Some((attempt, target)) = own_attempt(draft.own(), run) {
         // Whatever version the forge calls it by: a run that is dispatched for a tag is a deploy of its branch there.
-        let known = target.and_then(|target| announced(draft, &target.version, at.min(draft.now)));
+        let known = target.and_then(|target| announced(draft, &target.version, None, at.min(draft.now)));
         return known.map_or(Reply::NotNews(NotNews::OwnAttempt(attempt)), Reply::SameDeploy);
+    }
+    if let Some(known) = rehearsals::told(draft, report, at.min(draft.now), run) {
+        return Reply::SameDeploy(known);
     }
     match same_version(draft, report, at) {
         Some(known) => {
@@ -166,7 +211,7 @@ fn same_version(draft: &Draft<'_>, report: &DeployReport, at: Timestamp) -> Opti
 }
 
 /// Of several who tell of one deploy, one may know that it migrated data: that holds it, whoever came first (design, R6).
-fn learn_migration(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
+pub(crate) fn learn_migration(draft: &mut Draft<'_>, known: &DeployId, report: &DeployReport) {
     let entry = draft.own().ledger.entry(known);
     let same_version = entry.filter(|entry| entry.deploy.version == report.version);
     if report.migration == Migration::Breaking
@@ -204,17 +249,21 @@ fn was_ahead(entry: &Entry, at: Timestamp) -> bool {
 
 /// The deploy of the version that a rollback went back to, or that a human brings back, however often it is announced
 /// (design, R4). It opens no watch.
-fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<DeployId> {
+fn announced(draft: &mut Draft<'_>, version: &Version, commit: Option<&Commit>, at: Timestamp) -> Option<DeployId> {
     let current = current(draft.own())?.deploy.id.clone();
-    let firing = brought_back(draft, version, at)?;
+    let built = || builds::by_commit(draft, version, commit?, at).map(Some);
+    let firing = brought_back(draft, version, at).or_else(built)?;
+    let by_us = firing.as_ref().is_some_and(|firing| !firing.returns_to(version));
     let under_way = draft.own().rolling().is_some();
     let id = firing.as_ref().map(|firing| firing.id.clone());
     draft.record(Record::Ledger(LedgerRecord::Announced { version: version.clone(), firing: id }));
     if let (false, Some(Firing { id, stage: Stage::Paged { .. } | Stage::Veto { .. }, .. })) = (under_way, &firing) {
-        rollback::verify(draft, id, "the target was deployed by somebody else".to_owned());
+        let what = if by_us { "the revert was deployed after all" } else { "the target was deployed by somebody else" };
+        rollback::verify(draft, id, what.to_owned());
     }
-    let ledger = &draft.own().ledger;
-    let known = ledger.entries.iter().rev().find(|entry| &entry.deploy.version == version);
+    let own = draft.own();
+    let known_as = own.stands_for(version);
+    let known = own.ledger.entries.iter().rev().find(|entry| &entry.deploy.version == known_as);
     Some(known.map_or(current, |entry| entry.deploy.id.clone()))
 }
 
@@ -222,21 +271,34 @@ fn announced(draft: &mut Draft<'_>, version: &Version, at: Timestamp) -> Option<
 fn brought_back(draft: &Draft<'_>, version: &Version, at: Timestamp) -> Option<Option<Firing>> {
     let current = current(draft.own())?.deploy.id.clone();
     let brings_back = |firing: &&Firing| {
-        firing.target.as_ref().is_some_and(|target| &target.version == version)
+        firing.returns_to(version)
             && (firing.is_rolling() || firing.deploy.as_ref().is_some_and(|deploy| deploy.id == current))
     };
     let firing = draft.own().rolling().filter(brings_back).cloned();
     let firing = firing.or_else(|| draft.own().open_firings().find(brings_back).cloned());
     let returned = draft.own().returned.as_ref().is_some_and(|returned| {
-        &returned.version == version && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
+        &returned.version == draft.own().stands_for(version)
+            && returned.ended_at.is_none_or(|ended| at < ended + draft.service.watch)
     });
     (firing.is_some() || returned).then_some(firing)
 }
 
 fn open(draft: &mut Draft<'_>, deploy: Deploy) {
+    let uncertain = rehearsals::overtaken(draft, &deploy.version);
+    let until = deploy.at + draft.service.watch;
+    open_until(draft, deploy, until);
+    let watch = draft.own().watch.clone();
+    if let (Some(watch), Some(summary)) = (watch, uncertain)
+        && let Ok(trigger) = TriggerName::new(REHEARSAL)
+    {
+        page::about_watch(draft, PageReason::DeployDuringRehearsal, &watch, &trigger, summary);
+    }
+}
+
+/// A deploy that serves now, with its watch until then; none where that is over already.
+pub(crate) fn open_until(draft: &mut Draft<'_>, deploy: Deploy, until: Timestamp) {
     let before = draft.own().watch.clone();
     supersede(draft, &deploy);
-    let until = deploy.at + draft.service.watch;
     let too_late = until <= draft.now;
     let end = too_late.then_some(WatchEnd::Unproven);
     let record = LedgerRecord::Deployed { deploy: deploy.clone(), end, running: true };
@@ -294,7 +356,8 @@ fn target(ledger: &Ledger, deploy: &Deploy, can_ask: bool) -> (Option<Target>, b
 /// The deploy of what serves: the one under watch, else that of the version that a rollback went back to, else the last.
 pub(crate) fn current(own: &ServiceState) -> Option<&Entry> {
     let watched = own.watch.as_ref().and_then(|watch| own.ledger.entry(&watch.deploy));
-    let running = |entry: &&Entry| own.running.as_ref() == Some(&entry.deploy.version);
+    let running = own.running.as_ref().map(|running| own.stands_for(running));
+    let running = |entry: &&Entry| running == Some(&entry.deploy.version);
     watched.or_else(|| own.ledger.entries.iter().rev().find(running)).or_else(|| own.ledger.latest())
 }
 

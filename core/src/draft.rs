@@ -117,7 +117,11 @@ impl<'a> Draft<'a> {
     /// alone (design, R12).
     pub(crate) fn effect(&mut self, effect: Effect) {
         let touches_the_outside = match &effect {
-            Effect::StartAttempt(_) | Effect::StopAttempt { .. } | Effect::Page { .. } => true,
+            Effect::StartAttempt(_)
+            | Effect::StopAttempt { .. }
+            | Effect::Page { .. }
+            | Effect::AcknowledgePage { .. }
+            | Effect::Announce { .. } => true,
             Effect::FollowAttempt { .. } | Effect::PublishReceipt { .. } => false,
         };
         if !(touches_the_outside && self.is_dry_run()) {

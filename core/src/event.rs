@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use crate::announcement::Announcement;
 use crate::deploy::Migration;
 use crate::firing::{Attempt, Outcome};
 use crate::name::{
-    AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version,
+    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, RehearsalId, ServiceName,
+    TriggerName, Version,
 };
 use crate::reading::Answers;
 use crate::time::Timestamp;
@@ -34,6 +36,11 @@ pub enum Happening {
         report: DeployReport,
         /// The pipeline's run that deployed it.
         run: Option<Run>,
+    },
+    /// A platform's own records show a deploy. Somebody may have told of it before, or tell of it later.
+    Shown {
+        /// What they show.
+        report: DeployReport,
     },
     /// A human or a pipeline says that a trigger is observed.
     Reported {
@@ -68,6 +75,15 @@ pub enum Happening {
         /// To this version of the ledger's; to the target where it isn't named.
         to: Option<Version>,
     },
+    /// A human asks for a rehearsal.
+    RehearsalAsked {
+        /// The version that is known to be bad.
+        bad: Version,
+        /// Who watches.
+        witness: Option<String>,
+    },
+    /// A human asks the rehearsal to stop: its bad version is rolled back at once.
+    RehearsalStopAsked,
     /// A human holds automatic rollback.
     Frozen {
         /// For how long.
@@ -163,6 +179,15 @@ pub enum Happening {
         /// Whether it was the word that the page is over.
         resolved: bool,
     },
+    /// Another system took what it was told of a firing.
+    Announced {
+        /// The firing.
+        firing: FiringId,
+        /// Which system.
+        by: AnnouncerName,
+        /// Whether it was how the firing ended.
+        of_end: bool,
+    },
     /// A receipt's files are durable.
     ReceiptPublished {
         /// Of this firing.
@@ -191,6 +216,21 @@ pub struct DeployReport {
     pub at: Option<Timestamp>,
     /// The event's own identity (`Idempotency-Key`, a delivery id).
     pub key: Option<String>,
+}
+
+impl DeployReport {
+    /// A version was seen to begin to serve: no more is known of its deploy.
+    pub(crate) const fn seen(version: Version, at: Timestamp) -> Self {
+        Self {
+            version,
+            previous: None,
+            commit: None,
+            migration: Migration::None,
+            run_url: None,
+            at: Some(at),
+            key: None,
+        }
+    }
 }
 
 /// What a report is about, as far as it says so. Where it says nothing, as a human's does, it is about what serves now.
@@ -265,6 +305,20 @@ pub enum Effect {
         /// What it says.
         page: crate::page::Page,
     },
+    /// Tell a pager that can show it that a human has seen a page.
+    AcknowledgePage {
+        /// The pager.
+        pager: PagerName,
+        /// The page.
+        page: crate::page::Page,
+    },
+    /// Tell another system of a firing, again and again until it is taken.
+    Announce {
+        /// Which system.
+        announcer: AnnouncerName,
+        /// What it is told.
+        announcement: Box<Announcement>,
+    },
     /// Write a firing's receipt.
     PublishReceipt {
         /// The service.
@@ -279,7 +333,7 @@ pub enum Effect {
 pub struct Order {
     /// The service.
     pub service: ServiceName,
-    /// The firing.
+    /// What asked for it: the firing; where a bad version is deployed on purpose, the rehearsal's id in its place.
     pub firing: FiringId,
     /// The attempt: the correlation id that a remote is given.
     pub attempt: AttemptId,
@@ -306,6 +360,11 @@ impl Order {
             ends_at: attempt.ends_at,
         }
     }
+
+    /// What the attempt of a rehearsal orders; `None` only where its id could be no firing's, and every one can.
+    pub(crate) fn of_rehearsal(service: &ServiceName, rehearsal: &RehearsalId, attempt: &Attempt) -> Option<Self> {
+        Some(Self::of(service, &FiringId::new(rehearsal.as_str()).ok()?, attempt))
+    }
 }
 
 /// The answer to whoever brought an event.
@@ -319,6 +378,8 @@ pub enum Reply {
     SameDeploy(DeployId),
     /// A firing began, or the one that was already open.
     Firing(FiringId),
+    /// A rehearsal began, or was asked to stop.
+    Rehearsal(RehearsalId),
     /// Done.
     Done,
     /// Nothing is to be done. Why.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::announcement::Announced;
 use crate::deploy::{Deploy, Target};
-use crate::name::{AttemptId, FiringId, PathName, TriggerName};
+use crate::name::{AttemptId, Commit, FiringId, PathName, TriggerName, Version};
+use crate::rehearsal::Rehearsing;
 use crate::time::{Timestamp, as_milliseconds};
 
 /// How an attempt ended.
@@ -79,6 +81,45 @@ impl Attempt {
     pub const fn succeeded(&self) -> bool {
         matches!(self.outcome, Some(Outcome::Succeeded { .. }))
     }
+
+    /// Whether it is known by a commit: it reverts one, and a pipeline may deploy that.
+    #[must_use]
+    pub fn is_a_commit(&self) -> bool {
+        self.commits().next().is_some()
+    }
+
+    /// Whether it is known by this commit, which may be shortened as git shortens it.
+    #[must_use]
+    pub fn is_commit(&self, commit: &Commit) -> bool {
+        /// Git's own default.
+        const SHORTEST: usize = 7;
+        let told = commit.as_str();
+        let begins = |known: &str| known.get(..told.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(told));
+        told.len() >= SHORTEST && self.commits().any(begins)
+    }
+
+    /// What stands for the revert, where it succeeded: a run id, a revision, a commit SHA.
+    #[must_use]
+    pub fn receipt(&self) -> Option<&str> {
+        match &self.outcome {
+            Some(Outcome::Succeeded { receipt, .. }) => receipt.as_deref(),
+            Some(
+                Outcome::Failed { .. }
+                | Outcome::TimedOut
+                | Outcome::Cancelled { .. }
+                | Outcome::Unknown { .. }
+                | Outcome::NeverStarted,
+            )
+            | None => None,
+        }
+    }
+
+    /// The commits among what it is found by and what stands for it. A run's number is none.
+    fn commits(&self) -> impl Iterator<Item = &str> {
+        // SHA-1 or SHA-256, in full.
+        let whole = |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|each| each.is_ascii_hexdigit());
+        [self.handle.as_deref(), self.receipt()].into_iter().flatten().filter(whole)
+    }
 }
 
 /// What a firing is doing.
@@ -143,6 +184,8 @@ pub enum Origin {
     Report,
     /// A human asked for the rollback itself.
     Human,
+    /// A rehearsal: no trigger has fired, and its bad version must not stay.
+    Rehearsal,
 }
 
 /// What has been seen of the recovery so far.
@@ -181,6 +224,9 @@ pub struct Firing {
     pub deploy: Option<Deploy>,
     /// The version to return to.
     pub target: Option<Target>,
+    /// The version that a pipeline made of a revert of ours, where it names versions by the commit: as good as the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Version>,
     /// What they said, where it was reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -197,6 +243,9 @@ pub struct Firing {
     pub never_roll_back: bool,
     /// Whether it is a dry run.
     pub dry_run: bool,
+    /// The rehearsal that its bad version was deployed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Box<Rehearsing>>,
     /// When the condition began to hold.
     pub breach_at: Timestamp,
     /// When, by the data, it fired: the clock starts here.
@@ -241,6 +290,9 @@ pub struct Firing {
     /// Whether the page about the spent budget went out.
     #[serde(default)]
     pub budget_paged: bool,
+    /// Which other systems are told of it.
+    #[serde(default, skip_serializing_if = "Announced::is_empty")]
+    pub announced: Announced,
     /// The story so far.
     #[serde(default)]
     pub story: Vec<Step>,
@@ -269,6 +321,12 @@ impl Firing {
     #[must_use]
     pub const fn is_rolling(&self) -> bool {
         matches!(self.stage, Stage::Rolling | Stage::Verifying { .. })
+    }
+
+    /// Whether this version is the one to return to, or what a pipeline made of a revert to it.
+    #[must_use]
+    pub fn returns_to(&self, version: &Version) -> bool {
+        self.target.as_ref().is_some_and(|target| &target.version == version) || self.built.as_ref() == Some(version)
     }
 
     /// Whether any path was started for it.

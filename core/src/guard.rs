@@ -96,7 +96,8 @@ pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     if firing.budget_ends_at().is_some_and(|end| end <= draft.now) {
         return Some(Hold::BudgetSpent);
     }
-    limit(draft).or_else(|| fleet(draft, firing))
+    // Why a rehearsal's version is bad is known, whatever else fires: it goes.
+    limit(draft).or_else(|| fleet(draft, firing).filter(|_| firing.rehearsal.is_none()))
 }
 
 /// The freeze, where there is one now. It holds the first path, and any further one (design, R11).
@@ -119,7 +120,8 @@ pub(crate) fn target_left(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     draft.own().ledger.was_rolled_back(version).then(|| Hold::TargetLeft { version: version.clone() })
 }
 
-fn limit(draft: &Draft<'_>) -> Option<Hold> {
+/// That `automatic_limit` is reached.
+pub(crate) fn limit(draft: &Draft<'_>) -> Option<Hold> {
     let limit = draft.service.automatic_limit;
     let since = draft.now - limit.within;
     let recent = draft.own().automatic.iter().filter(|at| **at > since).count();

@@ -8,20 +8,25 @@
 //! the fold of the records, so that replay and live run are one piece of code.
 //!
 //! Where to read on: [`trigger`] judges, `watch` turns judgements into turns and firings, `guard` holds, `rollback`
-//! takes a firing from its first moment to its receipt, `proof` stops the clock.
+//! takes a firing from its first moment to its receipt, `proof` stops the clock, `rehearsals` deploys a bad version on
+//! purpose and leaves the rest to all of these.
 
 #![forbid(unsafe_code)]
 
 mod ahead;
+pub mod announcement;
 mod answers;
 pub mod apply;
 mod attempts;
+mod builds;
 pub mod chart;
+pub mod comparison;
 pub mod config;
 mod decide;
 pub mod deploy;
 mod deploys;
 mod draft;
+pub mod estimate;
 pub mod event;
 pub mod firing;
 pub mod guard;
@@ -31,8 +36,12 @@ pub mod proof;
 pub mod reading;
 pub mod receipt;
 pub mod record;
+pub mod rehearsal;
+mod rehearsals;
+pub mod replay;
 mod rollback;
 pub mod state;
+pub mod statistics;
 pub mod template;
 pub mod time;
 pub mod trigger;

@@ -113,6 +113,10 @@ checked_text!(
     PagerName, "pager name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
 );
 checked_text!(
+    /// The name of an announcer, of the config's.
+    AnnouncerName, "announcer name", is_name, "a letter or digit, then at most 62 of A-Z a-z 0-9 . _ -"
+);
+checked_text!(
     /// An image tag, a digest or a release (design, R14).
     Version, "version", is_version, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ + : @ / -"
 );
@@ -129,12 +133,17 @@ checked_text!(
     FiringId, "firing id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
 );
 checked_text!(
-    /// One run of a path: the firing's id, then `-aN`.
+    /// One run of a path: the id of the firing (or of the rehearsal), then `-aN`.
     AttemptId, "attempt id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
 );
 checked_text!(
     /// One page: what it is about, then why; its dedup key.
     PageId, "page id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
+);
+
+checked_text!(
+    /// One rehearsal: `SERVICE-r-INSTANT-N`. It is the correlation id of what deploys the bad version.
+    RehearsalId, "rehearsal id", is_id, "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
 );
 
 impl PageId {

@@ -1,21 +1,18 @@
 //! A page: what a human is told, why, and until when.
 
+mod words;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::event::Effect;
-use crate::firing::{Firing, Took};
-use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
-use crate::receipt::text::{line, took};
+use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
+use crate::receipt::text::line;
 use crate::record::{FiringRecord, PageRecord};
 use crate::state::Watch;
-use crate::time::{Timestamp, show_duration};
-
-/// What others wrote stands on one line of a page, however it was written, so that it can't pass for a line of ours.
-/// As long as a note may be.
-const LONGEST_WORDS: usize = 4096;
+use crate::time::Timestamp;
 
 /// Why a human is paged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +34,8 @@ pub enum PageReason {
     BudgetSpent,
     /// A new deploy arrived while a rollback was running.
     DeployDuringRollback,
+    /// A new deploy arrived while a rehearsal was deploying its bad version.
+    DeployDuringRehearsal,
     /// Nothing can be seen.
     Blind,
     /// A trigger that was breaching before the deploy still is.
@@ -44,6 +43,20 @@ pub enum PageReason {
 }
 
 impl PageReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Held,
+        Self::Manual,
+        Self::Veto,
+        Self::NoPathLeft,
+        Self::UnknownOutcome,
+        Self::RemoteWaits,
+        Self::BudgetSpent,
+        Self::DeployDuringRollback,
+        Self::Blind,
+        Self::DidNotHelp,
+    ];
+
     /// The reason as it stands in ids, labels and lists.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -56,6 +69,7 @@ impl PageReason {
             Self::RemoteWaits => "remote_waits",
             Self::BudgetSpent => "budget_spent",
             Self::DeployDuringRollback => "deploy_during_rollback",
+            Self::DeployDuringRehearsal => "deploy_during_rehearsal",
             Self::Blind => "blind",
             Self::DidNotHelp => "did_not_help",
         }
@@ -92,8 +106,17 @@ pub struct Page {
     /// When it was over; `None` while a human is still needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+    /// When a human said that they have seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_at: Option<Timestamp>,
     /// The pagers that it is for.
     pub pagers: BTreeSet<PagerName>,
+    /// Whom it goes to next, level by level, where nobody acknowledges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels_left: Vec<Vec<PagerName>>,
+    /// When it goes to the next level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalates_at: Option<Timestamp>,
     /// The pagers that have not yet taken it.
     pub undelivered: BTreeSet<PagerName>,
     /// The pagers that have not yet taken the word that it is over; empty until it is.
@@ -102,6 +125,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// When it goes to the next level; `None` where somebody has it, it is over, or there is no next level.
+    #[must_use]
+    pub fn escalates_at(&self) -> Option<Timestamp> {
+        self.escalates_at.filter(|_| self.resolved_at.is_none() && self.acknowledged_at.is_none())
+    }
+
     /// Whether nothing more has to be delivered.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -116,7 +145,7 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
         draft.firing_record(id, FiringRecord::Noted { what: format!("dry run: would have paged: {summary}") });
         return;
     }
-    let details = details_of(draft, &firing);
+    let details = words::details(draft, &firing);
     let page = Page {
         firing: Some(id.clone()),
         deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
@@ -125,45 +154,10 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
         details,
         ..blank(draft, id.as_str(), reason, summary)
     };
-    open(draft, page);
-}
-
-/// What a human needs to decide: what was seen, how much time there is, where to and by which ways, and how to answer.
-fn details_of(draft: &Draft<'_>, firing: &Firing) -> Vec<String> {
-    let (id, trigger) = (&firing.id, draft.service.trigger(&firing.trigger));
-    let mut details = Vec::new();
-    if let (Some(value), Some(limit)) = (firing.value, firing.limit) {
-        details.push(format!("value {value:.4}, limit {limit:.4}"));
-    }
-    details.push(clock(draft, firing));
-    details.extend(firing.target.as_ref().map(|target| format!("the version to return to is {}", target.version)));
-    if !firing.never_roll_back {
-        details.extend(draft.service.paths.iter().map(|path| last_run(draft, &path.name)));
-    }
-    details.extend(trigger.and_then(|trigger| trigger.note.clone()));
-    details.extend(firing.note.as_ref().map(|note| format!("reported: {}", line(note, LONGEST_WORDS))));
-    if !firing.never_roll_back {
-        details.push(format!("to roll back: rollbackd approve {id}"));
-        details.push(format!("to leave it: rollbackd dismiss {id} --why TEXT"));
-    }
-    details.push(format!("seen: rollbackd ack {id}"));
-    details
-}
-
-/// How much of the budget is used, and what is left of it.
-fn clock(draft: &Draft<'_>, firing: &Firing) -> String {
-    let used = format!("observed at {}, {} ago", firing.observed_at, took(draft.now.since(firing.observed_at)));
-    let Some(budget) = firing.budget else { return format!("{used}; no budget") };
-    let left = budget.saturating_sub(draft.now.since(firing.observed_at));
-    let left = if left.is_zero() { "is spent".to_owned() } else { format!("has {} left", took(left)) };
-    format!("{used}; the budget of {} {left}", show_duration(budget))
-}
-
-fn last_run(draft: &Draft<'_>, path: &PathName) -> String {
-    match draft.own().durations.get(path).and_then(|durations| durations.last()) {
-        Some(Took(last)) => format!("path {path} took {} last time", took(*last)),
-        None => format!("path {path} has not brought a version back yet"),
-    }
+    // A page about a watch can't be acknowledged (`ack` names a firing), so it would always escalate: it has one level.
+    let next = draft.service.escalate_after.filter(|_| draft.service.page.len() > 1).map(|after| draft.now + after);
+    let levels_left = draft.service.page.iter().skip(1).cloned().collect();
+    open(draft, Page { levels_left, escalates_at: next, ..page });
 }
 
 /// Opens a page about a watch, unless one for the same reason is open. In a dry run nobody is paged.
@@ -190,13 +184,13 @@ pub(crate) fn about_watch(
 }
 
 fn blank(draft: &Draft<'_>, about: &str, reason: PageReason, summary: String) -> Page {
-    let pagers: BTreeSet<PagerName> = draft.service.page.iter().cloned().collect();
+    let pagers: BTreeSet<PagerName> = draft.service.page.iter().take(1).flatten().cloned().collect();
     Page {
         id: PageId::shortened(&format!("{about}-{}", reason.word())),
         service: draft.name().clone(),
         reason,
         // It may quote a remote, or the reason that somebody gave.
-        summary: line(&summary, LONGEST_WORDS),
+        summary: line(&summary, words::LONGEST),
         details: Vec::new(),
         firing: None,
         deploy: None,
@@ -204,8 +198,11 @@ fn blank(draft: &Draft<'_>, about: &str, reason: PageReason, summary: String) ->
         trigger: None,
         opened_at: draft.now,
         resolved_at: None,
+        acknowledged_at: None,
         undelivered: pagers.clone(),
         pagers,
+        levels_left: Vec::new(),
+        escalates_at: None,
         unresolved: BTreeSet::new(),
     }
 }
@@ -272,6 +269,46 @@ fn resolve(draft: &mut Draft<'_>, which: impl Fn(&Page) -> bool) {
         for pager in page.pagers.clone() {
             let service = draft.name().clone();
             draft.effect(Effect::Page { service, pager, page: page.clone() });
+        }
+    }
+}
+
+/// A human has seen the pages about a firing: they go to nobody else, and pagers that can say so do.
+pub(crate) fn acknowledge(draft: &mut Draft<'_>, id: &FiringId) {
+    let unseen =
+        |page: &&Page| page.firing.as_ref() == Some(id) && page.resolved_at.is_none() && page.acknowledged_at.is_none();
+    let seen: Vec<PageId> = draft.own().pages.iter().filter(unseen).map(|page| page.id.clone()).collect();
+    for id in seen {
+        draft.page_record(PageRecord::Acknowledged { page: id.clone() });
+        let Some(page) = draft.own().page(&id).cloned() else { continue };
+        for pager in page.pagers.clone() {
+            draft.effect(Effect::AcknowledgePage { pager, page: page.clone() });
+        }
+    }
+}
+
+/// Nobody has acknowledged in time: the next level is told as well.
+pub(crate) fn escalate_if_due(draft: &mut Draft<'_>) {
+    if draft.is_dry_run() {
+        return;
+    }
+    let due = |page: &&Page| page.escalates_at().is_some_and(|at| at <= draft.now);
+    let late: Vec<Page> = draft.own().pages.iter().filter(due).cloned().collect();
+    for page in late {
+        let Some(level) = page.levels_left.first().cloned() else { continue };
+        let is_last = page.levels_left.len() == 1;
+        let next = draft.service.escalate_after.filter(|_| !is_last).map(|after| draft.now + after);
+        let record = PageRecord::Escalated { page: page.id.clone(), pagers: level.clone(), next };
+        draft.page_record(record);
+        if let Some(firing) = page.firing.as_ref().filter(|id| draft.firing(id).is_some_and(|firing| firing.is_open()))
+        {
+            let names = level.iter().map(PagerName::as_str).collect::<Vec<_>>().join(", ");
+            let what = format!("nobody acknowledged the page: it goes to {names} as well");
+            draft.firing_record(firing, FiringRecord::Noted { what });
+        }
+        let Some(page) = draft.own().page(&page.id).cloned() else { continue };
+        for pager in level {
+            draft.effect(Effect::Page { service: draft.name().clone(), pager, page: page.clone() });
         }
     }
 }

@@ -71,8 +71,7 @@ pub(crate) fn serving_read(draft: &mut Draft<'_>, serving: Option<&Serving>, at:
     learn_revision(draft, serving);
     settle_doubt(draft, serving);
     for firing in waiting(draft, at) {
-        let on_target = firing.target.as_ref().is_some_and(|target| target.version == serving.version);
-        let on_target = on_target && !is_from_before(&firing, serving);
+        let on_target = firing.returns_to(&serving.version) && !is_from_before(&firing, serving);
         let serving_at = on_target.then(|| firing.proof.serving_at.unwrap_or(at));
         let proof = Proof { serving_at, ..firing.proof.clone() };
         let what = format!("{} serves", serving.version);
@@ -81,9 +80,9 @@ pub(crate) fn serving_read(draft: &mut Draft<'_>, serving: Option<&Serving>, at:
 }
 
 /// Right after a deploy the metrics still show the version before. That is no recovery by anybody's hand: the target
-/// must have begun to serve after the deploy. Once a path is done, what serves is what counts.
+/// must have begun to serve after the deploy. Once a path is done, what serves is what counts; in a dry run none is.
 fn is_from_before(firing: &Firing, serving: &Serving) -> bool {
-    !firing.is_rolling() && firing.deploy.as_ref().is_some_and(|deploy| serving.since <= deploy.at)
+    (firing.dry_run || !firing.is_rolling()) && firing.deploy.as_ref().is_some_and(|deploy| serving.since <= deploy.at)
 }
 
 fn learn_revision(draft: &mut Draft<'_>, serving: &Serving) {
@@ -98,7 +97,7 @@ fn learn_revision(draft: &mut Draft<'_>, serving: &Serving) {
 /// An attempt whose outcome is unknown is known to have succeeded once its target serves (design, R2).
 fn settle_doubt(draft: &mut Draft<'_>, serving: &Serving) {
     for firing in draft.open_firings() {
-        let on_target = firing.target.as_ref().is_some_and(|target| target.version == serving.version);
+        let on_target = firing.returns_to(&serving.version);
         let doubted = firing.running().filter(|attempt| attempt.in_doubt && on_target);
         if let Some(attempt) = doubted {
             let output = "known by the version that serves".to_owned();

@@ -2,10 +2,13 @@
 //!
 //! Never reads, hashes or writes a file: it makes texts, and the shell publishes them.
 
+mod beside;
 mod facts;
+mod fingerprint;
 mod front;
 mod gaps;
 mod markdown;
+mod on_purpose;
 mod picture;
 pub mod text;
 mod timeline;
@@ -17,9 +20,12 @@ use crate::firing::{Firing, Origin, Stage, Step};
 use crate::name::{DeployId, FiringId, PathName, TriggerName, Version};
 use crate::time::Timestamp;
 
-pub use facts::{AttemptFacts, BadWindow, ProofFacts, SideEffectFacts};
+pub use beside::BesideFacts;
+pub use facts::{AttemptFacts, BadWindow, ProofFacts, SideEffectFacts, definition};
+pub use fingerprint::fingerprint;
 pub use front::{FrontMatter, Kind, NotAReceipt};
 pub use gaps::{Gap, GapKind};
+pub use on_purpose::{RehearsalFacts, RehearsedFacts};
 pub use picture::Unit;
 pub use text::{Sentence, took};
 pub use timeline::{Phase, Timeline};
@@ -30,7 +36,7 @@ pub const LONGEST_LIST: usize = 100;
 /// What was read at the end of a firing, or is known from earlier receipts; none of it is in the journal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Why the machinery ran, as its caller knows; a dry run is one whatever this says.
+    /// Why the machinery ran, as its caller knows; a dry run or a rehearsal by the daemon is one whatever this says.
     pub kind: Kind,
     /// The trigger's value over time (the worst series); empty where it is reported or Prometheus did not answer.
     pub series: Vec<(Timestamp, f64)>,
@@ -46,6 +52,8 @@ pub struct Evidence {
     pub side_effects_declared: bool,
     /// What earlier receipts tell of the paths; `None` where nobody looked.
     pub earlier: Option<Vec<PathExperience>>,
+    /// What rehearsals have shown of each path by now.
+    pub rehearsed: std::collections::BTreeMap<PathName, crate::rehearsal::Rehearsed>,
     /// The SHA-256 of the markdown of the receipt before, in hex; `None` for the first.
     pub previous_sha256: Option<String>,
 }
@@ -72,6 +80,8 @@ pub struct PathExperience {
     pub rehearsed_as: Option<Vec<String>>,
     /// How long its successful attempts took, oldest first.
     pub took: Vec<std::time::Duration>,
+    /// From the start of such an attempt until production was back, oldest first; of those where it was.
+    pub back_after: Vec<std::time::Duration>,
 }
 
 /// The hashes of a receipt's other texts, which its markdown repeats: so the chain of markdown files covers them.
@@ -109,6 +119,9 @@ pub struct Receipt {
     pub deploy: Option<DeployId>,
     /// Who or what observed it.
     pub origin: Origin,
+    /// The rehearsal that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalFacts>,
     /// What they said.
     pub note: Option<String>,
     /// The value that fired.
@@ -137,6 +150,9 @@ pub struct Receipt {
     pub attempts: Vec<AttemptFacts>,
     /// What a dry run would have run.
     pub would_run: Vec<AttemptFacts>,
+    /// What a dry run would have taken, beside what production really took; `None` where it was no dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesideFacts>,
     /// Paths that were passed over, and why.
     pub passed_over: Vec<(PathName, String)>,
     /// From when to when production was bad.

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Deploy, Migration, Target, WatchEnd};
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof};
-use crate::name::{AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version};
+use crate::name::{
+    AnnouncerName, AttemptId, Commit, DeployId, FiringId, PageId, PagerName, PathName, TriggerName, Version,
+};
 use crate::page::Page;
+use crate::rehearsal::{End, PathRun, Rehearsal, Reported, Told};
 use crate::state::{Turn, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{Arming, Baseline};
@@ -31,6 +34,8 @@ pub enum Record {
     },
     /// About a page.
     Page(PageRecord),
+    /// About a rehearsal.
+    Rehearsal(RehearsalRecord),
     /// Automatic rollback is held.
     Frozen {
         /// Until then.
@@ -253,6 +258,13 @@ pub enum FiringRecord {
         /// When production was back, where it is.
         recovered_at: Option<Timestamp>,
     },
+    /// Another system took that it fired, or how it ended.
+    Announced {
+        /// Which one.
+        by: AnnouncerName,
+        /// Whether it was how it ended.
+        of_end: bool,
+    },
     /// A receipt's files are durable.
     Published {
         /// The SHA-256 of its markdown.
@@ -278,9 +290,83 @@ pub enum PageRecord {
         /// Whether it was the word that it is over.
         resolved: bool,
     },
+    /// A human has seen it.
+    Acknowledged {
+        /// The page.
+        page: PageId,
+    },
+    /// Nobody acknowledged it in time: it is for these pagers as well.
+    Escalated {
+        /// The page.
+        page: PageId,
+        /// The next level.
+        pagers: Vec<PagerName>,
+        /// When it goes to the level after that.
+        next: Option<Timestamp>,
+    },
     /// A page is over.
     Resolved {
         /// The page.
         page: PageId,
+    },
+}
+
+/// A fact about the rehearsal that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "record")]
+pub enum RehearsalRecord {
+    /// A human asked for it.
+    Asked {
+        /// The rehearsal.
+        rehearsal: Box<Rehearsal>,
+    },
+    /// A trigger was seen, and does not breach.
+    Checked {
+        /// The trigger.
+        trigger: TriggerName,
+    },
+    /// The bad version is about to be deployed.
+    AttemptIntended {
+        /// The attempt.
+        attempt: Box<Attempt>,
+    },
+    /// The attempt can be found by something now.
+    AttemptStarted {
+        /// What it can be found by.
+        handle: String,
+    },
+    /// The attempt waits for a person at the remote.
+    AttemptWaits {
+        /// For what.
+        why: String,
+    },
+    /// The attempt ended.
+    AttemptEnded {
+        /// How.
+        outcome: Outcome,
+    },
+    /// Somebody told of the deploy, or it was seen, while the attempt was under way.
+    Told {
+        /// All that is known by now.
+        told: Told,
+    },
+    /// A trigger was reported while the attempt was under way.
+    Reported {
+        /// The report.
+        report: Reported,
+    },
+    /// The bad version serves: its watch is open.
+    Watching {
+        /// When it is rolled back, whatever was seen.
+        until: Timestamp,
+    },
+    /// A human asked it to stop.
+    StopAsked,
+    /// It ended.
+    Ended {
+        /// How.
+        end: End,
+        /// What it showed of each path that ran.
+        paths: Vec<(PathName, PathRun)>,
     },
 }

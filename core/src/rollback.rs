@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::announcement::{self, Announced};
 use crate::attempts;
 use crate::config::{Action, Trigger};
 use crate::deploy::{Deploy, Target, WatchEnd};
@@ -14,6 +15,7 @@ use crate::name::{FiringId, PathName, TriggerName};
 use crate::page::{self, PageReason};
 use crate::proof;
 use crate::record::{FiringRecord, Record, WatchRecord};
+use crate::rehearsals;
 use crate::state::TriggerWatch;
 use crate::time::{Timestamp, show_duration};
 use crate::trigger::Arming;
@@ -66,6 +68,7 @@ pub(crate) fn fire(draft: &mut Draft<'_>, trigger: &Trigger, observed: Observati
     let firing = fresh(draft, trigger, observed)?;
     let id = firing.id.clone();
     draft.record(Record::Fired(Box::new(firing)));
+    announcement::began(draft, &id);
     decide_action(draft, trigger, &id);
     Some(id)
 }
@@ -117,18 +120,22 @@ fn empty(
     deploy: Option<Deploy>,
     target: Option<Target>,
 ) -> Option<Firing> {
+    let rehearsal = rehearsals::rehearsing(draft.own(), deploy.as_ref());
     Some(Firing {
         id: FiringId::new(draft.next_id('f')).ok()?,
         trigger,
         origin,
-        deploy,
         target,
+        built: None,
         note: None,
         value: None,
         limit: None,
         budget: None,
         never_roll_back: false,
         dry_run: draft.is_dry_run(),
+        announced: announced(draft, rehearsal.is_some()),
+        rehearsal,
+        deploy,
         breach_at: draft.now,
         observed_at: draft.now,
         decided_at: draft.now,
@@ -150,6 +157,12 @@ fn empty(
     })
 }
 
+/// In a dry run nobody is told (design, R12). A rehearsal is no incident: whoever counts those must not count it.
+fn announced(draft: &Draft<'_>, is_rehearsal: bool) -> Announced {
+    let to = draft.service.announce.iter().filter(|_| !is_rehearsal && !draft.is_dry_run());
+    Announced::beginning(to.cloned().collect())
+}
+
 /// A human asked for a rollback.
 pub(crate) fn open_human(
     draft: &mut Draft<'_>,
@@ -161,6 +174,24 @@ pub(crate) fn open_human(
     let mut firing = empty(draft, trigger, Origin::Human, Some(deploy), target)?;
     firing.only_path = only_path;
     firing.approved = true;
+    let id = firing.id.clone();
+    draft.record(Record::Fired(Box::new(firing)));
+    announcement::began(draft, &id);
+    Some(id)
+}
+
+/// A rehearsal wants its bad version to go, which no trigger has seen; `by_human` where a human stopped it.
+pub(crate) fn open_rehearsal(
+    draft: &mut Draft<'_>,
+    trigger: TriggerName,
+    deploy: Deploy,
+    target: Option<Target>,
+    why: String,
+    by_human: bool,
+) -> Option<FiringId> {
+    let mut firing = empty(draft, trigger, Origin::Rehearsal, Some(deploy), target)?;
+    firing.note = Some(why);
+    firing.approved = by_human;
     let id = firing.id.clone();
     draft.record(Record::Fired(Box::new(firing)));
     Some(id)
@@ -209,7 +240,8 @@ pub(crate) fn ask(draft: &mut Draft<'_>, id: &FiringId, reason: PageReason, why:
 }
 
 fn on_version(firing: &Firing) -> String {
-    firing.deploy.as_ref().map(|deploy| format!(" on {}", deploy.version)).unwrap_or_default()
+    let on = firing.deploy.as_ref().map(|deploy| format!(" on {}", deploy.version)).unwrap_or_default();
+    if firing.rehearsal.is_some() { format!("{on}, which a rehearsal deployed") } else { on }
 }
 
 fn veto(draft: &mut Draft<'_>, firing: &Firing, veto: Duration) {
@@ -309,6 +341,10 @@ fn conclude(draft: &mut Draft<'_>, id: &FiringId, result: FiringEnd, recovered_a
     let receipt = draft.next_receipt();
     draft.firing_record(id, FiringRecord::Ended { result, receipt, recovered_at });
     draft.effect(Effect::PublishReceipt { service: draft.name().clone(), firing: id.clone() });
+    announcement::ended(draft, id);
+    if let Some(firing) = draft.firing(id) {
+        rehearsals::firing_ended(draft, &firing, result);
+    }
 }
 
 /// A newer deploy ends what was asked about the one before.

@@ -8,6 +8,7 @@ use crate::deploy::{Ledger, Target, WatchEnd};
 use crate::firing::{Firing, Took};
 use crate::name::{DeployId, FiringId, PageId, PathName, ServiceName, TriggerName, Version};
 use crate::page::Page;
+use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::time::Timestamp;
 use crate::trigger::{Arming, Baseline};
 
@@ -63,6 +64,12 @@ pub struct ServiceState {
     pub returned: Option<Returned>,
     /// How long successful attempts of each path took, latest last.
     pub durations: BTreeMap<PathName, Vec<Took>>,
+    /// The rehearsal that is under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
+    /// What rehearsals showed of each path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rehearsed: BTreeMap<PathName, Rehearsed>,
 }
 
 /// Automatic rollback is held.
@@ -83,6 +90,9 @@ pub struct Returned {
     pub since: Timestamp,
     /// When the rollback ended, one way or another.
     pub ended_at: Option<Timestamp>,
+    /// The version that a pipeline made of a revert of ours: it stands for that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Version>,
 }
 
 /// The time after a deploy in which triggers are live.
@@ -167,6 +177,19 @@ impl ServiceState {
     #[must_use]
     pub fn rolling(&self) -> Option<&Firing> {
         self.firings.iter().find(|firing| firing.is_rolling())
+    }
+
+    /// The version that this one is known as in the ledger: what a pipeline made of a revert stands for the target.
+    #[must_use]
+    pub fn stands_for<'a>(&'a self, version: &'a Version) -> &'a Version {
+        let built = self.returned.as_ref().filter(|returned| returned.built.as_ref() == Some(version));
+        built.map_or(version, |returned| &returned.version)
+    }
+
+    /// The rehearsal that is under way.
+    #[must_use]
+    pub fn rehearsing(&self) -> Option<&Rehearsal> {
+        self.rehearsal.as_ref().filter(|rehearsal| rehearsal.is_open())
     }
 
     /// The page of this id.

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::name::{Commit, ServiceName, Version};
+use crate::time::Timestamp;
+
 /// A closed set of names that may stand between braces.
 pub trait Names: Copy + 'static {
     /// All of them, in the order in which messages list them.
@@ -113,6 +116,16 @@ pub struct Unknown(pub Variable);
 pub struct Values(BTreeMap<Variable, String>);
 
 impl Values {
+    /// What queries and paths may name of a deploy of a service.
+    #[must_use]
+    pub fn of_deploy(service: &ServiceName, version: &Version, at: Timestamp, commit: Option<&Commit>) -> Self {
+        Self::default()
+            .with(Variable::Service, service.as_str())
+            .with(Variable::DeployVersion, version.as_str())
+            .with(Variable::DeployAt, at.to_string())
+            .with_some(Variable::DeployCommit, commit.map(Commit::as_str))
+    }
+
     /// The same values and one more.
     #[must_use]
     pub fn with(mut self, variable: Variable, value: impl Into<String>) -> Self {

@@ -179,12 +179,26 @@ pub fn show_duration(duration: Duration) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
-/// Shows a duration as PromQL takes it (`90000ms` reads the same as `1m30s`, and is always exact).
+/// The longest duration that Prometheus reads, some 292 years: it counts nanoseconds in 63 bits ("duration out of
+/// range", `ParseDuration` of its `model` package).
+pub const LONGEST_PROMQL: Duration = Duration::from_millis(9_223_372_036_854);
+
+/// Shows a duration as PromQL takes it: exact to the millisecond, from `1ms` (a range of nothing is none) to
+/// [`LONGEST_PROMQL`].
+///
+/// No number in it needs more than 32 bits: not every reader of PromQL takes more.
 #[must_use]
 pub fn promql_duration(duration: Duration) -> String {
-    let milliseconds = milliseconds(duration).max(1);
-    if milliseconds % 1000 == 0 { format!("{}s", milliseconds / 1000) } else { format!("{milliseconds}ms") }
+    let milliseconds = milliseconds(duration.min(LONGEST_PROMQL)).max(1);
+    let (number, unit) = if milliseconds % 1000 == 0 { (milliseconds / 1000, "s") } else { (milliseconds, "ms") };
+    if number <= i64::from(u32::MAX) {
+        return format!("{number}{unit}");
+    }
+    let (days, rest) = (milliseconds / DAY_MILLISECONDS, milliseconds % DAY_MILLISECONDS);
+    if rest == 0 { format!("{days}d") } else { format!("{days}d{rest}ms") }
 }
+
+const DAY_MILLISECONDS: i64 = 24 * 60 * 60 * 1000;
 
 /// Serde for durations in records: milliseconds.
 pub mod as_milliseconds {

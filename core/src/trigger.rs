@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Condition, Limit, Metric, Query};
 use crate::reading::{Answer, Answers, Look, Point, Series};
+use crate::statistics::median;
 use crate::time::Timestamp;
 
 use pairs::Pairs;
@@ -211,16 +212,9 @@ pub fn baseline(metric: &Metric, answers: &Answers) -> Baseline {
     // Whatever the values are compared with, a breach and a clear look both have theirs: of several series that of the
     // one that the trigger will compare as well.
     let points = looks(metric, Some(0.0), answers);
-    let mut values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
-    values.sort_by(f64::total_cmp);
+    let values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
     let enough = !values.is_empty() && values.len() * LEAST_SHARE >= points.len();
-    let middle = values.len() / 2;
-    let median = match (values.len() % 2, values.get(middle), middle.checked_sub(1).and_then(|below| values.get(below)))
-    {
-        (0, Some(upper), Some(lower)) => Some(f64::midpoint(*lower, *upper)),
-        (_, middle, _) => middle.copied(),
-    };
-    Baseline { value: median.filter(|_| enough), looks: values.len(), expected: points.len() }
+    Baseline { value: median(&values).filter(|_| enough), looks: values.len(), expected: points.len() }
 }
 
 /// What a trigger's rules say about time.
@@ -384,6 +378,7 @@ mod tests {
                 stale_after: Duration::from_secs(2),
             }),
             step: Duration::from_secs(1),
+            comparison: None,
         };
         let series = |value: &dyn Fn(i64) -> f64| {
             let samples = (10..=16).map(|second| (at(second), value(second))).collect();

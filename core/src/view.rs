@@ -1,5 +1,7 @@
 //! What is shown of the state: the answers of `status` and of `GET /v1/services`, with the words of the design.
 
+mod rehearsal;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -7,13 +9,16 @@ use serde::Serialize;
 use crate::config::Condition;
 use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
+use crate::estimate::{NextRun, estimate};
 use crate::firing::{Attempt, Firing, Stage};
-use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, ServiceName, TriggerName, Version};
+use crate::name::{DeployId, FiringId, PageId, PagerName, PathName, RehearsalId, ServiceName, TriggerName, Version};
 use crate::reading::Look;
 use crate::rollback::word;
 use crate::state::{ServiceState, State, Turn, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{self, Arming, Verdict};
+
+pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 
 /// What the last look at each trigger showed; not durable.
 pub type Board = BTreeMap<ServiceName, BTreeMap<TriggerName, Verdict>>;
@@ -35,6 +40,10 @@ pub struct ServiceView {
     pub triggers: Vec<TriggerView>,
     /// Until when automatic rollback is held, and why.
     pub frozen: Option<FreezeView>,
+    /// The rehearsal that is under way, or the last one.
+    pub rehearsal: Option<RehearsalView>,
+    /// How it rehearses; none where the config says nothing of that.
+    pub rehearsal_plan: Option<RehearsalPlanView>,
     /// Its paths, preferred first.
     pub paths: Vec<PathView>,
     /// The firings that are still to end.
@@ -109,6 +118,12 @@ pub struct PathView {
     pub timeout_seconds: f64,
     /// How long its last successful runs took, in seconds, latest last.
     pub took_seconds: Vec<f64>,
+    /// How long the next run takes by these; `None` where there were none.
+    pub next: Option<NextRun>,
+    /// What its rehearsals showed; none where it was never rehearsed.
+    pub rehearsed: Option<RehearsedView>,
+    /// When its next rehearsal is due, where the config says how often: at once, where it was never rehearsed.
+    pub rehearsal_due_at: Option<Timestamp>,
 }
 
 /// A firing.
@@ -128,6 +143,8 @@ pub struct FiringView {
     pub version: Option<Version>,
     /// The version to return to.
     pub target: Option<Version>,
+    /// What was said by whoever reported it, or why a rehearsal wants its version to go.
+    pub note: Option<String>,
     /// When, by the data, it fired: the clock started here.
     pub observed_at: Timestamp,
     /// When the budget is spent.
@@ -144,6 +161,8 @@ pub struct FiringView {
     pub acknowledged: bool,
     /// Whether it is a dry run.
     pub dry_run: bool,
+    /// The rehearsal that its version was deployed in.
+    pub rehearsal: Option<RehearsalId>,
     /// The value that fired.
     pub value: Option<f64>,
     /// The limit it was compared with.
@@ -167,6 +186,10 @@ pub struct PageView {
     pub summary: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When a human said that they have seen it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// When it goes to the next level, where nobody says so before.
+    pub escalates_at: Option<Timestamp>,
     /// Who it is for.
     pub pagers: Vec<PagerName>,
     /// Who has not taken it yet.
@@ -192,7 +215,9 @@ pub fn service(
         last: own.last,
         triggers: plan.triggers.iter().map(|trigger| trigger_view(plan, &own, board, trigger)).collect(),
         frozen: own.frozen(now).map(|freeze| FreezeView { until: freeze.until, why: freeze.why.clone() }),
-        paths: plan.paths.iter().map(|path| path_view(&own, path)).collect(),
+        rehearsal: rehearsal::view(&own),
+        rehearsal_plan: plan.rehearsal.as_ref().map(rehearsal::plan),
+        paths: paths(plan, &own, now),
         firings: own.open_firings().map(|each| firing(name, each)).collect(),
         pages: own
             .pages
@@ -212,7 +237,9 @@ pub fn firings(state: &State) -> Vec<FiringView> {
     state.services.iter().flat_map(of_service).collect()
 }
 
-fn target(own: &ServiceState) -> Option<Version> {
+/// The version that would be returned to now, as far as the ledger tells; `None` where there is none.
+#[must_use]
+pub fn target(own: &ServiceState) -> Option<Version> {
     match (&own.watch, &own.running) {
         (Some(watch), _) => watch.target.as_ref().map(|target| target.version.clone()),
         (None, Some(running)) => own.ledger.latest_passed(running).cloned(),
@@ -314,13 +341,23 @@ fn trigger_state(
     }
 }
 
-fn path_view(own: &ServiceState, path: &crate::config::PathRule) -> PathView {
-    let took = own.durations.get(&path.name).map(|known| known.iter().map(|took| took.0.as_secs_f64()).collect());
+/// The paths of a service, preferred first.
+#[must_use]
+pub fn paths(plan: &Service, own: &ServiceState, now: Timestamp) -> Vec<PathView> {
+    plan.paths.iter().map(|path| path_view(plan, own, path, now)).collect()
+}
+
+fn path_view(plan: &Service, own: &ServiceState, path: &crate::config::PathRule, now: Timestamp) -> PathView {
+    let rehearsed = own.rehearsed.get(&path.name);
+    let known = own.durations.get(&path.name).map(Vec::as_slice).unwrap_or_default();
     PathView {
         name: path.name.clone(),
         kind: path.kind,
         timeout_seconds: path.timeout.as_secs_f64(),
-        took_seconds: took.unwrap_or_default(),
+        took_seconds: known.iter().map(|took| took.0.as_secs_f64()).collect(),
+        next: estimate(known.iter().map(|took| took.0)).map(NextRun::from),
+        rehearsed: rehearsed.map(|known| rehearsal::rehearsed(plan, path, known)),
+        rehearsal_due_at: plan.rehearsal.as_ref().map(|rule| rehearsed.map_or(now, |known| known.at + rule.every)),
     }
 }
 
@@ -346,6 +383,7 @@ pub fn firing(service: &ServiceName, firing: &Firing) -> FiringView {
         why,
         version: firing.deploy.as_ref().map(|deploy| deploy.version.clone()),
         target: firing.target.as_ref().map(|target| target.version.clone()),
+        note: firing.note.clone(),
         observed_at: firing.observed_at,
         budget_ends_at: firing.budget_ends_at(),
         recovered_at: firing.recovered_at,
@@ -354,6 +392,7 @@ pub fn firing(service: &ServiceName, firing: &Firing) -> FiringView {
         receipt_published,
         acknowledged: firing.acknowledged,
         dry_run: firing.dry_run,
+        rehearsal: firing.rehearsal.as_ref().map(|rehearsal| rehearsal.id.clone()),
         value: firing.value,
         limit: firing.limit,
         attempts: firing.attempts.clone(),
@@ -368,6 +407,8 @@ fn page_view(page: &crate::page::Page) -> PageView {
         reason: page.reason.word(),
         summary: page.summary.clone(),
         opened_at: page.opened_at,
+        acknowledged_at: page.acknowledged_at,
+        escalates_at: page.escalates_at(),
         pagers: page.pagers.iter().cloned().collect(),
         undelivered: page.undelivered.iter().cloned().collect(),
     }

@@ -1,9 +1,12 @@
 //! When time alone matters next, and what is to be done again after a restart. There are no timers to cancel.
 
+use crate::announcement::owed;
 use crate::config::{Config, Mode, Service};
 use crate::event::{Effect, Order};
 use crate::firing::{Firing, Stage};
 use crate::name::ServiceName;
+use crate::page::Page;
+use crate::rehearsals;
 use crate::state::{ServiceState, State};
 use crate::time::Timestamp;
 use crate::watch::ends_at;
@@ -14,7 +17,11 @@ use crate::watch::ends_at;
 pub fn wake_at(config: &Config, state: &State, service: &ServiceName) -> Option<Timestamp> {
     let own = state.services.get(service)?;
     let plan = config.services.get(service)?;
-    own.open_firings().filter_map(next_of_firing).chain(ends_at(config.evaluation_interval, plan, own)).min()
+    let of_firings = own.open_firings().filter_map(next_of_firing);
+    // In a dry run nobody is paged, whatever was begun before.
+    let of_pages = own.pages.iter().filter(|_| config.mode == Mode::Live).filter_map(Page::escalates_at);
+    let of_watch = ends_at(config.evaluation_interval, plan, own);
+    of_firings.chain(of_pages).chain(of_watch).chain(rehearsals::next_deadline(own)).min()
 }
 
 fn next_of_firing(firing: &Firing) -> Option<Timestamp> {
@@ -38,6 +45,12 @@ pub fn resume(config: &Config, state: &State) -> Vec<Effect> {
 
 fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effect> {
     let mut effects = Vec::new();
+    let deploying = own.rehearsing().and_then(|rehearsal| Some((rehearsal, rehearsal.running()?)));
+    if let Some((rehearsal, attempt)) = deploying
+        && let Some(order) = Order::of_rehearsal(&service.name, &rehearsal.id, attempt)
+    {
+        effects.push(Effect::FollowAttempt { order, handle: attempt.handle.clone() });
+    }
     for firing in &own.firings {
         if let Some(attempt) = firing.running().filter(|_| firing.is_open()) {
             let order = Order::of(&service.name, &firing.id, attempt);
@@ -48,9 +61,14 @@ fn resume_service(mode: Mode, service: &Service, own: &ServiceState) -> Vec<Effe
         }
     }
     if mode == Mode::Live {
+        effects.extend(own.firings.iter().flat_map(|firing| owed(&service.name, firing)));
         for page in &own.pages {
             for pager in page.undelivered.union(&page.unresolved).cloned() {
                 effects.push(Effect::Page { service: service.name.clone(), pager, page: page.clone() });
+            }
+            // Said once more: it changes nothing where it was taken before.
+            for pager in page.pagers.iter().filter(|_| page.acknowledged_at.is_some() && page.resolved_at.is_none()) {
+                effects.push(Effect::AcknowledgePage { pager: pager.clone(), page: page.clone() });
             }
         }
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use crate::comparison;
 use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::proof::{awaited_since, needs};
+use crate::rehearsal::Rehearsal;
+use crate::rehearsals;
 use crate::state::{ServiceState, State, Watch};
 use crate::template::{Values, Variable};
 use crate::time::Timestamp;
@@ -19,7 +22,8 @@ pub enum Want {
         deploy: DeployId,
         /// The trigger.
         trigger: TriggerName,
-        /// The first slot that matters: the one that tells what was before the deploy.
+        /// The first slot that matters: the one that tells what was before the deploy, or the first of a baseline that samples
+        /// are compared with.
         from: Timestamp,
         /// The deploy's own instant, for `since_deploy`.
         deploy_at: Timestamp,
@@ -75,8 +79,10 @@ pub enum Want {
 #[must_use]
 pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want> {
     let Some(plan) = config.services.get(service) else { return Vec::new() };
-    let mut wants = Vec::from_iter(for_deploys(plan));
-    let Some(own) = state.services.get(service) else { return wants };
+    let own = state.services.get(service);
+    let mut wants = Vec::from_iter(for_deploys(plan, own));
+    let Some(own) = own else { return wants };
+    wants.extend(before_a_rehearsal(plan, own));
     if let Some(watch) = &own.watch {
         wants.extend(plan.triggers.iter().flat_map(|trigger| for_trigger(plan, own, watch, trigger)));
         if watch.target_awaited {
@@ -93,19 +99,32 @@ pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want>
     wants
 }
 
-/// A deploy that nobody tells of counts from its own instant, and is over when its watch would be.
-fn for_deploys(plan: &Service) -> Option<Want> {
+/// The triggers, once: whether they can be seen, and are clear, before a bad version is deployed on purpose.
+fn before_a_rehearsal(plan: &Service, own: &ServiceState) -> Vec<Want> {
+    /// So many slots back: the newest samples may not have come in yet.
+    const SLOTS: u32 = 4;
+    let want = |(rehearsal, trigger, metric): (&Rehearsal, &Trigger, &Metric)| Want::Trigger {
+        deploy: rehearsal.deploy.clone(),
+        trigger: trigger.name.clone(),
+        from: (rehearsal.asked_at - metric.step * SLOTS).floor(metric.step),
+        deploy_at: rehearsal.asked_at - metric.step * SLOTS,
+        values: Values::of_deploy(&plan.name, &rehearsal.back_to, rehearsal.asked_at, None),
+    };
+    rehearsals::unchecked(plan, own).map(want).collect()
+}
+
+/// A deploy that nobody tells of counts from its own instant, and is over when its watch would be. While a rehearsal
+/// deploys its bad version, since when that serves is wanted wherever it can be seen.
+fn for_deploys(plan: &Service, own: Option<&ServiceState>) -> Option<Want> {
     let values = Values::default().with(Variable::Service, plan.name.as_str());
-    plan.watch_version.then_some(Want::Version { within: plan.watch, values })
+    let deploying = own.and_then(ServiceState::rehearsing).is_some_and(Rehearsal::is_deploying);
+    (plan.watch_version || (deploying && plan.version_query.is_some()))
+        .then_some(Want::Version { within: plan.watch, values })
 }
 
 fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
     let commit = own.ledger.entry(&watch.deploy).and_then(|entry| entry.deploy.commit.as_ref());
-    Values::default()
-        .with(Variable::Service, plan.name.as_str())
-        .with(Variable::DeployVersion, watch.version.as_str())
-        .with(Variable::DeployAt, watch.at.to_string())
-        .with_some(Variable::DeployCommit, commit.map(|commit| commit.as_str()))
+    Values::of_deploy(&plan.name, &watch.version, watch.at, commit)
 }
 
 /// The look at a trigger, and at its baseline until that is known: what was not compared yet has to be seen as such, and
@@ -125,7 +144,10 @@ fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trig
     }
     // Always the whole window: a row of breaches may begin before a gap that later data fill in, and what counts after
     // the deploy depends on what was before it.
-    let from = watch.at.floor(metric.step);
+    let from = match metric.comparison {
+        Some(_) => comparison::from(metric, watch.healthy_before, watch.at),
+        None => watch.at.floor(metric.step),
+    };
     wants.push(Want::Trigger { deploy, trigger: name, from, deploy_at: watch.at, values });
     wants
 }

@@ -1,5 +1,8 @@
 //! One watch: what looks turn its triggers to, what they fire, and how it ends.
 
+use std::time::Duration;
+
+use crate::comparison::{self, Scene};
 use crate::config::{Action, Metric, Observed, Service, Trigger};
 use crate::deploy::WatchEnd;
 use crate::draft::Draft;
@@ -15,7 +18,12 @@ use crate::time::Timestamp;
 use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, SoFar, Verdict};
 
 /// The rule of a trigger for the judgement of one watch.
-pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: std::time::Duration) -> Rule {
+pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: Duration) -> Rule {
+    if metric.comparison.is_some() {
+        // Its own windows are its hold, and its samples come one step apart.
+        let (hold, window) = (Duration::ZERO, metric.window + trigger.hold);
+        return Rule { hold, step: metric.step, window, interval: interval.max(metric.step), deploy_at: watch.at };
+    }
     Rule { hold: trigger.hold, step: metric.step, window: metric.window, interval, deploy_at: watch.at }
 }
 
@@ -73,17 +81,15 @@ impl Seen<'_> {
 pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, seen: &Seen<'_>) {
     let Some((watch, known, trigger, metric)) = watched(draft, deploy, name) else { return };
     let generation = draft.config.generation;
-    if seen.so_far.is_some_and(|so_far| so_far.generation != generation) {
-        // What came before was judged by another config: only the whole window says what it is by this one.
+    if seen.so_far.is_some_and(|so_far| so_far.generation != generation || metric.comparison.is_some()) {
+        // What came before was judged by another config, or as a whole: only the whole window says what it is.
         return;
     }
     let limit = trigger::limit(&metric, known.baseline.as_ref());
-    let mut points = seen.points(&metric, limit);
-    if metric.baseline_window().is_some() && known.baseline.is_none() {
-        not_compared(&mut points);
-    }
+    let points = points(&watch, &known, &metric, limit, seen);
     let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
     let mut verdict = trigger::judge_on(&rule, known.arming, seen.so_far, &points, seen.answered_until);
+    verdict.so_far = verdict.so_far.filter(|_| metric.comparison.is_none());
     if let Some(so_far) = &mut verdict.so_far {
         so_far.generation = generation;
     }
@@ -112,6 +118,26 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
             Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
     }
+}
+
+/// The look at each slot, by the limit or by comparison.
+fn points(watch: &Watch, known: &TriggerWatch, metric: &Metric, limit: Option<f64>, seen: &Seen<'_>) -> Vec<Point> {
+    if let Some(comparison) = &metric.comparison {
+        let scene = Scene {
+            deploy_at: watch.at,
+            healthy_before: watch.healthy_before,
+            until: watch.until,
+            version: &watch.version,
+            target: watch.target.as_ref().map(|target| &target.version),
+            arming: known.arming,
+        };
+        return comparison::looks(metric, comparison, &scene, seen.answers);
+    }
+    let mut points = seen.points(metric, limit);
+    if metric.baseline_window().is_some() && known.baseline.is_none() {
+        not_compared(&mut points);
+    }
+    points
 }
 
 /// The baseline was not read yet, so that no value could be compared: that is a failed look, and not missing data.
@@ -177,7 +203,7 @@ fn settle(draft: &mut Draft<'_>, name: &TriggerName, metric: &Metric, verdict: &
 
 /// When the watch ends by time alone: not while a firing of its deploy or a breach keeps it open; upon its end where
 /// all last looks have come, and else when they are overdue.
-pub(crate) fn ends_at(interval: std::time::Duration, service: &Service, own: &ServiceState) -> Option<Timestamp> {
+pub(crate) fn ends_at(interval: Duration, service: &Service, own: &ServiceState) -> Option<Timestamp> {
     let watch = own.watch.as_ref()?;
     if own.open_firings().any(|firing| is_about(firing, watch)) {
         return None;

@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "each test crate uses another part of it")]
 mod common;
 
+#[path = "judging/comparisons.rs"]
+mod comparisons;
 #[path = "judging/looks.rs"]
 mod looks;
 #[path = "judging/rows.rs"]

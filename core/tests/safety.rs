@@ -5,12 +5,20 @@ mod common;
 
 #[path = "safety/announcements.rs"]
 mod announcements;
+#[path = "safety/announcing.rs"]
+mod announcing;
 #[path = "safety/arming.rs"]
 mod arming;
 #[path = "safety/attempts.rs"]
 mod attempts;
 #[path = "safety/budget.rs"]
 mod budget;
+#[path = "safety/builds.rs"]
+mod builds;
+#[path = "safety/comparisons.rs"]
+mod comparisons;
+#[path = "safety/escalation.rs"]
+mod escalation;
 #[path = "safety/hints.rs"]
 mod hints;
 #[path = "safety/holds.rs"]
@@ -25,6 +33,8 @@ mod outages;
 mod pages;
 #[path = "safety/proofs.rs"]
 mod proofs;
+#[path = "safety/rehearsals.rs"]
+mod rehearsals;
 #[path = "safety/targets.rs"]
 mod targets;
 #[path = "safety/telling.rs"]

@@ -123,6 +123,7 @@ fn watch(service: &ServiceName, round: u32, at: Timestamp, last: bool) -> Result
     let names: Vec<TriggerName> = names.collect::<Result<_, _>>()?;
     let triggers: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), TriggerWatch::default())).collect();
     let deployed = Deploy {
+        rehearsal: false,
         id: deploy.clone(),
         version: version.clone(),
         previous: None,

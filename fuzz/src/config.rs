@@ -17,9 +17,14 @@ use rollbackd_core::wants::wants;
 pub(super) fn config(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let (settings, problems) = config::parse(text);
-    let lines = text.lines().count() + 1;
+    let lines: Vec<&str> = yaml::lines(text).collect();
     for problem in &problems {
-        assert!((1..=lines).contains(&problem.place.line) && problem.place.column > 0, "{problem} is nowhere");
+        let place = problem.place;
+        let line = place.line.checked_sub(1).and_then(|index| lines.get(index));
+        let columns = line.map_or(0, |line| line.chars().count() + 1);
+        // An empty file has no line, and is wrong at its beginning.
+        let nothing_there = lines.is_empty() && (place.line, place.column) == (1, 1);
+        assert!(nothing_there || (1..=columns).contains(&place.column), "{problem} is nowhere");
     }
     let any_error = problems.iter().any(|problem| problem.severity == Severity::Error);
     assert_eq!(settings.is_some(), !any_error, "{problems:?}");

@@ -1,4 +1,4 @@
-//! The commands that work on this machine: the daemon itself, the config's check, the journal, a command's supervisor.
+//! The commands that work on this machine: the daemon itself, the journal, a command's supervisor.
 //!
 //! Holds their arguments, and hands over to the rooms that do them.
 
@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::online;
 use super::output::{Failure, Output};
 use crate::logging::{self, Format};
 use crate::paths::supervised;
@@ -67,24 +66,6 @@ pub enum LogLevel {
     Trace,
 }
 
-/// `check`.
-#[derive(Args, Debug)]
-#[command(after_long_help = "\
-Prints nothing but `ok` and exits 0 when the config can be used; else each mistake as FILE:LINE:COLUMN with its line, and \
-exits 1. It asks nobody, unless --online is given.
-
-Examples:
-  rollbackd check --config rollbackd.yml
-  rollbackd check --config rollbackd.yml --online     also: does each query return data now?")]
-pub struct CheckArguments {
-    /// The config.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Also ask Prometheus whether each query returns data.
-    #[arg(long)]
-    pub online: bool,
-}
-
 /// `journal`.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
@@ -141,21 +122,6 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     logging::start(format, level).map_err(Failure::failed)?;
     let arguments = daemon::Arguments { config: arguments.config.clone(), dry_run: arguments.dry_run };
     daemon::run(&arguments).map_err(Failure::Shown)
-}
-
-/// Checks a config.
-pub(super) fn check(arguments: &CheckArguments, output: &Output) -> Result<(), Failure> {
-    let report = config::check(&arguments.config);
-    if !report.ok {
-        output.say(&report.text, &json!({"ok": false, "report": report.text}))?;
-        return Err(Failure::Told);
-    }
-    if !arguments.online {
-        return output.say(&report.text, &json!({"ok": true, "report": report.text}));
-    }
-    let asked = online::ask(&arguments.config).map_err(Failure::failed)?;
-    output.say(&format!("{}{}", report.text, asked.text()), &asked.json(&report.text))?;
-    if asked.ok() { Ok(()) } else { Err(Failure::Told) }
 }
 
 /// Verifies or repairs the journal.

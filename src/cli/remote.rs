@@ -181,6 +181,10 @@ pub(super) async fn report(client: &Client, asked: ReportArguments, output: &Out
     let answer = client.post(&["v1", "reports"], &body, None).await?;
     let text = match answer.body.get("firing") {
         Some(_) => text_of(client, &answer, "firing")?,
+        None if answer.body.get("rehearsal").is_some() => {
+            let id = text_of(client, &answer, "rehearsal")?;
+            format!("recorded; it counts once {id} has deployed its version")
+        }
         None => format!("recorded; trigger {} starts nothing (`action: shadow`)", asked.trigger),
     };
     output.say(&text, &answer.body)

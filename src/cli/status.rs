@@ -39,6 +39,7 @@ struct Service {
     #[serde(default)]
     triggers: Vec<Trigger>,
     frozen: Option<Freeze>,
+    rehearsal: Option<Rehearsal>,
     #[serde(default)]
     paths: Vec<RollbackPath>,
     #[serde(default)]
@@ -57,24 +58,24 @@ struct Watch {
     migration: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Trigger {
-    name: String,
-    value: Option<f64>,
-    limit: Option<f64>,
-    breach: Option<String>,
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Trigger {
+    pub(super) name: String,
+    pub(super) value: Option<f64>,
+    pub(super) limit: Option<f64>,
+    pub(super) breach: Option<String>,
     #[serde(default)]
-    percentage: bool,
+    pub(super) percentage: bool,
     observed_at: Option<Timestamp>,
     state: String,
-    breaching_since: Option<Timestamp>,
+    pub(super) breaching_since: Option<Timestamp>,
     #[serde(default)]
     action: String,
     #[serde(default)]
-    for_seconds: f64,
+    pub(super) for_seconds: f64,
     budget_seconds: Option<f64>,
     #[serde(default)]
-    observed_by_report: bool,
+    pub(super) observed_by_report: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,12 +85,38 @@ struct Freeze {
 }
 
 #[derive(Debug, Deserialize)]
+struct NextRun {
+    at_least_seconds: f64,
+    at_most_seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
 struct RollbackPath {
     name: String,
     kind: String,
     timeout_seconds: f64,
     #[serde(default)]
     took_seconds: Vec<f64>,
+    next: Option<NextRun>,
+    rehearsed: Option<Rehearsed>,
+    rehearsal_due_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rehearsed {
+    at: Timestamp,
+    took_seconds: f64,
+    in_a_row: u32,
+    changed: bool,
+    ready_for_a_game_day: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rehearsal {
+    bad: String,
+    back_to: String,
+    witness: Option<String>,
+    state: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,7 +183,7 @@ fn told(output: &Output, service: &Service, now: Timestamp) -> String {
         let _ = writeln!(text, "  {label:<7}  {words}");
     }
     text += &triggers(output, &service.triggers, now);
-    text += &paths(output, &service.paths);
+    text += &paths(output, &service.paths, now);
     text
 }
 
@@ -165,6 +192,13 @@ fn facts(output: &Output, service: &Service, now: Timestamp) -> Vec<(&'static st
     let mut facts: Vec<(&'static str, String)> =
         service.firings.iter().map(|firing| ("firing", firing_words(output, firing, now))).collect();
     facts.extend(service.pages.iter().map(|page| ("page", page_words(output, page, now))));
+    if let Some(rehearsal) = service.rehearsal.as_ref().filter(|rehearsal| rehearsal.state != "ended") {
+        let (bad, back_to) = (one_line(&rehearsal.bad), one_line(&rehearsal.back_to));
+        let witness =
+            rehearsal.witness.as_ref().map(|name| format!(", witness {}", one_line(name))).unwrap_or_default();
+        let words = format!("{}: {bad} on purpose, then back to {back_to}{witness}", one_line(&rehearsal.state));
+        facts.push(("rehears", output.paint(Paint::Notable, &words)));
+    }
     if let Some(freeze) = &service.frozen {
         let left = show_left(freeze.until, now);
         let words = format!("automatic rollback is held, {left} left: {}", one_line(&freeze.why));
@@ -262,7 +296,7 @@ fn trigger_row(trigger: &Trigger, now: Timestamp) -> Vec<Cell> {
     ]
 }
 
-fn limit_words(trigger: &Trigger) -> String {
+pub(super) fn limit_words(trigger: &Trigger) -> String {
     let sign = match trigger.breach.as_deref() {
         Some("above") => "> ",
         Some("below") => "< ",
@@ -275,27 +309,57 @@ fn limit_words(trigger: &Trigger) -> String {
     }
 }
 
-fn paths(output: &Output, paths: &[RollbackPath]) -> String {
+fn paths(output: &Output, paths: &[RollbackPath], now: Timestamp) -> String {
     let row = |path: &RollbackPath| {
         let took = path.took_seconds.iter().rev().take(3).map(|seconds| show_seconds(*seconds));
         let took: Vec<String> = took.collect();
         let took = if took.is_empty() { "never run here".to_owned() } else { took.join(", ") };
+        let next = path.next.as_ref();
+        let next = next.map_or("-".to_owned(), |next| {
+            format!("{} to {}", show_seconds(next.at_least_seconds), show_seconds(next.at_most_seconds))
+        });
         vec![
             plain(one_line(&path.name)),
             plain(one_line(&path.kind)),
             plain(show_seconds(path.timeout_seconds)),
             plain(took),
+            plain(next),
         ]
     };
     if paths.is_empty() {
         return output.paint(Paint::Notable, "  no path: every firing pages") + "\n";
     }
-    let rows: Vec<Vec<Cell>> = paths.iter().map(row).collect();
-    table(output, "  ", &["PATH", "KIND", "TIMEOUT", "LAST TOOK"], &rows)
+    let mut rows: Vec<Vec<Cell>> = paths.iter().map(row).collect();
+    let header = ["PATH", "KIND", "TIMEOUT", "LAST TOOK", "NEXT", "REHEARSED"];
+    if !paths.iter().any(|path| path.rehearsal_due_at.is_some()) {
+        return table(output, "  ", &header[..5], &rows);
+    }
+    rows.iter_mut().zip(paths).for_each(|(row, path)| row.push(rehearsed_words(path, now)));
+    table(output, "  ", &header, &rows)
+}
+
+/// When, in how long, how often in a row; and what speaks against relying on it.
+fn rehearsed_words(path: &RollbackPath, now: Timestamp) -> Cell {
+    let Some(due_at) = path.rehearsal_due_at else { return plain("-".to_owned()) };
+    let Some(known) = &path.rehearsed else { return ("never: overdue".to_owned(), Paint::Notable) };
+    let mut words = format!("{} ago in {}", show_since(known.at, now), show_seconds(known.took_seconds));
+    if known.in_a_row > 0 {
+        words += &format!(", {} clean in a row", known.in_a_row);
+    }
+    if known.changed {
+        return (format!("{words}: CHANGED since"), Paint::Notable);
+    }
+    if due_at <= now {
+        return (format!("{words}: overdue"), Paint::Notable);
+    }
+    if known.ready_for_a_game_day {
+        words += ": on to a game day (--surprise)";
+    }
+    plain(words)
 }
 
 /// Three or four digits that mean something; more would only have to be read.
-fn show_number(value: f64, percentage: bool) -> String {
+pub(super) fn show_number(value: f64, percentage: bool) -> String {
     let (value, unit) = if percentage { (value * 100.0, "%") } else { (value, "") };
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
@@ -308,7 +372,7 @@ fn show_number(value: f64, percentage: bool) -> String {
     format!("{text}{unit}")
 }
 
-fn show_seconds(seconds: f64) -> String {
+pub(super) fn show_seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), to_the_second)
 }
 
@@ -321,7 +385,7 @@ fn show_left(until: Timestamp, now: Timestamp) -> String {
 }
 
 /// A human counts seconds; what is shorter is shown as it is.
-fn to_the_second(duration: Duration) -> String {
+pub(super) fn to_the_second(duration: Duration) -> String {
     let shown = if duration.as_secs() == 0 { duration } else { Duration::from_secs(duration.as_secs()) };
     show_duration(shown).replace(' ', "")
 }
@@ -369,7 +433,11 @@ mod tests {
                 {"name": "login", "value": null, "limit": null, "breach": null, "percentage": false,
                  "observed_at": null, "state": "clear", "breaching_since": null, "action": "page",
                  "for_seconds": 0.0, "budget_seconds": null, "observed_by_report": true}],
-            "paths": [{"name": "pipeline", "kind": "command", "timeout_seconds": 240.0, "took_seconds": [80.0, 92.0]}],
+            "paths": [{"name": "pipeline", "kind": "command", "timeout_seconds": 240.0, "took_seconds": [80.0, 92.0],
+                       "next": {"at_least_seconds": 56.4, "typical_seconds": 85.8, "at_most_seconds": 130.6},
+                       "rehearsal_due_at": "2026-12-23T09:10:00Z",
+                       "rehearsed": {"at": "2026-11-23T09:10:00Z", "took_seconds": 97.2, "in_a_row": 2, "changed": true,
+                                     "ready_for_a_game_day": false}}],
             "firings": [{"id": "shop-f-1", "trigger": "error-rate", "state": "paged", "why": "a migration",
                          "observed_at": "2026-11-23T10:09:00Z", "budget_ends_at": "2026-11-23T10:14:00Z",
                          "acknowledged": true, "attempts": []}],
@@ -388,8 +456,8 @@ mod tests {
   TRIGGER     STATE  VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE
   error-rate  fired  7.23%  > 5%      2m   5m      rollback  1m
   login       clear  -      reported  -    none    page
-  PATH      KIND     TIMEOUT  LAST TOOK
-  pipeline  command  4m       1m32s, 1m20s
+  PATH      KIND     TIMEOUT  LAST TOOK     NEXT          REHEARSED
+  pipeline  command  4m       1m32s, 1m20s  56s to 2m10s  1h ago in 1m37s, 2 clean in a row: CHANGED since
 "
         );
     }

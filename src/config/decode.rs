@@ -3,6 +3,7 @@
 //! Never opens a file that the config names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use std::time::Duration;
 use rollbackd_core::config::decode::{self as core, Dialect, Edges};
 use rollbackd_core::config::node::{self, Fields, Node, Place, Problems};
 use rollbackd_core::config::{Config, Observed};
-use rollbackd_core::name::PagerName;
+use rollbackd_core::name::{AnnouncerName, NotAName, PagerName};
 
 use super::{PrometheusSettings, Scope, Settings, Token};
+use crate::announcers::{self, Announcer};
 use crate::heartbeat::Heartbeat;
 use crate::http_client::HttpSettings;
 use crate::pagers::{self, Pager};
+use crate::receipts::Keeping;
 use crate::sources::Sources;
 use crate::{paths, promql};
 
@@ -32,20 +35,25 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// The settings at the root of the config; what is wrong is noted. They are for use only where nothing was.
 pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     let mut fields = Fields::of(root, "the config", problems)?;
-    let (prometheus, dialect) = prometheus(&mut fields, problems);
+    let Queried { prometheus, graph_url, dialect } = prometheus(&mut fields, problems);
     let tokens = fields.optional("tokens").map(|node| tokens(node, problems));
     let listen = listen(&mut fields, tokens.as_deref(), problems);
     let state_dir = folder(&mut fields, "state_dir", "/var/lib/rollbackd", problems);
     let receipts_dir = folder(&mut fields, "receipts_dir", "library/raw/rollback-rehearsals", problems);
+    let receipts = fields.optional("receipts").and_then(|node| Keeping::decode(node, problems));
     let external_url = fields.optional("external_url").and_then(|node| node::web_address(node, problems));
-    let pagers = fields.optional("pagers").map_or(BTreeMap::new(), |node| pagers(node, problems));
+    let pagers = fields.optional("pagers").map_or(BTreeMap::new(), |node| PAGERS.decode(node, problems));
+    let announcers = fields.optional("announcers");
+    let announcers = announcers.map_or(BTreeMap::new(), |node| ANNOUNCERS.decode(node, problems));
     let heartbeat = fields.optional("heartbeat").and_then(|node| Heartbeat::decode(node, &pagers, problems));
     let mut adapters = BTreeMap::new();
     let names = pagers.keys().cloned().collect();
+    let announcer_names = announcers.keys().cloned().collect();
     let edges = Edges {
         promql: &promql::read,
         dialect,
         pagers: &names,
+        announcers: &announcer_names,
         path_kinds: paths::KINDS,
         path: &mut |service, path, kind, node, problems| {
             let (adapter, parts) = paths::decode(kind, node, problems)?;
@@ -54,6 +62,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         },
     };
     let mut decoded = core::decode(&mut fields, edges, problems);
+    decoded.config.graph_url = graph_url;
     if let Some(lookback_delta) = prometheus.as_ref().and_then(|prometheus| prometheus.lookback_delta) {
         stale_after(&mut decoded.config, lookback_delta);
     }
@@ -66,13 +75,14 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         listen: listen?,
         state_dir,
         receipts_dir,
+        receipts,
         service_label: decoded.service_label,
         tokens: tokens.unwrap_or_default(),
         paths: adapters,
         pagers,
+        announcers: announcers.into_iter().filter_map(|(name, announcer)| Some((name, announcer?))).collect(),
         sources: sources.unwrap_or_default(),
         heartbeat,
-        rehearsals: decoded.rehearsals,
         external_url: external_url.map(str::to_owned),
     })
 }
@@ -89,9 +99,18 @@ fn stale_after(config: &mut Config, lookback_delta: Duration) {
     }
 }
 
-fn prometheus(fields: &mut Fields<'_>, problems: &mut Problems) -> (Option<PrometheusSettings>, Dialect) {
-    let Some(node) = fields.required("prometheus", problems) else { return (None, Dialect::Strict) };
-    let Some(mut fields) = Fields::of(node, "prometheus", problems) else { return (None, Dialect::Strict) };
+/// What stands under `prometheus`.
+#[derive(Default)]
+struct Queried {
+    prometheus: Option<PrometheusSettings>,
+    graph_url: Option<String>,
+    dialect: Dialect,
+}
+
+fn prometheus(fields: &mut Fields<'_>, problems: &mut Problems) -> Queried {
+    let Some(node) = fields.required("prometheus", problems) else { return Queried::default() };
+    let Some(mut fields) = Fields::of(node, "prometheus", problems) else { return Queried::default() };
+    let external_url = fields.optional("external_url").and_then(|node| node::web_address(node, problems));
     let url = fields.required("url", problems).and_then(|node| node::web_address(node, problems));
     let http = HttpSettings::decode(&mut fields, problems, PROMETHEUS_TIMEOUT);
     let lookback_delta = fields.optional("lookback_delta");
@@ -102,14 +121,22 @@ fn prometheus(fields: &mut Fields<'_>, problems: &mut Problems) -> (Option<Prome
     let dialects = [("strict", Dialect::Strict), ("lenient", Dialect::Lenient)];
     let dialect = fields.optional("promql").and_then(|node| node::choice(node, &dialects, problems));
     fields.finish(problems);
-    let settings = url.map(|url| PrometheusSettings {
+    let graph_url = external_url.or_else(|| url.filter(|url| may_be_shown(url)));
+    let graph_url = graph_url.map(|url| url.trim_end_matches('/').to_owned());
+    let prometheus = url.map(|url| PrometheusSettings {
         url: url.trim_end_matches('/').to_owned(),
         http,
         lookback_delta,
         query_offset: query_offset.unwrap_or_default(),
         concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
     });
-    (settings, dialect.unwrap_or_default())
+    Queried { prometheus, graph_url, dialect: dialect.unwrap_or_default() }
+}
+
+/// Whether an address may stand in a page: one with a path, a user or a query may hold a secret.
+fn may_be_shown(url: &str) -> bool {
+    let after_the_scheme = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    !after_the_scheme.contains(['/', '@', '?', '#'])
 }
 
 fn concurrency(node: &Node, problems: &mut Problems) -> Option<usize> {
@@ -147,26 +174,49 @@ fn folder(fields: &mut Fields<'_>, key: &'static str, default: &str, problems: &
     PathBuf::from(written)
 }
 
-/// The pagers by name. One whose adapter can't be read keeps its name, so that no service is blamed for naming it.
-fn pagers(node: &Node, problems: &mut Problems) -> BTreeMap<PagerName, Option<Pager>> {
-    let mut seen = BTreeMap::new();
-    let mut pagers = BTreeMap::new();
-    for node in node::list(node, "pagers", problems) {
-        let Some(mut fields) = Fields::of(node, "a pager", problems) else { continue };
-        let name = fields.required("name", problems).and_then(|node| {
-            let written = node::text(node, problems)?;
-            Some((problems.take(node.place, PagerName::new(written))?, node.place))
-        });
-        if let Some((name, place)) = &name {
-            fields.call(format!("pager {name}"));
-            once(&mut seen, name.as_str(), *place, "pager", problems);
+/// What a list of adapters with names is called in messages, and how its items are read.
+struct Named<N, A> {
+    one: &'static str,
+    many: &'static str,
+    kinds: &'static [&'static str],
+    name: fn(String) -> Result<N, NotAName>,
+    decode: fn(&str, &Node, &mut Problems) -> Option<A>,
+}
+
+const PAGERS: Named<PagerName, Pager> =
+    Named { one: "pager", many: "pagers", kinds: pagers::KINDS, name: PagerName::new, decode: pagers::decode };
+
+const ANNOUNCERS: Named<AnnouncerName, Announcer> = Named {
+    one: "announcer",
+    many: "announcers",
+    kinds: announcers::KINDS,
+    name: AnnouncerName::new,
+    decode: announcers::decode,
+};
+
+impl<N: Ord + Clone + fmt::Display, A> Named<N, A> {
+    /// The adapters by name. One that can't be read keeps its name, so that no service is blamed for naming it.
+    fn decode(&self, node: &Node, problems: &mut Problems) -> BTreeMap<N, Option<A>> {
+        let mut seen = BTreeMap::new();
+        let mut adapters = BTreeMap::new();
+        for node in node::list(node, self.many, problems) {
+            let article = if self.one.starts_with('a') { "an" } else { "a" };
+            let Some(mut fields) = Fields::of(node, format!("{article} {}", self.one), problems) else { continue };
+            let name = fields.required("name", problems).and_then(|node| {
+                let written = node::text(node, problems)?;
+                Some((problems.take(node.place, (self.name)(written.to_owned()))?, node.place))
+            });
+            if let Some((name, place)) = &name {
+                fields.call(format!("{} {name}", self.one));
+                once(&mut seen, &name.to_string(), *place, self.one, problems);
+            }
+            let adapter = fields.exactly_one(self.kinds, problems);
+            let adapter = adapter.and_then(|(kind, node)| (self.decode)(kind, node, problems));
+            fields.finish(problems);
+            adapters.extend(name.map(|(name, _)| (name, adapter)));
         }
-        let pager = fields.exactly_one(pagers::KINDS, problems);
-        let pager = pager.and_then(|(kind, node)| pagers::decode(kind, node, problems));
-        fields.finish(problems);
-        pagers.extend(name.map(|(name, _)| (name, pager)));
+        adapters
     }
-    pagers
 }
 
 fn tokens(node: &Node, problems: &mut Problems) -> Vec<Token> {

@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 
 use rollbackd_core::config::node::{Problem, Severity};
+use rollbackd_core::receipt::text::is_hidden;
 
 use super::Settings;
+use crate::yaml;
 
 /// More mistakes than these are one mistake: the wrong file. The rest is counted; errors go before warnings then.
 const MOST_SHOWN: usize = 100;
@@ -22,7 +24,7 @@ const SECRET_KEYS: [&str; 8] =
 /// mark under the column.
 #[must_use]
 pub fn render_problems(file: &str, text: &str, problems: &[Problem]) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = yaml::lines(text).collect();
     let mut shown = String::new();
     let mut most_wanted: Vec<&Problem> = problems.iter().collect();
     if problems.len() > MOST_SHOWN {
@@ -30,10 +32,11 @@ pub fn render_problems(file: &str, text: &str, problems: &[Problem]) -> String {
         most_wanted.sort_by_key(|problem| problem.severity);
     }
     for problem in most_wanted.into_iter().take(MOST_SHOWN) {
-        let (place, severity) = (problem.place, severity(problem.severity));
+        let (place, severity) = (problem.place, word(problem.severity));
         let message = printable(&problem.message);
+        let lint = problem.lint.map_or(String::new(), |lint| format!(" [{lint}]"));
         // Writing into a String does not fail.
-        let _ = writeln!(shown, "{file}:{}:{}: {severity}: {message}", place.line, place.column);
+        let _ = writeln!(shown, "{file}:{}:{}: {severity}: {message}{lint}", place.line, place.column);
         let line = place.line.checked_sub(1).and_then(|index| lines.get(index));
         if let Some(line) = line.filter(|_| !problem.hides_line) {
             shown.push_str(&marked(line, place.column));
@@ -45,10 +48,13 @@ pub fn render_problems(file: &str, text: &str, problems: &[Problem]) -> String {
     shown
 }
 
-const fn severity(severity: Severity) -> &'static str {
+/// How bad it is, in a word.
+#[must_use]
+pub const fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     }
 }
 
@@ -102,22 +108,21 @@ fn servers_alone(line: &str) -> String {
 
 /// The text without what could move a terminal's cursor; one character stays one character.
 fn printable(text: &str) -> String {
-    text.chars().map(|each| if each == '\t' || each.is_control() { ' ' } else { each }).collect()
+    text.chars().map(|each| if each == '\t' || each.is_control() || is_hidden(each) { ' ' } else { each }).collect()
 }
 
-/// How many mistakes there are.
-pub(super) fn count(problems: &[Problem]) -> String {
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let warnings = problems.len() - errors;
-    match (errors, warnings) {
-        (errors, 0) => several(errors, "error"),
-        (0, warnings) => several(warnings, "warning"),
-        (errors, warnings) => format!("{}, {}", several(errors, "error"), several(warnings, "warning")),
-    }
+/// How many mistakes, warnings and notes there are; empty where there is none.
+#[must_use]
+pub fn count(problems: &[Problem]) -> String {
+    let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| (of(severity), word(severity)));
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| several(count, what)).collect::<Vec<_>>().join(", ")
 }
 
 /// What a good config holds.
-pub(super) fn summary(settings: &Settings, problems: &[Problem]) -> String {
+#[must_use]
+pub fn summary(settings: &Settings, problems: &[Problem]) -> String {
     let services = settings.core.services.values();
     let triggers = services.clone().map(|service| service.triggers.len()).sum();
     let paths = services.map(|service| service.paths.len()).sum();
@@ -147,6 +152,7 @@ mod tests {
             severity: Severity::Error,
             message: "wrong".to_owned(),
             hides_line: false,
+            lint: None,
         }
     }
 
@@ -206,6 +212,9 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert!(!render_problems("f", "a\u{1b}[2Jb", &[problem(1, 1)]).contains('\u{1b}'));
+        // A label's value of a remote may stand in the message.
+        let turned = Problem { message: "a \u{202e}b".to_owned(), ..problem(1, 1) };
+        assert!(!render_problems("f", "a", &[turned]).contains('\u{202e}'));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::response::Response;
 use rollbackd_core::deploy::Migration;
 use rollbackd_core::event::{DeployReport, Event, Happening, Reply};
 use rollbackd_core::name::{Commit, DeployId, FiringId, PathName, ServiceName, TriggerName, Version};
+use rollbackd_core::receipt::text::line;
 use rollbackd_core::time::{Timestamp, parse_duration};
 use serde_json::Value;
 
@@ -27,6 +28,9 @@ type Answer = Result<Response, Problem>;
 const LONGEST_KEY_BYTES: usize = 128;
 /// A freeze for longer than this is a change of the config.
 const LONGEST_FREEZE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A name, or a few; it stands on one line of the receipt.
+const LONGEST_WITNESS: usize = 120;
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
@@ -114,6 +118,20 @@ pub(super) async fn rollback_asked(State(api): State<Api>, Path(name): Path<Stri
     about_service(&api, &name, Happening::RollbackAsked { path, to }).await
 }
 
+/// `POST /v1/services/NAME/rehearse`.
+pub(super) async fn rehearsal_asked(State(api): State<Api>, Path(name): Path<String>, request: Request) -> Answer {
+    let mut fields = Fields::read(request, &["bad", "witness"]).await?;
+    let bad = fields.required("bad", Version::new)?;
+    let witness = fields.optional("witness", witness)?;
+    about_service(&api, &name, Happening::RehearsalAsked { bad, witness }).await
+}
+
+/// `POST /v1/services/NAME/rehearsal/stop`.
+pub(super) async fn rehearsal_stop_asked(State(api): State<Api>, Path(name): Path<String>, request: Request) -> Answer {
+    Fields::read(request, &[]).await?;
+    about_service(&api, &name, Happening::RehearsalStopAsked).await
+}
+
 /// `POST /v1/services/NAME/freeze`.
 pub(super) async fn frozen(State(api): State<Api>, Path(name): Path<String>, request: Request) -> Answer {
     let mut fields = Fields::read(request, &["for", "why"]).await?;
@@ -140,6 +158,15 @@ fn migration(value: Option<Value>) -> Result<Migration, Problem> {
         Some(Value::String(text)) if text == "compatible" => Ok(Migration::Compatible),
         Some(other) => Err(wrong_type("migration", "false, true or \"compatible\"", &other)),
     }
+}
+
+/// A name on one line, as it will stand in the receipt.
+fn witness(text: String) -> Result<String, String> {
+    let name = line(&text, LONGEST_WITNESS);
+    if name.trim().is_empty() || name != text {
+        return Err(format!("expected a name of at most {LONGEST_WITNESS} characters on one line"));
+    }
+    Ok(name)
 }
 
 fn freeze_duration(text: String) -> Result<Duration, String> {

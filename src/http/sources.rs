@@ -107,7 +107,7 @@ async fn bring(api: &Api, source: Source, translated: Translated) -> Answer {
 /// sending after four of them, and the next event may be one that can be used.
 fn unusable(source: Source, why: &str) -> Answer {
     match source {
-        Source::GitHub | Source::CdEvents => Err(Problem::new(Kind::InvalidEvent, why)),
+        Source::GitHub | Source::CdEvents | Source::Kubernetes => Err(Problem::new(Kind::InvalidEvent, why)),
         Source::GitLab => Ok(Json(json!({ "refused": why })).into_response()),
     }
 }
@@ -118,6 +118,7 @@ async fn brought(api: &Api, event: Event) -> Result<(&'static str, Value), Probl
     Ok(match ask_whatever_it_replies(&api.door, event).await? {
         Reply::Deploy(id) => ("deploy", json!({ "deploy": id })),
         Reply::Firing(id) => ("report", json!({ "firing": id })),
+        Reply::Rehearsal(id) => ("report", json!({ "rehearsal": id })),
         Reply::SameDeploy(id) => ("known", json!({ "deploy": id, "ignored": "this deploy is known" })),
         Reply::NotNews(why) => ("known", json!({ "ignored": why.to_string() })),
         Reply::Done | Reply::None => ("known", json!({})),

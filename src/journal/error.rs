@@ -90,6 +90,15 @@ pub enum Error {
         /// The state folder.
         dir: PathBuf,
     },
+    /// No daemon has left a journal there.
+    #[error(
+        "there is no journal {file}: expected the state_dir of a daemon that has run, and a user who may read it",
+        file = file.display()
+    )]
+    Absent {
+        /// The file.
+        file: PathBuf,
+    },
     /// The state folder can't be claimed: somebody else uses it.
     #[error(transparent)]
     StateDir(#[from] state_dir::Error),
@@ -106,6 +115,7 @@ impl Error {
             | Self::TooNew { .. }
             | Self::InUse { .. }
             | Self::RepairInterrupted { .. }
+            | Self::Absent { .. }
             | Self::StateDir(_) => false,
         }
     }

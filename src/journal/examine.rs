@@ -215,7 +215,18 @@ pub(super) fn examine(
             examination.expect_end(acknowledged.map_or(0, |tip| tip.id));
         }
     }
+    if let Err(error) = read_schema_anew(connection) {
+        let text = format!("its header can't be read a second time: {error}");
+        examination.problems.push(Problem::general(Fault::Malformed(text)));
+    }
     Ok(examination)
+}
+
+/// SQLite reads the header and the schema again whenever it takes its copy for outdated, and looks more closely then: a
+/// text encoding that it does not know passes once, and not again. Nothing can be read any more where it fails.
+fn read_schema_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "writable_schema", "reset")?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 /// Whether a failed first read says something about what is in the file, or only that it could not be opened (its log

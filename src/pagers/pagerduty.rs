@@ -1,4 +1,4 @@
-//! PagerDuty's Events API v2: `POST /v2/enqueue` with `trigger` and `resolve`.
+//! PagerDuty's Events API v2: `POST /v2/enqueue` with `trigger`, `acknowledge` and `resolve`.
 //!
 //! Never takes another key for a page than its id: that is what makes a repetition, and its end, the same alert.
 
@@ -19,6 +19,9 @@ const USUAL_URL: &str = "https://events.pagerduty.com";
 
 /// The route below it.
 const ROUTE: &str = "/v2/enqueue";
+
+/// What opens an alert, and alone says what it is about.
+const TRIGGER: &str = "trigger";
 
 /// The longest summary that is taken, in characters (Events API v2, "PD-CEF"); bytes are never fewer.
 const LONGEST_SUMMARY: usize = 1024;
@@ -48,7 +51,7 @@ struct Event<'a> {
     alert: Option<Alert<'a>>,
 }
 
-/// What a trigger says besides; a resolve needs none of it.
+/// What a trigger says besides; the others need none of it.
 #[derive(Serialize)]
 struct Alert<'a> {
     client: &'static str,
@@ -104,15 +107,14 @@ impl PagerDuty {
         Some(Self { server: server?, routing_key_file: PathBuf::from(file?), severity: severity?, http })
     }
 
-    async fn deliver(&self, page: &Page, with: Sending<'_>) -> Result<(), Failure> {
+    async fn enqueue(&self, action: &'static str, page: &Page, with: Sending<'_>) -> Result<(), Failure> {
         let key = http_client::secret("routing key file", &self.routing_key_file).await;
         let key = key.map_err(|error| not_sent(&error))?;
-        let is_over = page.resolved_at.is_some();
         let event = Event {
             routing_key: key.expose_secret(),
-            event_action: if is_over { "resolve" } else { "trigger" },
+            event_action: action,
             dedup_key: page.id.as_str(),
-            alert: (!is_over).then(|| self.alert(page, with.external_url)),
+            alert: (action == TRIGGER).then(|| self.alert(page, with.external_url)),
         };
         let request = with.http.post(self.server.under(&["v2", "enqueue"])).json(&event);
         post(&self.http, request, &self.server.to_string(), with.now).await
@@ -143,7 +145,12 @@ impl Adapter for PagerDuty {
     }
 
     fn send<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Pending<'a, Result<(), Failure>> {
-        Box::pin(self.deliver(page, with))
+        let action = if page.resolved_at.is_some() { "resolve" } else { TRIGGER };
+        Box::pin(self.enqueue(action, page, with))
+    }
+
+    fn acknowledge<'a>(&'a self, page: &'a Page, with: Sending<'a>) -> Option<Pending<'a, Result<(), Failure>>> {
+        Some(Box::pin(self.enqueue("acknowledge", page, with)))
     }
 }
 

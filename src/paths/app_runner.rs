@@ -12,6 +12,7 @@ use rollbackd_core::template::Template;
 
 use self::operation::Operation;
 use super::aws::AwsSettings;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 
 /// The image's tag where the config says nothing.
@@ -62,5 +63,17 @@ impl Platform for AppRunner {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
         Operation::new(self, order, tag)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [tag] = run else { return ByHand::default() };
+        let first = format!(
+            "In the App Runner console or with the AWS CLI, where you are signed in: take the source configuration of \
+             the service, change the tag of its image to {tag}, and put the file's name for SOURCE.json."
+        );
+        let place = ["--region", &self.aws.region, "--service-arn", &self.service_arn];
+        let show = ["aws", "apprunner", "describe-service", "--query", "Service.SourceConfiguration"];
+        let update = ["aws", "apprunner", "update-service", "--source-configuration", "file://SOURCE.json"];
+        ByHand::new(first).command(show.into_iter().chain(place)).command(update.into_iter().chain(place))
     }
 }

@@ -13,6 +13,7 @@ use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
 use self::rollback::Rollback;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::{Endpoint, HttpSettings};
@@ -109,5 +110,22 @@ impl Platform for ArgoCd {
             return Err("the order does not fit the config, which changed meanwhile".to_owned());
         };
         Rollback::new(self, order, version)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [version] = run else { return ByHand::default() };
+        let application = match &self.app_namespace {
+            Some(namespace) => format!("{namespace}/{}", self.application),
+            None => self.application.clone(),
+        };
+        let first = format!(
+            "At {} or with the argocd CLI, where you are signed in: find the history entry of {version} and put its \
+             number for ID. Automated sync has to be off first.",
+            self.url
+        );
+        ByHand::new(first)
+            .command(["argocd", "app", "set", &application, "--sync-policy", "none"])
+            .command(["argocd", "app", "history", &application])
+            .command(["argocd", "app", "rollback", &application, "ID"])
     }
 }

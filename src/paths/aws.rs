@@ -195,7 +195,9 @@ impl<'a> Aws<'a> {
         }
         match self.api.send(request.body(body)).await {
             Ok(answer) => self.result(&answer).await,
-            Err(NoAnswer::NoSecret(why) | NoAnswer::NotSent(why)) => Err(NoResult::NotSent(why)),
+            Err(NoAnswer::NoSecret(why) | NoAnswer::NotSent(why) | NoAnswer::Limited(_, why)) => {
+                Err(NoResult::NotSent(why))
+            }
             Err(NoAnswer::Broken(why)) => {
                 Err(NoResult::Perhaps(format!("the request was sent and not answered ({why})")))
             }

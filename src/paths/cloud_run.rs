@@ -15,6 +15,7 @@ use rollbackd_core::event::Order;
 
 use self::access::Access;
 use self::traffic::Traffic;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::{Endpoint, HttpSettings};
@@ -125,5 +126,28 @@ impl Platform for CloudRun {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
         Traffic::new(self, order, wanted)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [wanted] = run else { return ByHand::default() };
+        let place = [format!("--project={}", self.project), format!("--region={}", self.region)];
+        let revision = match self.by {
+            By::Revision => wanted.as_str(),
+            By::Image => "REVISION",
+        };
+        let to = format!("--to-revisions={revision}=100");
+        let update = ["gcloud", "run", "services", "update-traffic", &self.service, &place[0], &place[1], &to];
+        match self.by {
+            By::Revision => ByHand::new("With gcloud, where you are signed in.").command(update),
+            By::Image => {
+                let service = format!("--service={}", self.service);
+                let first = format!(
+                    "With gcloud, where you are signed in; put the revision whose image is {wanted} for REVISION."
+                );
+                ByHand::new(first)
+                    .command(["gcloud", "run", "revisions", "list", &service, &place[0], &place[1]])
+                    .command(update)
+            }
+        }
     }
 }

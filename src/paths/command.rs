@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt_dir::{AttemptDir, Created, Seen, Task, Withdrawn};
+use super::by_hand::ByHand;
 use super::{Adapter, Attempt, Place, Progress, nothing_ran, supervised, tell};
 use crate::outside::Pending;
 
@@ -211,6 +212,21 @@ impl Adapter for Command {
     fn follow<'a>(&'a self, attempt: Attempt<'a>, _handle: Option<&'a str>) -> Pending<'a, Outcome> {
         let Attempt { order, place, progress, stop } = attempt;
         Box::pin(self.attend(AttemptDir::of(place, &order.attempt), None, progress, stop).until_it_ends())
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let first = match self.environment.is_empty() && self.secret_environment.is_empty() {
+            true => "The same, on a machine that has the program, signed in as yourself.".to_owned(),
+            false => {
+                let names: Vec<&str> =
+                    self.environment.keys().chain(self.secret_environment.keys()).map(String::as_str).collect();
+                let names = names.join(", ");
+                format!(
+                    "The same, on a machine that has the program, signed in as yourself, with these variables set: {names}."
+                )
+            }
+        };
+        ByHand::new(first).command(run.iter().cloned())
     }
 }
 

@@ -16,6 +16,7 @@ use rollbackd_core::template::Template;
 
 use self::rollback::Rollback;
 use super::aws::AwsSettings;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 
 /// The image's tag or digest where the config says nothing.
@@ -99,5 +100,24 @@ impl Platform for Ecs {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
         Rollback::new(self, order, wanted)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [wanted] = run else { return ByHand::default() };
+        let definition = match self.by {
+            By::TaskDefinition => wanted.as_str(),
+            By::Image => "TASK_DEFINITION",
+        };
+        let first = match self.by {
+            By::TaskDefinition => "With the AWS CLI, where you are signed in.".to_owned(),
+            By::Image => format!(
+                "With the AWS CLI, where you are signed in; put the task definition whose image has the tag {wanted} \
+                 for TASK_DEFINITION."
+            ),
+        };
+        let place = ["--region", &self.aws.region, "--cluster", &self.cluster];
+        let update = ["aws", "ecs", "update-service", "--service", &self.service, "--task-definition", definition];
+        let wait = ["aws", "ecs", "wait", "services-stable", "--services", &self.service];
+        ByHand::new(first).command(update.into_iter().chain(place)).command(wait.into_iter().chain(place))
     }
 }

@@ -12,6 +12,7 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
 
 use self::rolling::Rolling;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use crate::http_client::{Endpoint, HttpSettings};
 
@@ -101,5 +102,13 @@ impl Platform for Fly {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
         Rolling::new(self, order, image)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [image] = run else { return ByHand::default() };
+        let first = "With flyctl, where you are signed in; an image that is only a tag needs its repository before it.";
+        ByHand::new(first)
+            .command(["fly", "releases", "--app", &self.app, "--image"])
+            .command(["fly", "deploy", "--app", &self.app, "--image", image])
     }
 }

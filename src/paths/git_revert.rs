@@ -2,8 +2,7 @@
 //!
 //! Never forces a push, never pushes half of anything, and never lets a token into an argument, a URL or the environment.
 
-pub mod askpass;
-mod git;
+mod follow;
 mod revert;
 
 use std::path::PathBuf;
@@ -14,9 +13,14 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::template::{Template, Variable};
 
+use self::follow::Follow;
 use self::revert::{Revert, clone_of};
+use super::by_hand::ByHand;
 use super::remote::Following;
+use super::remote::secret_file::secret_file;
 use super::{Adapter, Attempt, nothing_ran};
+use crate::git::Access;
+use crate::git::settings::{branch, is_branch, text};
 use crate::http_client::Endpoint;
 use crate::outside::Pending;
 
@@ -51,6 +55,8 @@ pub struct GitRevert {
     ca_file: Option<PathBuf>,
     author_name: String,
     author_email: String,
+    /// What deploys the branch; `None` where done means pushed.
+    follow: Option<Follow>,
     poll_interval: Duration,
 }
 
@@ -61,16 +67,18 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
     let branch = fields.optional("branch").map_or(Some("main".to_owned()), |at| branch(at, problems));
     let push_to = fields.optional("push_to").map(|at| push_to(at, problems));
     let username = fields.optional("username").map_or(Some(USERNAME), |at| text(at, problems));
-    let token_file = fields.optional("token_file").and_then(|at| absolute(at, problems));
-    let ca_file = fields.optional("ca_file").and_then(|at| absolute(at, problems));
+    let token_file = fields.optional("token_file").and_then(|at| secret_file(at, "the token", problems));
+    let ca_file = fields.optional("ca_file").and_then(|at| secret_file(at, "the certificates", problems));
     let author_name = fields.optional("author_name").map_or(Some("rollbackd"), |at| text(at, problems));
     let author_email = fields.optional("author_email").map_or(Some("rollbackd@localhost"), |at| text(at, problems));
+    let follow = fields.optional("follow").map(|at| Follow::decode(at, problems));
     let poll_interval = fields.optional("poll_interval").map_or(Some(POLL_INTERVAL), |at| {
         node::duration_within(at, SHORTEST_POLL_INTERVAL, LONGEST_POLL_INTERVAL, problems)
     });
     fields.finish(problems);
 
     let push_to = push_to.map_or(Some(None), |push_to| push_to.map(Some))?;
+    let follow = follow.map_or(Some(None), |follow| follow.map(Some))?;
     let (protocol, url) = url?;
     let git = GitRevert {
         url,
@@ -82,6 +90,7 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(GitRevert, P
         ca_file,
         author_name: author_name?.to_owned(),
         author_email: author_email?.to_owned(),
+        follow,
         poll_interval: poll_interval?,
     };
     let commit = Template::parse(&format!("{{{{ {} }}}}", Variable::DeployCommit.name())).ok()?;
@@ -100,28 +109,6 @@ fn url(at: &Node, problems: &mut Problems) -> Option<(&'static str, String)> {
     Some((protocol, endpoint.url().to_string()))
 }
 
-fn branch(at: &Node, problems: &mut Problems) -> Option<String> {
-    let written = node::text(at, problems)?;
-    let is_branch = is_branch(written);
-    if !is_branch {
-        problems.error(at.place, format!("expected a branch such as main, not {written:?}"));
-    }
-    is_branch.then(|| written.to_owned())
-}
-
-/// A part of what git takes for a branch, which no option and no range of commits can be.
-fn is_branch(written: &str) -> bool {
-    let allowed = |each: char| each.is_ascii_alphanumeric() || matches!(each, '.' | '_' | '-');
-    let is_part = |part: &str| {
-        part.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && part.chars().all(allowed)
-            && !part.contains("..")
-            && !part.ends_with('.')
-            && !part.ends_with(".lock")
-    };
-    written.split('/').all(is_part)
-}
-
 /// The attempt's id makes the branch this attempt's alone.
 fn push_to(at: &Node, problems: &mut Problems) -> Option<Template> {
     let template = node::template(at, problems)?;
@@ -138,26 +125,17 @@ fn push_to(at: &Node, problems: &mut Problems) -> Option<Template> {
     Some(template)
 }
 
-fn text<'a>(at: &'a Node, problems: &mut Problems) -> Option<&'a str> {
-    let written = node::text(at, problems)?;
-    if written.is_empty() || written.contains(|each: char| each.is_control() || matches!(each, '<' | '>')) {
-        problems.error(at.place, "expected a text without < and > and without line breaks");
-        return None;
-    }
-    Some(written)
-}
-
-fn absolute(at: &Node, problems: &mut Problems) -> Option<PathBuf> {
-    let written = node::text(at, problems)?;
-    if !written.starts_with('/') {
-        // Not shown: somebody may have put the secret itself here.
-        problems.error_about_secret(at.place, "expected the absolute path of a file");
-        return None;
-    }
-    Some(PathBuf::from(written))
-}
-
 impl GitRevert {
+    fn access(&self) -> Access<'_> {
+        Access {
+            protocols: self.protocol,
+            ca_file: self.ca_file.as_deref(),
+            author: (&self.author_name, &self.author_email),
+            username: &self.username,
+            token_file: self.token_file.as_deref(),
+        }
+    }
+
     /// How many parts an order has: the commit, and the branch that is pushed to where it is another one.
     const fn parts(&self) -> usize {
         if self.own_branch { 2 } else { 1 }
@@ -186,5 +164,20 @@ impl Adapter for GitRevert {
                 Err(why) => Outcome::Unknown { why },
             }
         })
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [commit, ..] = run else { return ByHand::default() };
+        let first = format!(
+            "In a clone of {}, with branch {} checked out and up to date; where that branch is protected, push to another \
+             and open a merge request. The commit of the bad deploy stands in its pipeline. Then wait for the pipeline.",
+            self.url, self.branch
+        );
+        ByHand::new(first).command(["git", "revert", "--no-edit", commit]).command([
+            "git",
+            "push",
+            "origin",
+            &format!("HEAD:{}", self.branch),
+        ])
     }
 }

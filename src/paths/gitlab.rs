@@ -1,9 +1,10 @@
-//! The path `gitlab`: a pipeline of the project that deploys normally, created by the API and followed to its end.
+//! The path `gitlab`: a pipeline of the project that deploys normally, created once and followed to its end.
 //!
-//! Never creates a second pipeline once one may have been created, and never sends the token anywhere but to `url`.
+//! Never creates a second pipeline once one may have been created.
 
 mod pipeline;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
@@ -11,13 +12,11 @@ use rollbackd_core::config::{PathParts, RunPart};
 use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
-use self::pipeline::Pipeline;
+use self::pipeline::Creation;
+use super::by_hand::ByHand;
 use super::remote::Platform;
-use super::remote::api::REQUEST_TIMEOUT;
-use crate::http_client::{Endpoint, HttpSettings};
-
-/// GitLab's own server.
-const URL: &str = "https://gitlab.com";
+use super::remote::gitlab::Project;
+use super::remote::secret_file::secret_file;
 
 /// The variable of each pipeline that gets the attempt's id, by which it is found again.
 const ATTEMPT_VARIABLE: &str = "ROLLBACKD_ATTEMPT";
@@ -34,52 +33,39 @@ const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// A project's pipeline, but for its ref and the values of its variables, which an [`Order`] brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gitlab {
-    url: Endpoint,
-    /// Its number, or its path with its groups.
-    project: String,
+    project: Project,
     /// The names of the variables, in the order in which an order has their values after the ref.
     variables: Vec<String>,
-    http: HttpSettings,
+    /// The file with the token that starts pipelines and does nothing else; the project's token then only looks.
+    trigger_token_file: Option<PathBuf>,
     poll_interval: Duration,
 }
 
 /// Reads the config.
 pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Gitlab, PathParts)> {
     let mut fields = Fields::of(at, "a `gitlab` path", problems)?;
-    let url = match fields.optional("url") {
-        Some(at) => Endpoint::decode(at, problems),
-        None => Endpoint::parse(URL).ok(),
+    let trigger_token_file =
+        fields.optional("trigger_token_file").map(|at| secret_file(at, "the trigger token", problems));
+    let reads = if trigger_token_file.is_some() {
+        "the trigger token starts pipelines and can't look at them, which a token with the scope `read_api` can"
+    } else {
+        "GitLab takes no other credentials"
     };
-    let project = fields.required("project", problems).and_then(|at| project(at, problems));
+    let project = Project::decode(&mut fields, reads, problems);
     let branch = fields.required("ref", problems).and_then(|at| node::template(at, problems));
     let variables = fields.optional("variables").map_or(Some(Vec::new()), |at| variables(at, problems));
     let poll_interval = fields.optional("poll_interval").map_or(Some(POLL_INTERVAL), |at| {
         node::duration_within(at, SHORTEST_POLL_INTERVAL, LONGEST_POLL_INTERVAL, problems)
     });
-    let http = HttpSettings::decode(&mut fields, problems, REQUEST_TIMEOUT);
-    if http.bearer_token_file.is_none() {
-        problems.error(fields.place, "a `gitlab` path has no `bearer_token_file`: GitLab takes no other credentials");
-    }
     fields.finish(problems);
 
     let variables = variables?;
     let names = variables.iter().map(|(name, _)| name.clone()).collect();
-    let gitlab = Gitlab { url: url?, project: project?, variables: names, http, poll_interval: poll_interval? };
+    let trigger_token_file = trigger_token_file.map_or(Some(None), |file| file.map(Some))?;
+    let gitlab = Gitlab { project: project?, variables: names, trigger_token_file, poll_interval: poll_interval? };
     let mut run = vec![RunPart { name: "ref".to_owned(), value: branch? }];
     run.extend(variables.into_iter().map(|(name, value)| RunPart { name: format!("variables.{name}"), value }));
     Some((gitlab, PathParts { run, leaves_behind: None }))
-}
-
-fn project(at: &Node, problems: &mut Problems) -> Option<String> {
-    let written = node::text(at, problems)?;
-    let allowed = |each: char| each.is_ascii_alphanumeric() || matches!(each, '.' | '_' | '-');
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(allowed);
-    let is_number = !written.is_empty() && written.chars().all(|each| each.is_ascii_digit());
-    let is_project = is_number || (written.contains('/') && written.split('/').all(is_part));
-    if !is_project {
-        problems.error(at.place, format!("expected a project as group/name or its number, not {written:?}"));
-    }
-    is_project.then(|| written.to_owned())
 }
 
 fn variables(at: &Node, problems: &mut Problems) -> Option<Vec<(String, Template)>> {
@@ -97,12 +83,27 @@ fn variables(at: &Node, problems: &mut Problems) -> Option<Vec<(String, Template
 }
 
 impl Platform for Gitlab {
-    type Remote<'a> = Pipeline<'a>;
+    type Remote<'a> = Creation<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Pipeline<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order) -> Result<Creation<'a>, String> {
         if order.run.len() != self.variables.len() + 1 {
             return Err("the order does not fit the variables of the config, which changed meanwhile".to_owned());
         }
-        Pipeline::new(self, order)
+        Creation::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [branch, values @ ..] = run else { return ByHand::default() };
+        let mut command = vec!["glab", "ci", "run", "--repo", self.project.name(), "--branch", branch];
+        let variables: Vec<String> =
+            self.variables.iter().zip(values).map(|(name, value)| format!("{name}:{value}")).collect();
+        variables.iter().for_each(|variable| command.extend(["--variables-env", variable]));
+        let first = format!(
+            "Start a pipeline of project {} at {} in the browser (Build, Pipelines, New pipeline), or with the GitLab \
+             CLI where you are signed in, and wait until it has passed.",
+            self.project.name(),
+            self.project.server()
+        );
+        ByHand::new(first).command(command)
     }
 }

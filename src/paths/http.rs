@@ -19,6 +19,7 @@ use rollbackd_core::template::{Template, Variable};
 use self::address::{Address, Of};
 use self::call::Call;
 use self::expect::{Condition, Pointer, Success};
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::HttpSettings;
@@ -328,5 +329,11 @@ impl Platform for Http {
             return Err("the order does not fit the templates of the config, which changed meanwhile".to_owned());
         }
         Call::new(self, order)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [method, url, ..] = run else { return ByHand::default() };
+        let first = "With the headers, the body and the credentials that the config names for this path.";
+        ByHand::new(first).command(["curl", "--fail", "--request", method, url])
     }
 }

@@ -6,13 +6,9 @@
 mod abort;
 mod change;
 mod cluster;
-mod credentials;
-mod kubeconfig;
 mod progress;
 mod undo;
-mod workload;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
@@ -21,10 +17,12 @@ use rollbackd_core::event::Order;
 use rollbackd_core::template::Template;
 
 use self::change::Change;
-use self::workload::Kind;
+use super::by_hand::ByHand;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
-use crate::http_client::{Endpoint, HttpSettings};
+use crate::http_client::HttpSettings;
+use crate::kubernetes::workload::Kind;
+use crate::kubernetes::{Access, object_name};
 
 /// What names the version where the config doesn't say.
 const VERSION: &str = "{{ target.version }}";
@@ -37,9 +35,6 @@ const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The longest one: what waits for a person pages at the next look.
 const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The longest name that Kubernetes takes (RFC 1123 subdomains).
-const LONGEST_NAME: usize = 253;
 
 /// What an undone workload leaves to a human.
 const UNDO_LEAVES: &str = "git does not know of the rollback, and what deploys from git (Argo CD, Flux, the next pipeline) \
@@ -82,17 +77,6 @@ enum Sign {
     Label(String),
 }
 
-/// Where the API server is, and who we are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Access {
-    /// At this URL, with the credentials of the settings.
-    Url(Endpoint),
-    /// As a kubeconfig file says, which is read at each attempt.
-    Kubeconfig { file: PathBuf, context: Option<String> },
-    /// We run in a pod of the cluster: its service account.
-    InCluster,
-}
-
 /// Reads the config.
 pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Kubernetes, PathParts)> {
     let mut fields = Fields::of(at, "a `kubernetes` path", problems)?;
@@ -109,12 +93,11 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Kubernetes, 
     let poll_interval = fields.optional("poll_interval").map_or(Some(POLL_INTERVAL), |at| {
         node::duration_within(at, SHORTEST_POLL_INTERVAL, LONGEST_POLL_INTERVAL, problems)
     });
-    let access = access(&mut fields, problems);
-    let http = HttpSettings::decode(&mut fields, problems, REQUEST_TIMEOUT);
-    check_credentials(&fields, &http, access.as_ref(), problems);
+    let access = Access::decode(&mut fields, problems, REQUEST_TIMEOUT);
     fields.finish(problems);
 
     let (sign, run) = target?;
+    let (access, http) = access?;
     let leaves_behind = match by? {
         By::Undo => UNDO_LEAVES,
         By::Abort => ABORT_LEAVES,
@@ -125,24 +108,11 @@ pub(super) fn decode(at: &Node, problems: &mut Problems) -> Option<(Kubernetes, 
         namespace: namespace?,
         name: name?,
         sign,
-        access: access?,
+        access,
         http,
         poll_interval: poll_interval?,
     };
     Some((settings, PathParts { run: vec![run], leaves_behind: Some(leaves_behind.to_owned()) }))
-}
-
-fn object_name(at: &Node, problems: &mut Problems) -> Option<String> {
-    let written = node::text(at, problems)?;
-    let allowed = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || matches!(each, '-' | '.');
-    let ends_well = |each: &str| !each.starts_with(['-', '.']) && !each.ends_with(['-', '.']);
-    let is_name =
-        !written.is_empty() && written.len() <= LONGEST_NAME && written.chars().all(allowed) && ends_well(written);
-    if !is_name {
-        problems
-            .error(at.place, format!("expected a name as Kubernetes takes it, such as capstone-api, not {written:?}"));
-    }
-    is_name.then(|| written.to_owned())
 }
 
 /// What names the target, and by what its revision is told.
@@ -173,43 +143,6 @@ fn target(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<(Sign, Run
     Some((sign, RunPart { name: "version".to_owned(), value }))
 }
 
-fn access(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Access> {
-    let (url, file, context) = (fields.optional("url"), fields.optional("kubeconfig"), fields.optional("context"));
-    if let (Some(context), None) = (context, file) {
-        problems.error(context.place, "`context` is one of a `kubeconfig`, which is missing");
-    }
-    match (url, file) {
-        (Some(url), None) => Endpoint::decode(url, problems).map(Access::Url),
-        (None, Some(file)) => {
-            let file = PathBuf::from(node::text(file, problems)?);
-            let context = context.map(|at| node::text(at, problems).map(str::to_owned));
-            Some(Access::Kubeconfig { file, context: context.map_or(Some(None), |context| context.map(Some))? })
-        }
-        (None, None) => Some(Access::InCluster),
-        (Some(_), Some(file)) => {
-            problems.error(file.place, "expected `url` or `kubeconfig`, not both");
-            None
-        }
-    }
-}
-
-/// Credentials of the config go with its `url` alone: elsewhere they would silently stand against others.
-fn check_credentials(fields: &Fields<'_>, http: &HttpSettings, access: Option<&Access>, problems: &mut Problems) {
-    let elsewhere = match access {
-        Some(Access::Kubeconfig { .. }) => "the kubeconfig",
-        Some(Access::InCluster) => "the pod's service account",
-        Some(Access::Url(_)) | None => return,
-    };
-    let given = [
-        ("bearer_token_file", http.bearer_token_file.is_some()),
-        ("basic_auth", http.basic_auth.is_some()),
-        ("tls", fields.has("tls")),
-    ];
-    for (key, _) in given.iter().filter(|(_, given)| *given) {
-        problems.error(fields.key_place(key), format!("`{key}` goes with `url` alone: {elsewhere} brings its own"));
-    }
-}
-
 impl Platform for Kubernetes {
     type Remote<'a> = Change<'a>;
 
@@ -218,5 +151,31 @@ impl Platform for Kubernetes {
             return Err("the order does not fit the config, which changed meanwhile".to_owned());
         };
         Change::new(self, order, target)
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        let [target] = run else { return ByHand::default() };
+        let word = Kind::WORDS.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(word, _)| *word);
+        let (kind, namespace) = (word.to_ascii_lowercase(), format!("--namespace={}", self.namespace));
+        let workload = format!("{kind}/{}", self.name);
+        let which = match &self.sign {
+            Sign::Revision => format!("revision {target}"),
+            Sign::Image(_) => format!("the revision whose image has the tag {target}"),
+            Sign::Label(label) => format!("the revision whose pods have {label}={target}"),
+        };
+        let first = format!("With kubectl and a context of the cluster, find {which} and put its number for REVISION.");
+        let number = if self.sign == Sign::Revision { target.as_str() } else { "REVISION" };
+        let to = format!("--to-revision={number}");
+        match (self.kind, self.by) {
+            (_, By::Abort) => ByHand::new("With the kubectl plugin of Argo Rollouts and a context of the cluster.")
+                .command(["kubectl", "argo", "rollouts", "abort", &self.name, &namespace]),
+            (Kind::Rollout, By::Undo) => ByHand::new(format!("{first} It needs the plugin of Argo Rollouts."))
+                .command(["kubectl", "argo", "rollouts", "get", "rollout", &self.name, &namespace])
+                .command(["kubectl", "argo", "rollouts", "undo", &self.name, &namespace, &to]),
+            (Kind::Deployment | Kind::StatefulSet, By::Undo) => ByHand::new(first)
+                .command(["kubectl", "rollout", "history", &workload, &namespace])
+                .command(["kubectl", "rollout", "undo", &workload, &namespace, &to])
+                .command(["kubectl", "rollout", "status", &workload, &namespace]),
+        }
     }
 }

@@ -3,8 +3,12 @@
 //! Never asks a second time once a request may have been carried out; what may have been is looked for instead.
 
 pub(crate) mod api;
+pub(crate) mod correlation;
+pub(crate) mod github;
+pub(crate) mod gitlab;
 pub(crate) mod image;
 pub(crate) mod reading;
+pub(crate) mod secret_file;
 pub(crate) mod short_lived;
 pub(crate) mod signed;
 
@@ -16,6 +20,7 @@ use rollbackd_core::firing::Outcome;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::by_hand::ByHand;
 use super::{Adapter, Attempt, Progress, nothing_ran, tell};
 use crate::clock::now;
 use crate::outside::Pending;
@@ -50,6 +55,9 @@ pub(crate) trait Platform: std::fmt::Debug + Send + Sync {
     /// Gets ready for one attempt. `Err`, with the reason, where the order does not fit the settings or no client can
     /// be made; nothing was sent then.
     fn open<'a>(&'a self, order: &'a Order) -> Result<Self::Remote<'a>, String>;
+
+    /// How a person does the same without us. `run` is what an order would have, rendered.
+    fn by_hand(&self, run: &[String]) -> ByHand;
 }
 
 /// What one attempt asks of its platform. Each method sends what it has to and says what came of it; how often and when
@@ -143,6 +151,8 @@ pub(crate) enum Look {
     Part,
     /// It runs, or will.
     Runs,
+    /// It goes on under this handle, by which it is found from now on.
+    Renamed(String),
     /// It waits for a person. For what, and where.
     Waits(String),
     /// It is not shown to us. Why.
@@ -179,6 +189,10 @@ impl<P: Platform> Adapter for P {
                 Err(why) => Outcome::Unknown { why },
             }
         })
+    }
+
+    fn by_hand(&self, run: &[String]) -> ByHand {
+        Platform::by_hand(self, run)
     }
 }
 
@@ -304,14 +318,20 @@ impl<R: Remote> Following<'_, R> {
 
     /// Follows it to its end; cancels it when the path's timeout is over.
     async fn attend(&mut self, handle: &str) -> Attended {
+        let mut handle = handle.to_owned();
         let mut told = false;
         let mut refused = 0;
         loop {
             let mut wait = self.remote.poll_interval();
-            match self.remote.look(handle).await {
+            match self.remote.look(&handle).await {
                 Look::Ended(outcome) => return Attended::Ended(outcome),
                 Look::Part => return Attended::Part,
                 Look::Runs => refused = 0,
+                Look::Renamed(known_as) => {
+                    tell(self.attempt.progress, Progress::Started { handle: known_as.clone() }).await;
+                    handle = known_as;
+                    continue;
+                }
                 Look::Waits(why) => {
                     refused = 0;
                     self.page(&mut told, why).await;
@@ -327,7 +347,7 @@ impl<R: Remote> Following<'_, R> {
                 Look::Later(asked) => wait = asked.max(wait),
             }
             if let Pause::Stopped = self.pause(wait).await {
-                return Attended::Ended(self.cancel(handle).await);
+                return Attended::Ended(self.cancel(&handle).await);
             }
         }
     }
@@ -340,7 +360,7 @@ impl<R: Remote> Following<'_, R> {
             match self.remote.look(handle).await {
                 Look::Ended(Outcome::Cancelled { .. }) | Look::Part => return Outcome::TimedOut,
                 Look::Ended(outcome) => return outcome,
-                Look::Runs | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
+                Look::Runs | Look::Renamed(_) | Look::Waits(_) | Look::Refused(_) | Look::Later(_) => {}
             }
             if !taken {
                 match self.remote.cancel(handle).await {

@@ -2,7 +2,7 @@
 //!
 //! A page and the word that it is over go through one queue per pager and page, so they can't overtake each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rollbackd_core::name::{PageId, PagerName, ServiceName};
 use rollbackd_core::page::{Page, PageReason};
 use tokio::sync::mpsc;
 
+use super::queues::Queues;
 use crate::chance;
 use crate::clock;
 use crate::door::Door;
@@ -34,7 +35,7 @@ pub(super) struct Paging {
     door: Door,
     edges: InForce,
     metrics: Arc<Metrics>,
-    queues: Arc<Mutex<BTreeMap<Key, mpsc::UnboundedSender<Parcel>>>>,
+    queues: Queues<Key, Parcel>,
     journal: Arc<Mutex<JournalPage>>,
 }
 
@@ -43,8 +44,18 @@ struct Parcel {
     page: Page,
     /// To whom it is told that it was taken; nobody where that can't be recorded.
     service: Option<ServiceName>,
-    /// Whether it was taken before the restart, and only has to be repeated.
-    taken: bool,
+    what: What,
+}
+
+/// What of a page is on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// The page itself, or that it is over.
+    Page,
+    /// It was taken before the restart, and only has to be repeated.
+    Taken,
+    /// That a human has seen it.
+    Acknowledgement,
 }
 
 /// The page that needs no journal.
@@ -57,11 +68,15 @@ struct JournalPage {
 
 impl Paging {
     pub(super) fn new(door: Door, edges: InForce, metrics: Arc<Metrics>) -> Self {
-        Self { door, edges, metrics, queues: Arc::default(), journal: Arc::default() }
+        Self { door, edges, metrics, queues: Queues::default(), journal: Arc::default() }
     }
 
     pub(super) fn deliver(&self, service: ServiceName, pager: PagerName, page: Page) {
-        self.enqueue(pager, Parcel { page, service: Some(service), taken: false });
+        self.enqueue(pager, Parcel { page, service: Some(service), what: What::Page });
+    }
+
+    pub(super) fn acknowledge(&self, pager: PagerName, page: Page) {
+        self.enqueue(pager, Parcel { page, service: None, what: What::Acknowledgement });
     }
 
     /// After a start: pages that were taken and are not over still have to be repeated to pagers that forget.
@@ -69,7 +84,7 @@ impl Paging {
         let state = self.door.shared.state();
         for page in state.services.values().flat_map(|own| &own.pages).filter(|page| page.resolved_at.is_none()) {
             for pager in page.pagers.difference(&page.undelivered) {
-                self.enqueue(pager.clone(), Parcel { page: page.clone(), service: None, taken: true });
+                self.enqueue(pager.clone(), Parcel { page: page.clone(), service: None, what: What::Taken });
             }
         }
     }
@@ -77,18 +92,9 @@ impl Paging {
     /// The place in the queue is taken here, before anything else is performed: a task of its own might come too late.
     fn enqueue(&self, pager: PagerName, parcel: Parcel) {
         let key = (parcel.page.id.clone(), pager);
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let parcel = match queues.get(&key) {
-            Some(queue) => match queue.send(parcel) {
-                Ok(()) => return,
-                Err(mpsc::error::SendError(parcel)) => parcel,
-            },
-            None => parcel,
-        };
-        let (queue, parcels) = mpsc::unbounded_channel();
-        let _ = queue.send(parcel);
-        queues.insert(key.clone(), queue);
-        tokio::spawn(self.clone().work(key, parcels));
+        if let Some(parcels) = self.queues.put(&key, parcel) {
+            tokio::spawn(self.clone().work(key, parcels));
+        }
     }
 
     /// Delivers what concerns one page and one pager, one after the other, until the page is over.
@@ -101,15 +107,15 @@ impl Paging {
             if is_over && open.is_none() && parcel.page.undelivered.contains(pager) {
                 // It was over before anybody had taken it, and then came a restart. It is delivered all the same.
                 let page = Page { resolved_at: None, ..parcel.page.clone() };
-                self.bring(pager, &Parcel { page, service: parcel.service.clone(), taken: false }).await;
+                self.bring(pager, &Parcel { page, service: parcel.service.clone(), what: What::Page }).await;
             }
-            if !parcel.taken {
-                self.bring(pager, &parcel).await;
+            match parcel.what {
+                What::Page => self.bring(pager, &parcel).await,
+                What::Taken => {}
+                What::Acknowledgement => self.say_seen(pager, &parcel.page, &parcels).await,
             }
             open = (!is_over).then_some(parcel.page);
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_over && parcels.is_empty() {
-                queues.remove(&key);
+            if is_over && self.queues.is_done(&key, &parcels) {
                 return;
             }
         }
@@ -156,14 +162,25 @@ impl Paging {
                 return;
             };
             failures = failures.saturating_add(1);
-            let reason = match failure {
-                Failure::Retry { .. } => "retry",
-                Failure::Permanent { .. } => "refused",
-            };
-            self.metrics.page_failed(pager, reason);
+            self.metrics.page_failed(pager, failure.word());
             let wait = pagers::wait_after(&failure, failures, chance::share());
             tracing::warn!(%pager, page = %page.id, %failure, again_in = ?wait, "a page was not taken");
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// That a human has seen a page changes how it is shown, and nobody waits for it: it gives way to what is over, and is
+    /// not tried again where it was refused.
+    async fn say_seen(&self, pager: &PagerName, page: &Page, parcels: &mpsc::UnboundedReceiver<Parcel>) {
+        for failures in 1.. {
+            let edges = self.edges.get();
+            let Some(said) = edges.acknowledge(pager, page, clock::now()) else { return };
+            let Err(failure) = said.await else { return };
+            tracing::warn!(%pager, page = %page.id, %failure, "that a page was acknowledged was not taken");
+            if matches!(failure, Failure::Permanent { .. }) || !parcels.is_empty() {
+                return;
+            }
+            tokio::time::sleep(pagers::wait_after(&failure, failures, chance::share())).await;
         }
     }
 
@@ -206,6 +223,9 @@ impl Paging {
             trigger: None,
             opened_at: now,
             resolved_at: None,
+            acknowledged_at: None,
+            levels_left: Vec::new(),
+            escalates_at: None,
             undelivered: pagers.clone(),
             pagers,
             unresolved: BTreeSet::new(),
@@ -231,7 +251,7 @@ impl Paging {
     /// Delivers without recording that it was: that is what can't be done.
     fn without_journal(&self, page: &Page) {
         for pager in page.pagers.clone() {
-            self.enqueue(pager, Parcel { page: page.clone(), service: None, taken: false });
+            self.enqueue(pager, Parcel { page: page.clone(), service: None, what: What::Page });
         }
     }
 }

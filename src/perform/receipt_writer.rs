@@ -4,17 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollbackd_core::comparison;
 use rollbackd_core::config::{Condition, Observed, Service, SideEffect};
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{FiringId, ServiceName};
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::{Evidence, SideEffectCount};
+use rollbackd_core::state::ServiceState;
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::trigger;
 use tokio::sync::mpsc;
 
+use super::receipt_keeper::ReceiptKeeper;
 use crate::clock;
 use crate::door::Door;
 use crate::looker;
@@ -49,14 +52,20 @@ impl ReceiptWriter {
 
     /// Writes what it is told to, until nobody is left to tell it.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<(ServiceName, FiringId)>) {
+        let keeper = ReceiptKeeper::start(self.edges.clone(), Arc::clone(&self.metrics));
         while let Some((service, firing)) = orders.recv().await {
             self.write(&service, &firing).await;
+            // Where it is full, the keeper is about to look anyway.
+            let _told = keeper.try_send(());
         }
     }
 
     async fn write(&self, service: &ServiceName, id: &FiringId) {
         let config = self.door.shared.config();
-        let firing = self.door.shared.state().services.get(service).and_then(|own| own.firing(id).cloned());
+        let firing = self.door.shared.state().services.get(service).and_then(|own| {
+            let firing = own.firing(id)?;
+            Some(with_revision(own, firing))
+        });
         let (Some(plan), Some(firing)) = (config.services.get(service), firing) else {
             tracing::error!(%service, firing = %id, "a receipt was ordered for a firing that is not known");
             return;
@@ -88,7 +97,8 @@ impl ReceiptWriter {
     /// The outcomes are in the journal and told: what the attempts left on this machine is needed no longer.
     fn forget_attempts(&self, firing: &Firing) {
         let edges = self.edges.get();
-        for attempt in &firing.attempts {
+        let on_purpose = firing.rehearsal.iter().map(|rehearsal| &rehearsal.deployed_by);
+        for attempt in firing.attempts.iter().chain(on_purpose) {
             if let Err(error) = edges.forget(&attempt.id) {
                 tracing::warn!(attempt = %attempt.id, %error, "the folder of an attempt could not be removed");
             }
@@ -104,12 +114,23 @@ impl ReceiptWriter {
             evidence.limit_is_percentage = rollbackd_core::view::is_percentage(metric);
             evidence.series = series(edges.as_ref(), &self.metrics, plan, firing, end).await;
         }
+        let own = self.door.shared.state().services.get(&plan.name).map(|own| own.rehearsed.clone());
+        evidence.rehearsed = own.unwrap_or_default();
         evidence.side_effects_declared = plan.side_effects.is_some();
         for side_effect in plan.side_effects.iter().flatten() {
             evidence.side_effects.push(count(edges.as_ref(), plan, firing, side_effect, end).await);
         }
         evidence
     }
+}
+
+/// The firing with the platform's revision of its target, which may have been seen only after it began.
+fn with_revision(own: &ServiceState, firing: &Firing) -> Firing {
+    let mut firing = firing.clone();
+    if let Some(target) = firing.target.as_mut().filter(|target| target.revision.is_none()) {
+        target.revision = own.ledger.revision(&target.version).map(str::to_owned);
+    }
+    firing
 }
 
 fn ended_at(firing: &Firing) -> Timestamp {
@@ -132,6 +153,7 @@ fn values(plan: &Service, firing: &Firing) -> Values {
             deploy.and_then(|deploy| deploy.commit.as_ref()).map(|commit| commit.as_str()),
         )
         .with_some(Variable::TargetVersion, firing.target.as_ref().map(|target| target.version.as_str()))
+        .with_some(Variable::TargetRevision, firing.target.as_ref().and_then(|target| target.revision.as_deref()))
 }
 
 /// The trigger's value around the incident. Where Prometheus does not answer, the chart says so; the receipt is
@@ -154,7 +176,11 @@ async fn series(
     let at = firing.deploy.as_ref().map(|deploy| deploy.at);
     let subject = (&plan.name, trigger, metric.as_ref());
     let answers = looker::over(edges, metrics, subject, &values, at, (from.floor(step), to, step)).await;
-    let points = trigger::looks(metric, firing.limit, &answers);
+    // A comparison with what runs beside has no limit to draw, and two versions in its answers.
+    let answers =
+        firing.deploy.as_ref().map_or(answers.clone(), |at| comparison::of_version(metric, &answers, &at.version));
+    let limit = firing.limit.or_else(|| metric.comparison.as_ref().map(|_| 0.0));
+    let points = trigger::looks(metric, limit, &answers);
     points.into_iter().filter_map(|point| Some((point.at, point.look.value()?))).collect()
 }
 

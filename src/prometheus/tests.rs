@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use rollbackd_core::reading::{Answer, Series};
 use rollbackd_core::time::Timestamp;
 
-use super::{POINTS_PER_REQUEST, body, requests, seconds};
+use super::{POINTS_PER_REQUEST, body, halves, requests, seconds};
 
 enum Expected {
     Series(Vec<(&'static str, Vec<(i64, &'static str)>)>),
@@ -163,4 +163,18 @@ fn ranges_that_can_not_be_asked_are_refused() {
 fn instants_are_asked_for_to_the_millisecond() {
     assert_eq!(seconds(1_700_000_000_125), "1700000000.125");
     assert_eq!(seconds(5), "0.005");
+}
+
+#[test]
+fn a_part_that_is_too_much_is_asked_in_halves_that_hold_each_point_once() {
+    let at = |second: i64| Timestamp::from_milliseconds(second * 1000);
+    let step = Duration::from_secs(15);
+    let too_much = Answer::Failed("HTTP 422: execution: query processing would load too many samples".to_owned());
+    let halves_of = |from, to, left| halves(&too_much, (at(from), at(to), left), step);
+    assert_eq!(halves_of(0, 60, 3), Some(((at(0), at(30), 2), (at(45), at(60), 2))));
+    assert_eq!(halves_of(0, 15, 3), Some(((at(0), at(0), 2), (at(15), at(15), 2))));
+    assert_eq!(halves_of(0, 0, 3), None, "a point has no half");
+    assert_eq!(halves_of(0, 60, 0), None, "halved often enough");
+    let refused = Answer::Failed("HTTP 400: bad_data: parse error".to_owned());
+    assert_eq!(halves(&refused, (at(0), at(60), 3), step), None, "half of it is refused as well");
 }

@@ -199,6 +199,7 @@ fn error_rate() -> Observed {
         window: Duration::from_secs(60),
         freshness: None,
         step: Duration::from_secs(15),
+        comparison: None,
     }))
 }
 
@@ -210,6 +211,7 @@ fn path(name: &str) -> PathRule {
         kind: "command",
         run: vec![RunPart { name: String::new(), value: Template::parse("{{ target.version }}").unwrap() }],
         leaves_behind: None,
+        pipeline_files: Vec::new(),
     }
 }
 
@@ -218,7 +220,9 @@ fn service(name: &str) -> (ServiceName, Service) {
     let service = Service {
         name: name.clone(),
         watch: Duration::from_secs(1800),
-        page: vec![PagerName::new("oncall").unwrap()],
+        page: vec![vec![PagerName::new("oncall").unwrap()]],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: None,
         watch_version: false,
         triggers: vec![
@@ -232,6 +236,7 @@ fn service(name: &str) -> (ServiceName, Service) {
         smoke: None,
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
+        rehearsal: None,
     };
     (name, service)
 }
@@ -239,6 +244,7 @@ fn service(name: &str) -> (ServiceName, Service) {
 fn config() -> Config {
     Config {
         generation: 0,
+        graph_url: None,
         evaluation_interval: Duration::from_secs(15),
         services: BTreeMap::from([service("billing"), service("capstone-api")]),
         ..Config::default()

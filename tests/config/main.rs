@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers unwrap is the test's own claim")]
 
 mod bounds;
+mod comparisons;
 mod meaning;
 mod mistakes;
 mod properties;

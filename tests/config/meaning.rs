@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rollbackd::config;
+use rollbackd::{config, lints};
 use rollbackd_core::config::{Action, AutomaticLimit, Condition, Limit, Mode, Observed, Query};
 use rollbackd_core::name::PagerName;
 
@@ -12,9 +12,9 @@ use super::{GOOD, REFERENCE, errors_trigger, metric, minutes, said, settings, tr
 #[test]
 fn the_reference_file_loads_without_a_warning() {
     assert_eq!(said(REFERENCE), Vec::<String>::new());
-    let report = config::check(Path::new("config/rollbackd.yml"));
-    assert_eq!(report.text, "config/rollbackd.yml: ok: 1 service, 5 triggers, 2 paths, 1 pager\n");
-    assert!(report.ok);
+    let report = lints::check(Path::new("config/rollbackd.yml")).unwrap();
+    assert!(report.text.ends_with("config/rollbackd.yml: ok: 1 service, 5 triggers, 2 paths, 1 pager (1 note)\n"));
+    assert!(report.ok && !report.any_warning(), "{}", report.text);
 }
 
 #[test]
@@ -80,7 +80,8 @@ fn the_reference_service_means_what_the_design_says() {
     let settings = settings(REFERENCE);
     let service = &settings.core.services["capstone-api"];
     assert_eq!(service.watch, minutes(30));
-    assert_eq!(service.page, [PagerName::new("oncall").unwrap()]);
+    assert_eq!(service.page, [[PagerName::new("oncall").unwrap()]]);
+    assert_eq!(settings.core.graph_url.as_deref(), Some("http://127.0.0.1:9090"));
     assert_eq!(service.version_query.as_ref().unwrap().source(), r#"app_build_info{service="capstone-api"}"#);
     assert_eq!(service.smoke.as_deref(), Some("http://127.0.0.1:8080/healthz"));
     assert_eq!(service.automatic_limit, AutomaticLimit { rollbacks: 3, within: minutes(60) });
@@ -92,8 +93,9 @@ fn the_reference_service_means_what_the_design_says() {
     assert_eq!(last.value.source(), "--to-revisions={{ target.revision }}=100");
     let effects = service.side_effects.as_ref().unwrap();
     assert_eq!(effects.iter().map(|effect| effect.name.as_str()).collect::<Vec<_>>(), ["payments"]);
-    let rehearsal = &settings.rehearsals["capstone-api"];
+    let rehearsal = service.rehearsal.as_ref().unwrap();
     assert_eq!((rehearsal.deploy_bad.as_str(), rehearsal.every), ("pipeline", 30 * 24 * minutes(60)));
+    assert_eq!(rehearsal.timeout, service.watch, "as long as the watch, where nothing is said");
 }
 
 #[test]
@@ -109,6 +111,21 @@ fn what_is_left_out_has_the_designs_defaults() {
     let service = &settings.core.services["shop"];
     assert_eq!((service.watch, service.smoke.as_ref()), (minutes(30), None));
     assert_eq!(service.side_effects, Some(Vec::new()));
+}
+
+#[test]
+fn a_new_version_is_noticed_where_something_shows_it_unless_the_config_says_otherwise() {
+    let query = "    version_query: build_info\n";
+    for (written, noticed) in [
+        (query.to_owned(), true),
+        (format!("{query}    watch_version: true\n"), true),
+        (format!("{query}    watch_version: false\n"), false),
+        (String::new(), false),
+        ("    watch_version: false\n".to_owned(), false),
+    ] {
+        let settings = settings(&with(query, &written));
+        assert_eq!(settings.core.services["shop"].watch_version, noticed, "{written}");
+    }
 }
 
 #[test]
@@ -206,4 +223,36 @@ fn a_dialect_is_let_through_where_the_config_says_so() {
     assert_eq!(metric(&errors_trigger(&lenient)).window, minutes(4));
     let filter = lenient.replacen(", above: 5", "", 1);
     assert!(said(&filter)[0].contains("13:30: error: trigger errors needs `above` or `below`"));
+}
+
+fn with_pagers(lines: &str) -> String {
+    let pagers =
+        ["a", "b", "c"].map(|name| format!("  - {{name: {name}, webhook: {{url: \"http://127.0.0.1:9/\"}}}}\n"));
+    format!(
+        "prometheus: {{url: \"http://127.0.0.1:9090\"}}\npagers:\n{}services:\n  - name: shop\n    triggers: \
+         [{{name: broken, observed: report, action: page}}]\n{lines}",
+        pagers.concat()
+    )
+}
+
+#[test]
+fn a_page_without_escalation_tells_all_at_once_and_with_it_level_by_level() {
+    let levels = |lines: &str| -> Vec<Vec<String>> {
+        let settings = settings(&with_pagers(lines));
+        let page = &settings.core.services["shop"].page;
+        page.iter().map(|level| level.iter().map(ToString::to_string).collect()).collect()
+    };
+    assert_eq!(levels("    page: [a, b]\n"), [["a", "b"]]);
+    assert_eq!(levels("    page: [c, [a, b]]\n    escalate_after: 5m\n"), [vec!["c"], vec!["a", "b"]]);
+}
+
+#[test]
+fn an_address_that_may_hold_a_secret_is_not_shown_in_pages() {
+    let graph_url = |prometheus: &str| {
+        let config = with_pagers("    page: [a]\n").replace("{url: \"http://127.0.0.1:9090\"}", prometheus);
+        settings(&config).core.graph_url
+    };
+    assert_eq!(graph_url("{url: \"https://metrics.example.com/s3cret/prometheus\"}"), None);
+    let told = "{url: \"https://metrics.example.com/s3cret\", external_url: \"https://prometheus.example.com/\"}";
+    assert_eq!(graph_url(told).as_deref(), Some("https://prometheus.example.com"));
 }

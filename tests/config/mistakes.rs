@@ -3,6 +3,7 @@
 use std::fs;
 
 use rollbackd::config::{self, LoadError, Scope};
+use rollbackd::lints;
 
 use super::{GOOD, said, settings, with};
 
@@ -124,6 +125,29 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("page: [oncall]", "page: oncall", &["7:11: error: expected a list of pagers, not a single value"]),
+    (
+        "page: [oncall]",
+        "page: [[oncall]]",
+        &["7:12: error: expected a pager's name; a list in a list is a level, which needs `escalate_after`"],
+    ),
+    (
+        "page: [oncall]",
+        "page: [oncall]\n    escalate_after: 5m",
+        &["8:21: error: expected a `page` of two levels at least: there is nobody to escalate to"],
+    ),
+    (
+        "page: [oncall]",
+        "page: [oncall]\n    announce: [graphs]",
+        &["8:16: error: there is no announcer \"graphs\": there is no announcer at all"],
+    ),
+    (
+        "services:",
+        "announcers:\n  - {name: graphs, graphana: {url: \"http://x/\"}}\nservices:",
+        &[
+            "6:5: error: announcer graphs has none of",
+            "6:20: error: unknown key `graphana` in announcer graphs: did you mean `grafana`",
+        ],
+    ),
     ("    page: [oncall]\n", "", &["6:11: warning: service shop pages nobody"]),
     ("version_query: build_info", "version_query: build_info[", &["8:20: error: not PromQL"]),
     (
@@ -158,6 +182,24 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["10:16: error: rehearsal has no `every`"],
     ),
     (
+        "command: [deploy, \"{{ target.version }}\"]}",
+        "command: [undo]}\n    rehearsal: {deploy_bad: back, every: 30d}",
+        &["12:29: error: path back can't deploy a bad version: it names no {{ target.version }}"],
+    ),
+    (
+        "side_effects: none",
+        "side_effects: none\n    rehearsal: {deploy_bad: back, every: 30d, timeout: 900d}",
+        &["10:56: error: expected 100ms to"],
+    ),
+    (
+        "side_effects: none",
+        "side_effects: none\n    rehearsal: {deploy_bad: back, every: 30d, bad_versions: [v13, v13, -rf]}",
+        &[
+            "10:67: error: a second bad version v13: the first is on line 10",
+            "10:72: error: version \"-rf\" is not allowed",
+        ],
+    ),
+    (
         "side_effects: none",
         "side_effects: none\n    side_effects: none",
         &["10:5: error: the key `side_effects` stands here a second time"],
@@ -177,6 +219,11 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         "timeout: 1m",
         "timeout: 6m",
         &["11:16: warning: path back may take 6m, longer than every budget: the longest is 5m"],
+    ),
+    (
+        "timeout: 1m",
+        "timeout: 1m, pipeline_files: [deploy.yml]",
+        &["11:52: error: expected the whole path of a file, as in /srv/deploy.yml, not \"deploy.yml\""],
     ),
     ("timeout: 1m", "timeout: 1m, repeatable: yes", &["11:47: error: expected true or false, not \"yes\""]),
     ("timeout: 1m", "timeot: 1m", &["11:22: error: unknown key `timeot` in path back: did you mean `timeout`"]),
@@ -317,6 +364,14 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ),
     ("budget: 5m", "budget: 5m, rollback: sometimes", &["13:102: error: expected never, not \"sometimes\""]),
     ("pagers:", "evaluation_interval: 100ms\npagers:", &[]),
+    (
+        "    version_query: build_info\n",
+        "    watch_version: true\n",
+        &[
+            "6:11: warning: service shop has no `version_query`",
+            "8:20: error: `watch_version` needs a `version_query`, which shows what serves",
+        ],
+    ),
     // Shared triggers.
     (
         "pagers:",
@@ -362,7 +417,7 @@ fn all_mistakes_of_a_file_are_shown_at_once_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.yml");
     fs::write(&file, &text).unwrap();
-    let report = config::check(&file);
+    let report = lints::check(&file).unwrap();
     let name = file.display();
     let places: Vec<&str> = report.text.lines().filter_map(|line| line.strip_prefix(&format!("{name}:"))).collect();
     assert_eq!(places.len(), 4, "{}", report.text);
@@ -384,8 +439,8 @@ fn a_file_that_cannot_be_read_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.yml");
     assert!(config::load(&missing).unwrap_err().to_string().contains("none.yml can't be read"));
-    assert!(!config::check(&missing).ok);
+    assert!(lints::check(&missing).unwrap_err().contains("none.yml: error: can't be read"));
     let bytes = dir.path().join("bytes.yml");
     fs::write(&bytes, b"a: b\nc: \xff\n").unwrap();
-    assert!(config::check(&bytes).text.contains("bytes.yml:2:4: error: not UTF-8 from here on"));
+    assert!(lints::check(&bytes).unwrap().text.contains("bytes.yml:2:4: error: not UTF-8 from here on"));
 }

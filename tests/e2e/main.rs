@@ -23,9 +23,14 @@ mod journal;
 #[cfg(test)]
 mod kill_matrix;
 #[cfg(test)]
+#[path = "../kmock_world/mod.rs"]
+mod kmock_world;
+#[cfg(test)]
 mod prometheus_faults;
 #[cfg(test)]
 mod recovery;
+#[cfg(test)]
+mod rehearsals;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -34,6 +39,8 @@ mod safety;
 mod sources;
 #[cfg(test)]
 mod surroundings;
+#[cfg(test)]
+mod telling;
 #[cfg(test)]
 mod triggers;
 mod versions;

@@ -7,6 +7,7 @@ mod argo_cd;
 mod cdevents;
 mod github;
 mod gitlab;
+mod kubernetes;
 
 use rollbackd::clock;
 use rollbackd_core::time::Timestamp;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{Receipt, SERVICE, WINDOW, World, trigger_of, triggers};
+use crate::world::{Receipt, SERVICE, WINDOW, World, instant, trigger_of, triggers};
 
 /// A receipt's instants in the order in which they have to come.
 const INSTANTS: [&str; 7] =
@@ -180,4 +180,51 @@ async fn a_version_without_traffic_proves_nothing_and_wakes_nobody() {
     assert!(last == "unproven" || last == "passed", "{last}");
     assert!(world.pager.received().is_empty(), "{:?}", world.pager.received());
     assert!(world.receipts().is_empty());
+}
+
+/// p50 latency compared with the baseline of half a minute, by this test.
+fn p50_compared(compare: &str) -> Value {
+    let buckets = "sum by (le) (rate(http_request_duration_seconds_bucket{service=\"capstone-api\"}[2s]))";
+    json!({
+        "name": "p50-latency", "expr": format!("histogram_quantile(0.5, {buckets})"), "compare": compare,
+        "above": "1.2x baseline", "baseline": {"window": "30s"}, "budget": "50s",
+    })
+}
+
+/// A version whose p50 is 60 % higher is rolled back for that, while no limit of the list is crossed.
+async fn a_higher_p50_rolls_back(compared: Value) -> Receipt {
+    let mut world = World::start().await;
+    // Of 63 % in the bucket up to 0.1 s and 37 % in that up to 0.05 s, the median is 0.0603 s; of all in the latter 0.0375 s.
+    let slower = json!({"slow_ratio": 0.63, "slow_seconds": 0.08});
+    world.production.versions(SERVICE, json!({"v2": slower})).await;
+    let mut fixed = triggers::p99_latency();
+    fixed["name"] = json!("p50-by-a-limit");
+    fixed["expr"] = compared["expr"].clone();
+    let mut plan = world.plan();
+    plan.triggers([triggers::error_rate(), fixed, compared]);
+    world.run(&plan).await;
+    world.has_past(Duration::from_secs(34)).await;
+
+    world.deploy("v2", "v1").await;
+    let receipt = world.receipt(1).await;
+    assert_recovered(&receipt, "p50-latency");
+    assert!(receipt.body.contains("set off `p50-latency` (0.06"), "{}", receipt.body);
+    assert!(receipt.body.contains("against a limit of 0.045 s, 1.2x baseline)"), "{}", receipt.body);
+    assert_eq!(world.pipeline_runs().await, ["v1"]);
+    receipt
+}
+
+#[tokio::test]
+async fn a_p50_that_is_60_percent_higher_rolls_back_by_windows_that_are_compared() {
+    let mut compared = p50_compared("mann_whitney");
+    compared["for"] = json!("12s");
+    let receipt = a_higher_p50_rolls_back(compared).await;
+    // The end of the first window: six samples after the first that is of v2 alone.
+    let after = instant(&receipt, "observed_at").since(instant(&receipt, "deployed_at"));
+    assert!(after >= Duration::from_secs(12) && after <= Duration::from_secs(16), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_p50_that_is_60_percent_higher_rolls_back_as_soon_as_the_samples_make_it_sure() {
+    a_higher_p50_rolls_back(p50_compared("sequential")).await;
 }

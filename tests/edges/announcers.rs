@@ -304,6 +304,8 @@ async fn every_announcer_tells_failures_apart_and_says_no_secret() {
             (StatusCode::FORBIDDEN.into_response(), None),
             (StatusCode::NOT_FOUND.into_response(), None),
             (StatusCode::PERMANENT_REDIRECT.into_response(), None),
+            (StatusCode::CONFLICT.into_response(), None),
+            (StatusCode::UNPROCESSABLE_ENTITY.into_response(), None),
             (again(StatusCode::TOO_MANY_REQUESTS, "7"), Some(Some(7))),
             (again(StatusCode::FORBIDDEN, "9"), Some(Some(9))),
             (StatusCode::INTERNAL_SERVER_ERROR.into_response(), Some(None)),

@@ -11,6 +11,7 @@ use crate::world::dead_url;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rollbackd::pagers::{Failure, KINDS, PagerClient};
+use rollbackd_core::page::Page;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,8 +45,10 @@ type Receiver = (String, mpsc::UnboundedReceiver<Value>);
 const HTTP: Wire = Wire {
     receiver: |answers| receiver(answers).boxed(),
     refusals: || {
-        let lines = ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"];
-        lines.map(|line| (status(line, ""), line)).into()
+        let lines =
+            ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "409 Conflict", "410 Gone"];
+        let lines = lines.into_iter().chain(["422 Unprocessable Entity"]);
+        lines.map(|line| (status(line, ""), line)).collect()
     },
     failures: || {
         vec![
@@ -269,6 +272,25 @@ async fn every_pager_tries_again_where_nobody_listens_or_its_secret_is_being_rep
 }
 
 /// A page that says things that receivers could take for their own.
+#[tokio::test]
+async fn every_pager_gives_up_on_a_receiver_that_says_nothing_and_tries_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            held.push(connection);
+        }
+    });
+    for contract in CONTRACTS {
+        let dir = tempfile::tempdir().unwrap();
+        let config = merged((contract.config)(&silent, dir.path()), [json!({"timeout": "200ms"})]);
+        let failure = open(contract.kind, &config).send(&page(), now(), OURS).await.unwrap_err();
+        assert!(matches!(failure, Failure::Retry { .. }), "{}: {failure:?}", contract.kind);
+        assert!(!format!("{failure:?}").contains(SECRET), "{}: {failure:?}", contract.kind);
+    }
+}
+
 async fn told(kind: &str, config: Value, requests: &mut mpsc::UnboundedReceiver<Value>) -> Value {
     let mut page = page();
     page.summary = format!("<!channel> & \"}}, {{{{ page.id }}}} {}", "ü".repeat(3000));
@@ -315,4 +337,20 @@ async fn what_others_wrote_is_cut_and_mentions_nobody() {
     assert!(first.starts_with("x <!channel> & \"}, {{ page.id }} ü"), "{first}");
     assert_eq!((&webhook["a"][1], &webhook["a"][2], &webhook["a"][3]), (&json!(1.5), &json!(true), &json!(null)));
     assert_eq!((&webhook["b"], &webhook["over"]), (&json!({"url": firing}), &json!(null)));
+}
+
+#[tokio::test]
+async fn pagerduty_is_told_that_a_human_has_seen_a_page_and_the_others_can_not_show_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, mut requests) = receiver(vec![]).await;
+    let seen = Page { acknowledged_at: Some(now()), ..page() };
+    for contract in CONTRACTS.iter().filter(|contract| contract.kind != "pagerduty") {
+        let client = opened(contract, &dead_url(), dir.path());
+        assert!(client.acknowledge(&seen, now(), OURS).is_none(), "{}", contract.kind);
+    }
+    let client = open("pagerduty", &json!({"url": url, "routing_key_file": file(dir.path(), "key")}));
+    client.acknowledge(&seen, now(), OURS).expect("PagerDuty shows it").await.unwrap();
+    let told = requests.recv().await.unwrap();
+    let expected = json!({"routing_key": "key", "event_action": "acknowledge", "dedup_key": page().id});
+    assert_eq!(told, expected);
 }

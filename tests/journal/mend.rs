@@ -115,6 +115,48 @@ fn a_page_of_garbage_and_a_cut_file_are_repaired_to_a_journal_that_opens() {
 }
 
 #[test]
+fn whatever_the_header_says_what_does_not_open_is_repaired_and_opens() {
+    const HEADER_BYTES: usize = 100;
+    // A later format is no damage: the release that wrote it is asked for.
+    const FORMAT: std::ops::Range<usize> = 60..64;
+    // SQLite looks at two bits of it, and takes the first reading for fixed.
+    const TEXT_ENCODING: usize = 59;
+    let dir = fast_dir();
+    let (journal, before) = written(dir.path());
+    drop(journal);
+    let sound = fs::read(dir.path().join("journal.db")).unwrap();
+    let acknowledged = fs::read(dir.path().join("journal.acknowledged")).unwrap();
+    let mut repaired_with_all = 0;
+    let masks = |position| (1..=0xff).filter(move |mask: &u8| mask.is_power_of_two() || position == TEXT_ENCODING);
+    for (position, mask) in (0..HEADER_BYTES).flat_map(|position| masks(position).map(move |mask| (position, mask))) {
+        let dir = fast_dir();
+        let mut file = sound.clone();
+        file[position] ^= mask;
+        fs::write(dir.path().join("journal.db"), file).unwrap();
+        fs::write(dir.path().join("journal.acknowledged"), &acknowledged).unwrap();
+        let what = format!("byte {position}, mask {mask:#04x}");
+        if let Ok((mut journal, found)) = Journal::open(dir.path()) {
+            assert_eq!(found, before, "{what}");
+            journal.append("new", 0, at(30), &[body(30), "x".repeat(9000)]).expect(&what);
+            drop(journal);
+            assert_eq!(replay(dir.path()).records.len(), before.records.len() + 2, "{what}");
+            continue;
+        }
+        let report = match verify(dir.path()) {
+            Err(Error::TooNew { .. }) if FORMAT.contains(&position) => continue,
+            other => other.expect(&what),
+        };
+        assert_ne!(report.problems, [], "{what}: does not open, and nothing is found");
+        let repaired = repair(dir.path(), at(50)).expect(&what);
+        assert!(repaired.moved_to.is_some(), "{what}");
+        let after = replay(dir.path());
+        assert_eq!(after.records, before.records[..after.records.len()], "{what}");
+        repaired_with_all += usize::from(after == before);
+    }
+    assert!(repaired_with_all > 0);
+}
+
+#[test]
 fn nothing_is_repaired_beside_a_daemon() {
     let dir = fast_dir();
     drop(written(dir.path()));

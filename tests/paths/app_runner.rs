@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::aws_model;
 use crate::contract::{Contract, SECRET};
 use crate::ecs::credentials;
-use crate::world::{LONG, mistakes, no_place, now, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, now, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -19,8 +19,6 @@ use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 const SERVICE: &str = "arn:aws:apprunner:eu-central-1:123456789012:service/shop/8fe1e10304f84fd2b0df550fe98a71fa";
 const REPOSITORY: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop";
@@ -140,29 +138,18 @@ impl World {
     async fn new() -> Self {
         let remote = Arc::new(Mutex::new(Remote::new()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/", serve(router).await);
         Self { remote, url, dir: tempfile::tempdir().unwrap() }
     }
 
     fn remote(&self) -> MutexGuard<'_, Remote> {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl Attempts for World {
     fn attempt(&self) -> (RollbackPath, Order) {
-        let (path, parts) = path("app_runner", &config(&self.url, self.dir.path()));
-        (path, order(&parts, LONG))
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
-        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+        attempt("app_runner", &config(&self.url, self.dir.path()))
     }
 }
 

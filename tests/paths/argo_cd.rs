@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, now, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, now, path, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use rollbackd::paths::{Progress, RollbackPath};
+use rollbackd::paths::RollbackPath;
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
@@ -230,9 +230,7 @@ impl World {
     async fn new() -> Self {
         let remote = Arc::new(Mutex::new(remote()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/argocd/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/argocd/", serve(router).await);
         let dir = tempfile::tempdir().unwrap();
         let config = config(&url, dir.path());
         Self { remote, url, _dir: dir, config }
@@ -250,39 +248,14 @@ impl World {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
-        let (path, parts) = path("argo_cd", &self.config);
-        (path, order(&parts, LONG))
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
-        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    /// Starts, and acts once a person is told of; what came of it and what the person was told.
-    async fn start_and_wait(&self, act: impl FnOnce(&mut Remote)) -> (Outcome, String) {
-        let (path, order) = self.attempt();
-        let (progress, mut told) = mpsc::channel(8);
-        let place = no_place();
-        let person = async {
-            loop {
-                if let Progress::Waits { why } = told.recv().await.unwrap() {
-                    act(&mut self.remote());
-                    return why;
-                }
-            }
-        };
-        tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), person)
-    }
-
     fn rolled_back_to(&self) -> Vec<Value> {
         self.remote().rollbacks.iter().map(|body| body["id"].clone()).collect()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("argo_cd", &self.config)
     }
 }
 
@@ -331,7 +304,8 @@ async fn a_version_that_is_not_in_the_history_is_refused_with_what_is() {
 async fn automated_sync_pages_at_once_and_nothing_is_changed_until_a_person_turns_it_off() {
     let world = World::automated(false).await;
     let (outcome, told) = world
-        .start_and_wait(|remote| {
+        .start_and_wait(|| {
+            let mut remote = world.remote();
             assert!(remote.rollbacks.is_empty() && remote.patches == 0);
             remote.application["spec"]["syncPolicy"] = json!({"automated": {"enabled": false}});
             remote.application["spec"]["syncPolicy"] = json!({});
@@ -357,7 +331,8 @@ async fn automated_sync_that_comes_back_pages() {
     let world = World::automated(true).await;
     world.remote().insists = true;
     let (outcome, told) = world
-        .start_and_wait(|remote| {
+        .start_and_wait(|| {
+            let mut remote = world.remote();
             remote.insists = false;
             remote.application["spec"]["syncPolicy"] = json!({});
         })
@@ -435,7 +410,7 @@ async fn a_suspended_application_pages_at_once() {
     let world = World::new().await;
     world.remote().after = VecDeque::from([("Succeeded", "Suspended")]);
     let (outcome, told) =
-        world.start_and_wait(|remote| remote.after = VecDeque::from([("Succeeded", "Healthy")])).await;
+        world.start_and_wait(|| world.remote().after = VecDeque::from([("Succeeded", "Healthy")])).await;
     assert!(told.contains("is suspended"), "{told}");
     done(&outcome);
 }

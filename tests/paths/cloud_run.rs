@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _, UnparsedPublicKey};
@@ -18,7 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rollbackd::paths::Progress;
+use rollbackd::paths::{Progress, RollbackPath};
+use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -302,9 +303,7 @@ impl World {
     async fn new() -> Self {
         let platform = Arc::new(Mutex::new(Platform::new()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&platform));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/", serve(router).await);
         Self { platform, url, dir: tempfile::tempdir().unwrap() }
     }
 
@@ -316,18 +315,9 @@ impl World {
         config(&self.url, self.dir.path())
     }
 
-    async fn start(&self) -> Outcome {
-        self.start_as(&self.config()).await
-    }
-
     async fn start_as(&self, config: &Value) -> Outcome {
-        let (path, parts) = path("cloud_run", config);
-        path.start(&order(&parts, LONG), &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, parts) = path("cloud_run", &self.config());
-        path.follow(&order(&parts, LONG), handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+        let (path, order) = attempt("cloud_run", config);
+        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
     fn without_token_file(&self, key: &str, value: Value) -> Value {
@@ -351,6 +341,12 @@ impl World {
         });
         std::fs::write(&file, key.to_string()).unwrap();
         file
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("cloud_run", &self.config())
     }
 }
 

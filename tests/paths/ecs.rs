@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::stand_in::{Ends, Remote, Shared, answer, changes, definition, rollout, story_arn};
 use crate::contract::{Contract, SECRET};
-use crate::world::{LONG, mistakes, no_place, now, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, now, path, serve, why};
 use axum::Router;
 use rollbackd::paths::{Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -53,9 +53,7 @@ impl World {
     async fn new() -> Self {
         let remote = Arc::new(Mutex::new(Remote::new()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/", serve(router).await);
         Self { remote, url, dir: tempfile::tempdir().unwrap() }
     }
 
@@ -73,27 +71,19 @@ impl World {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self, config: &Value) -> (RollbackPath, Order) {
-        let (path, parts) = path("ecs", config);
-        (path, order(&parts, LONG))
-    }
-
     async fn start_with(&self, config: &Value) -> Outcome {
-        let (path, order) = self.attempt(config);
+        let (path, order) = attempt("ecs", config);
         path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn start(&self) -> Outcome {
-        self.start_with(&config(&self.url, self.dir.path())).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt(&config(&self.url, self.dir.path()));
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
     fn changes(&self) -> Vec<(String, Value)> {
         self.remote().changes()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("ecs", &config(&self.url, self.dir.path()))
     }
 }
 
@@ -127,7 +117,7 @@ async fn a_deployment_in_progress_is_stopped_where_ecs_goes_back_to_the_target_t
 async fn a_deployment_in_progress_is_replaced_where_ecs_would_go_back_elsewhere() {
     let world = World::deploying(8).await;
     world.remote().ends = Ends::Never;
-    let (path, order) = world.attempt(&config(&world.url, world.dir.path()));
+    let (path, order) = world.attempt();
     let (progress, mut told) = mpsc::channel(8);
     let place = no_place();
     let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), async {
@@ -276,7 +266,7 @@ async fn a_refusal_says_what_to_check_and_an_ended_session_is_renewed() {
     assert_eq!(world.changes(), []);
 
     let world = World::new().await;
-    let (path, order) = world.attempt(&config(&world.url, world.dir.path()));
+    let (path, order) = world.attempt();
     let (progress, mut told) = mpsc::channel(8);
     let place = no_place();
     let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), async {
@@ -330,7 +320,7 @@ async fn a_deployment_that_waits_for_a_person_is_told_once_and_followed_on() {
     world.remote().newest().to = 7;
     world.remote().looks = 6;
     world.remote().ends = Ends::Never;
-    let (path, order) = world.attempt(&config(&world.url, world.dir.path()));
+    let (path, order) = world.attempt();
     let (progress, mut told) = mpsc::channel(8);
     let place = no_place();
     let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), async {
@@ -356,7 +346,7 @@ async fn a_deployment_that_ecs_does_not_show_yet_is_not_taken_for_replaced() {
 async fn when_the_time_is_over_the_deployment_of_the_target_goes_on() {
     let world = World::new().await;
     world.remote().ends = Ends::Never;
-    let (path, order) = world.attempt(&config(&world.url, world.dir.path()));
+    let (path, order) = world.attempt();
     let (progress, mut told) = mpsc::channel(8);
     let (stop, place) = (CancellationToken::new(), no_place());
     let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use rollbackd::paths::Progress;
+use rollbackd::paths::{Progress, RollbackPath};
+use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -194,9 +195,7 @@ impl World {
     async fn of(machines: &[Value]) -> Self {
         let platform = Arc::new(Mutex::new(Platform::new(machines)));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&platform));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/", serve(router).await);
         Self { platform, url, dir: tempfile::tempdir().unwrap() }
     }
 
@@ -209,18 +208,14 @@ impl World {
         self.platform.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self) -> Outcome {
-        let (path, parts) = path("fly", &config(&self.url, self.dir.path()));
-        path.start(&order(&parts, LONG), &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, parts) = path("fly", &config(&self.url, self.dir.path()));
-        path.follow(&order(&parts, LONG), handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
     fn updated(&self) -> Vec<String> {
         self.platform().updates.iter().map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("fly", &config(&self.url, self.dir.path()))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 const AUTHORIZATION: &str = "Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0LW9mLXRoZS1jb250cmFjdA==";
 
 #[derive(Default)]
-struct Faults {
+pub(crate) struct Faults {
     /// So many times somebody else pushes just before us.
     races: usize,
     /// A push is carried out, and its answer lost: the connection breaks.
@@ -33,19 +33,23 @@ struct Faults {
     /// A push is carried out, and answered with this status all the same.
     fails_after: Option<u16>,
     /// A push is answered with this status.
-    refuses: Option<u16>,
+    pub(crate) refuses: Option<u16>,
+    /// A read is answered with this status.
+    pub(crate) unreadable: Option<u16>,
+    /// Each answer breaks off half-way.
+    pub(crate) cut_short: bool,
     /// The requests that pushed.
     pushes: usize,
 }
 
-struct Server {
+pub(crate) struct Server {
     root: PathBuf,
     work: Repository,
     faults: Mutex<Faults>,
 }
 
 impl Server {
-    fn faults(&self) -> MutexGuard<'_, Faults> {
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,6 +85,9 @@ async fn bridge(State(server): State<Arc<Server>>, request: Request) -> Response
             server.work.push();
         }
     }
+    if let Some(refused) = server.faults().unreadable.filter(|_| !pushes && query != "service=git-receive-pack") {
+        return status(refused);
+    }
     let mut backend = tokio::process::Command::new("git");
     backend
         .arg("http-backend")
@@ -104,7 +111,8 @@ async fn bridge(State(server): State<Arc<Server>>, request: Request) -> Response
     if let Some(failed) = server.faults().fails_after.filter(|_| pushes) {
         return status(failed);
     }
-    answer(&output)
+    let answer = answer(&output);
+    if server.faults().cut_short { crate::proxy::cut_short(answer).await } else { answer }
 }
 
 /// What a CGI program wrote, as an answer.
@@ -125,10 +133,10 @@ fn answer(output: &[u8]) -> Response {
 
 /// A clone that somebody works in.
 #[derive(Clone)]
-struct Repository(PathBuf);
+pub(crate) struct Repository(PathBuf);
 
 impl Repository {
-    fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         let who = ["user.name=dev", "user.email=dev@localhost", "init.defaultBranch=main", "commit.gpgSign=false"];
         let who = who.iter().flat_map(|setting| ["-c", setting]);
         let mut git = std::process::Command::new("git");
@@ -145,7 +153,7 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    fn push(&self) {
+    pub(crate) fn push(&self) {
         self.git(&["push", "--quiet", "origin", "HEAD:main"]);
     }
 
@@ -166,18 +174,18 @@ impl Repository {
     }
 }
 
-struct World {
-    server: Arc<Server>,
-    work: Repository,
-    place: Place,
-    config: Value,
+pub(crate) struct World {
+    pub(crate) server: Arc<Server>,
+    pub(crate) work: Repository,
+    pub(crate) place: Place,
+    pub(crate) config: Value,
     /// What was deployed: it made `version` v42 of v41.
     deployed: String,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("remote");
         let (bare, work) = (Repository(root.join("shop.git")), Repository(dir.path().join("work")));
@@ -203,28 +211,28 @@ impl World {
         Self { server, work, place, config, deployed, dir }
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
+    pub(crate) fn attempt(&self) -> (RollbackPath, Order) {
         let (path, parts) = path("git_revert", &self.config);
         let mut order = order(&parts, LONG);
         order.run[0].clone_from(&self.deployed);
         (path, order)
     }
 
-    async fn start(&self) -> Outcome {
+    pub(crate) async fn start(&self) -> Outcome {
         let (path, order) = self.attempt();
         path.start(&order, &self.place, &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
+    pub(crate) async fn follow(&self, handle: Option<&str>) -> Outcome {
         let (path, order) = self.attempt();
         path.follow(&order, handle, &self.place, &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    fn tip(&self, branch: &str) -> String {
+    pub(crate) fn tip(&self, branch: &str) -> String {
         self.work.git(&["ls-remote", "origin", &format!("refs/heads/{branch}")]).split('\t').next().unwrap().to_owned()
     }
 
-    fn pushes(&self) -> usize {
+    pub(crate) fn pushes(&self) -> usize {
         self.server.faults().pushes
     }
 }
@@ -380,11 +388,14 @@ async fn a_revert_on_a_branch_of_its_own_waits_for_a_person_to_merge_it() {
         world.work.git(&["fetch", "--quiet", "origin"]);
         world.work.git(&["merge", "--quiet", "--no-ff", "-m", "Merge", "origin/rollback/shop-f-1-a1"]);
         world.work.push();
-        handle
+        let Some(Progress::Started { handle: merged }) = told.recv().await else { panic!("not merged") };
+        (handle, merged)
     };
     let start = path.start(&order, &world.place, &progress, CancellationToken::new());
-    let (outcome, handle) = tokio::join!(start, merge);
-    assert_eq!(outcome, reverted(&handle));
+    let (outcome, (handle, merged)) = tokio::join!(start, merge);
+    // What deploys the branch knows the merge alone.
+    assert_eq!(outcome, reverted(&world.tip("main")));
+    assert_eq!((merged == handle, &merged), (false, &world.tip("main")));
     assert_eq!(world.work.show("main", "version"), "v41");
     assert_eq!(world.pushes(), 1);
 }
@@ -464,7 +475,7 @@ async fn mistakes_in_the_config_say_what_was_expected() {
         ("branch", json!("a..b"), "expected a branch such as main"),
         ("push_to", json!("rollback"), "with {{ attempt.id }}"),
         ("push_to", json!("{{ target.version }}"), "with {{ attempt.id }}"),
-        ("token_file", json!("hunter2"), "the absolute path of a file"),
+        ("token_file", json!("hunter2"), "the absolute path of the file that holds the token"),
         ("author_name", json!("a <b>"), "without < and >"),
         ("poll_interval", json!("1ms"), "expected 10ms to"),
         ("brnch", json!("x"), "did you mean `branch`"),

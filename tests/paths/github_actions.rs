@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::contract::{Contract, SECRET, secret_file};
+use crate::github_app;
 use crate::world::{LONG, mistakes, no_place, now, order, path, why};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -22,17 +23,17 @@ use tokio_util::sync::CancellationToken;
 
 /// How the stand-in answers, beyond what GitHub always does.
 #[derive(Default)]
-struct Remote {
+pub(crate) struct Remote {
     runs: Vec<Run>,
     /// Bodies of dispatches that started a run.
     accepted: Vec<Value>,
     /// All other requests that should not come: redirects followed.
     strays: usize,
-    cancels: usize,
+    pub(crate) cancels: usize,
     /// What the next dispatches are answered, before any is taken.
     refusals: VecDeque<Refusal>,
     /// What the next looks at a run are answered; the last one stays.
-    looks: VecDeque<Look>,
+    pub(crate) looks: VecDeque<Look>,
     /// An Enterprise Server: does not know `return_run_details`.
     enterprise: bool,
     /// An older one refuses a member that it does not know.
@@ -58,7 +59,7 @@ struct Run {
 }
 
 #[derive(Clone, Copy)]
-enum Look {
+pub(crate) enum Look {
     Is(&'static str, Option<&'static str>),
     Answers(u16),
     Limited,
@@ -122,7 +123,8 @@ async fn dispatch(State(remote): State<Shared>, headers: HeaderMap, Json(body): 
     if remote.enterprise || body["return_run_details"] != json!(true) {
         return StatusCode::NO_CONTENT.into_response();
     }
-    Json(json!({"workflow_run_id": id, "html_url": format!("https://github.test/runs/{id}")})).into_response()
+    let (api, shown) = (format!("https://api.github.test/runs/{id}"), format!("https://github.test/runs/{id}"));
+    Json(json!({"workflow_run_id": id, "run_url": api, "html_url": shown})).into_response()
 }
 
 async fn list(State(remote): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {
@@ -184,14 +186,15 @@ fn config(url: &str, dir: &std::path::Path) -> Value {
     })
 }
 
-struct World {
+pub(crate) struct World {
     remote: Shared,
+    pub(crate) issuer: github_app::Shared,
     address: SocketAddr,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let looks = VecDeque::from([Look::Is("queued", None), Look::Is("in_progress", None), DONE]);
         let remote = Arc::new(Mutex::new(Remote { looks, ..Remote::default() }));
         let router = Router::new()
@@ -201,22 +204,24 @@ impl World {
             .route("/api/repos/acme/shop/actions/runs/{id}/cancel", post(cancel))
             .route("/elsewhere", get(stray).post(stray))
             .with_state(Arc::clone(&remote));
+        let issuer = github_app::issuer();
+        let router = router.merge(github_app::router(&issuer));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().unwrap();
-        Self { remote, address, dir }
+        Self { remote, issuer, address, dir }
     }
 
-    fn remote(&self) -> MutexGuard<'_, Remote> {
+    pub(crate) fn remote(&self) -> MutexGuard<'_, Remote> {
         self.remote.lock().unwrap()
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/api/", self.address)
     }
 
-    fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         config(&self.url(), self.dir.path())
     }
 
@@ -234,7 +239,7 @@ impl World {
         (path, order(&parts, LONG))
     }
 
-    async fn start(&self, (path, order): &(RollbackPath, Order)) -> Outcome {
+    pub(crate) async fn start(&self, (path, order): &(RollbackPath, Order)) -> Outcome {
         path.start(order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
@@ -242,7 +247,7 @@ impl World {
         path.follow(order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.remote().accepted.len()
     }
 
@@ -252,7 +257,7 @@ impl World {
     }
 }
 
-fn done(id: u64) -> Outcome {
+pub(crate) fn done(id: u64) -> Outcome {
     Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://github.test/runs/{id}") }
 }
 

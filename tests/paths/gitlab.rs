@@ -1,13 +1,14 @@
 //! The path `gitlab`, against a stand-in that keeps pipelines as GitLab's API does.
 //!
-//! Shapes of requests and answers: docs.gitlab.com, "Pipelines API" (create, list, get one, its variables, cancel).
+//! Shapes of requests and answers: docs.gitlab.com, "Pipelines API" (create, list, get one, its variables, cancel) and
+//! "Pipeline trigger tokens API" (trigger a pipeline with a token).
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 const PROJECT: &str = "/sub/api/v4/projects/acme%2Fshop";
 
+/// The token that starts pipelines and does nothing else.
+const TRIGGER_TOKEN: &str = "glptt-s3cret";
+
 #[derive(Default)]
 struct Remote {
     /// Bodies of requests that created a pipeline, the first of which is number 77.
@@ -34,6 +38,11 @@ struct Remote {
     looks: VecDeque<&'static str>,
     cancels: usize,
     list_status: Option<u16>,
+    /// What the token may not see.
+    variables_status: Option<u16>,
+    /// The name of each pipeline.
+    name: Option<&'static str>,
+    by_trigger: bool,
 }
 
 type Shared = Arc<Mutex<Remote>>;
@@ -59,6 +68,18 @@ fn create(remote: &mut Remote, body: Value) -> Response {
     (StatusCode::CREATED, Json(shown(76 + remote.created.len(), "created"))).into_response()
 }
 
+/// The same by a trigger token: no other is looked at, and variables are a mapping.
+fn trigger(remote: &mut Remote, mut body: Value) -> Response {
+    if body["token"] != TRIGGER_TOKEN {
+        return problem(404, None);
+    }
+    let named = body["variables"].as_object().unwrap().iter();
+    let variables: Vec<Value> = named.map(|(key, value)| json!({"key": key, "value": value})).collect();
+    body = json!({"ref": body["ref"], "variables": variables});
+    remote.by_trigger = true;
+    create(remote, body)
+}
+
 fn shown(id: usize, status: &str) -> Value {
     json!({"id": id, "iid": 1, "status": status, "ref": "main", "web_url": format!("https://gitlab.test/p/{id}")})
 }
@@ -75,15 +96,24 @@ fn list(remote: &Remote, query: &str) -> Response {
     if let Some(status) = remote.list_status {
         return problem(status, None);
     }
-    for expected in ["ref=main&", "source=api", "updated_after=20", "order_by=id", "sort=desc"] {
+    let source = if remote.by_trigger { "source=trigger" } else { "source=api" };
+    for expected in ["ref=main&", source, "updated_after=20", "order_by=id", "sort=desc"] {
         assert!(query.contains(expected), "{query}");
     }
-    let all: Vec<Value> = (0..remote.created.len()).rev().map(|index| shown(77 + index, "running")).collect();
+    let named = |id| {
+        let mut shown = shown(id, "running");
+        shown["name"] = json!(remote.name);
+        shown
+    };
+    let all: Vec<Value> = (0..remote.created.len()).rev().map(|index| named(77 + index)).collect();
     Json(all).into_response()
 }
 
 async fn answer(State(remote): State<Shared>, request: Request) -> Response {
-    if request.headers()["authorization"] != format!("Bearer {SECRET}") {
+    let by_trigger = request.uri().path().ends_with("/trigger/pipeline");
+    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    // A token in the header is judged first, and one that may only read may not start anything.
+    if authorization != (!by_trigger).then(|| format!("Bearer {SECRET}")) {
         return problem(401, None);
     }
     let (method, uri) = (request.method().to_string(), request.uri().clone());
@@ -94,8 +124,12 @@ async fn answer(State(remote): State<Shared>, request: Request) -> Response {
     let number = |id: &str| id.parse::<usize>().unwrap();
     match (method.as_str(), segments.as_slice()) {
         ("POST", ["pipeline"]) => create(&mut remote, serde_json::from_slice(&body).unwrap()),
+        ("POST", ["trigger", "pipeline"]) => trigger(&mut remote, serde_json::from_slice(&body).unwrap()),
         ("GET", ["pipelines"]) => list(&remote, uri.query().unwrap()),
         ("GET", ["pipelines", id]) => look(&mut remote, number(id)),
+        ("GET", ["pipelines", _, "variables"]) if remote.variables_status.is_some() => {
+            problem(remote.variables_status.unwrap(), None)
+        }
         ("GET", ["pipelines", id, "variables"]) => {
             Json(remote.created[number(id) - 77]["variables"].clone()).into_response()
         }
@@ -122,6 +156,17 @@ fn config(url: &str, dir: &Path) -> Value {
     })
 }
 
+/// The same promises where a trigger token starts the pipeline.
+pub(crate) const TRIGGER_CONTRACT: Contract = Contract { config: trigger_config, ..CONTRACT };
+
+fn trigger_config(url: &str, dir: &Path) -> Value {
+    let file = dir.join("trigger");
+    std::fs::write(&file, format!("{TRIGGER_TOKEN}\n")).unwrap();
+    let mut config = config(url, dir);
+    config["trigger_token_file"] = json!(file);
+    config
+}
+
 struct World {
     remote: Shared,
     url: String,
@@ -135,9 +180,7 @@ impl World {
             ..Remote::default()
         }));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/sub/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/sub/", serve(router).await);
         let dir = tempfile::tempdir().unwrap();
         Self { remote, url, dir }
     }
@@ -150,23 +193,20 @@ impl World {
         config(&self.url, self.dir.path())
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
-        let (path, parts) = path("gitlab", &self.config());
-        (path, order(&parts, LONG))
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
+    /// Starts by a trigger token.
+    async fn trigger(&self) -> Outcome {
+        let (path, order) = attempt("gitlab", &trigger_config(&self.url, self.dir.path()));
         path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
     }
 
     fn created(&self) -> usize {
         self.remote().created.len()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("gitlab", &self.config())
     }
 }
 
@@ -276,15 +316,7 @@ async fn a_pipeline_that_waits_for_a_person_is_told_once_and_followed_on() {
 async fn a_pipeline_that_outlasts_the_timeout_is_cancelled() {
     let world = World::new().await;
     world.remote().looks = VecDeque::from(["running"]);
-    let (path, order) = world.attempt();
-    let (progress, mut told) = mpsc::channel(8);
-    let stop = CancellationToken::new();
-    let place = no_place();
-    let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {
-        told.recv().await.unwrap();
-        stop.cancel();
-    });
-    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(world.start_and_stop().await, Outcome::TimedOut);
     assert_eq!(world.remote().cancels, 1);
 }
 
@@ -302,6 +334,73 @@ async fn after_a_crash_the_pipeline_in_flight_is_found_and_none_is_created() {
     world.remote().list_status = Some(503);
     assert!(why(world.follow(None).await).contains("503"));
     assert_eq!(world.created(), 1);
+}
+
+#[tokio::test]
+async fn a_trigger_token_starts_the_pipeline_and_the_other_token_follows_it() {
+    let world = World::new().await;
+    assert_eq!(world.trigger().await, done(77));
+    assert!(world.remote().by_trigger);
+    assert_eq!(world.remote().created, [body("shop-f-1-a1")]);
+}
+
+#[tokio::test]
+async fn a_pipeline_by_a_trigger_token_is_found_again_and_no_second_one_is_started() {
+    let world = World::new().await;
+    world.remote().breaks = true;
+    assert_eq!(world.trigger().await, done(77));
+    assert_eq!(world.created(), 1);
+
+    // By the name that `workflow: name` gives it, where the token may not see variables.
+    for (name, is_found) in [("rollback shop-f-1-a1", true), ("rollback shop-f-1-a11", false)] {
+        let world = World::new().await;
+        world.remote().breaks = true;
+        world.remote().variables_status = Some(403);
+        world.remote().name = Some(name);
+        let outcome = world.trigger().await;
+        if is_found {
+            assert_eq!(outcome, done(77));
+        } else {
+            let why = why(outcome);
+            assert!(why.starts_with("unknown:") && why.contains("`workflow: name`"), "{why}");
+        }
+        assert_eq!(world.created(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_token_that_is_refused_says_what_to_check_and_that_nothing_ran() {
+    for (status, expected) in [
+        (401, "that its owner may run pipelines of main"),
+        (403, "is of acme/shop"),
+        (404, "is of acme/shop"),
+        (400, "a pipeline for the source `trigger`"),
+    ] {
+        let world = World::new().await;
+        world.remote().refusals.push_back((status, None));
+        let why = why(world.trigger().await);
+        assert!(why.contains(expected) && why.ends_with("nothing ran"), "{why}");
+        assert!(!why.contains(TRIGGER_TOKEN) && !why.contains(SECRET), "{why}");
+        assert_eq!(world.created(), 0);
+    }
+    let world = World::new().await;
+    let config = trigger_config(&world.url, world.dir.path());
+    std::fs::remove_file(world.dir.path().join("trigger")).unwrap();
+    let (path, order) = attempt("gitlab", &config);
+    let outcome = path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await;
+    assert!(why(outcome).contains("could not read the trigger token file"));
+}
+
+#[tokio::test]
+async fn a_trigger_token_alone_is_not_enough_and_the_config_says_for_what() {
+    let world = World::new().await;
+    let mut config = trigger_config(&world.url, world.dir.path());
+    config.as_object_mut().unwrap().remove("bearer_token_file");
+    let said = mistakes("gitlab", &config);
+    assert!(said.contains("starts pipelines and can't look at them") && said.contains("`read_api`"), "{said}");
+    config["trigger_token_file"] = json!("glptt-hunter2");
+    let said = mistakes("gitlab", &config);
+    assert!(said.contains("holds the trigger token") && !said.contains("hunter2"), "{said}");
 }
 
 #[tokio::test]

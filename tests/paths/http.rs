@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -145,9 +145,7 @@ impl World {
             looks: VecDeque::from(["queued", "running", "done"]),
         }));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&service));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/sub/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/sub/", serve(router).await);
         let dir = tempfile::tempdir().unwrap();
         let config = config(&url, dir.path());
         Self { service, url, dir, config }
@@ -166,23 +164,14 @@ impl World {
         lock(&self.service)
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
-        let (path, parts) = path("http", &self.config);
-        (path, order(&parts, LONG))
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
-        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
     fn asked(&self) -> usize {
         self.service().asked.len()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("http", &self.config)
     }
 }
 
@@ -261,15 +250,7 @@ async fn a_job_that_waits_for_a_person_is_told_once_and_followed_on() {
 async fn a_job_that_outlasts_the_timeout_is_left_to_itself_and_timed_out() {
     let world = World::new().await;
     world.service().looks = VecDeque::from(["running"]);
-    let (path, order) = world.attempt();
-    let (progress, mut told) = mpsc::channel(8);
-    let stop = CancellationToken::new();
-    let place = no_place();
-    let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {
-        told.recv().await.unwrap();
-        stop.cancel();
-    });
-    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(world.start_and_stop().await, Outcome::TimedOut);
     assert_eq!(world.asked(), 1);
 }
 

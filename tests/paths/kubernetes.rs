@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{LONG, mistakes, no_place, order, path, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, path, serve, why};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -281,9 +281,7 @@ impl World {
     async fn new(kind: &'static str) -> Self {
         let remote = Arc::new(Mutex::new(remote(kind)));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&remote));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/k8s/", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{}/k8s/", serve(router).await);
         let dir = tempfile::tempdir().unwrap();
         let config = config(kind, &url, dir.path());
         Self { remote, url, dir, config }
@@ -299,43 +297,18 @@ impl World {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self) -> (RollbackPath, Order) {
-        let (path, parts) = path("kubernetes", &self.config);
-        (path, order(&parts, LONG))
-    }
-
-    async fn start(&self) -> Outcome {
-        let (path, order) = self.attempt();
-        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    async fn follow(&self, handle: Option<&str>) -> Outcome {
-        let (path, order) = self.attempt();
-        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
-    }
-
-    /// Starts, and acts once a person is told of; what came of it and what the person was told.
-    async fn start_and_wait(&self, act: impl FnOnce(&mut Remote)) -> (Outcome, String) {
-        let (path, order) = self.attempt();
-        let (progress, mut told) = mpsc::channel(8);
-        let place = no_place();
-        let person = async {
-            loop {
-                if let Progress::Waits { why } = told.recv().await.unwrap() {
-                    act(&mut self.remote());
-                    return why;
-                }
-            }
-        };
-        tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), person)
-    }
-
     fn template(&self) -> Value {
         self.remote().object["spec"]["template"].clone()
     }
 
     fn changes(&self) -> usize {
         self.remote().patches.len()
+    }
+}
+
+impl Attempts for World {
+    fn attempt(&self) -> (RollbackPath, Order) {
+        attempt("kubernetes", &self.config)
     }
 }
 
@@ -436,7 +409,8 @@ async fn a_paused_deployment_pages_at_once_and_is_changed_when_it_is_resumed() {
     let world = World::new("Deployment").await;
     world.remote().object["spec"]["paused"] = json!(true);
     let (outcome, told) = world
-        .start_and_wait(|remote| {
+        .start_and_wait(|| {
+            let mut remote = world.remote();
             assert_eq!(remote.patches.len(), 0);
             remote.object["spec"]["paused"] = json!(false);
         })
@@ -458,7 +432,7 @@ async fn a_roll_out_that_waits_for_a_person_pages_at_once() {
         (paused["phase"], paused["updatedReplicas"]) = (json!("Paused"), json!(0));
         world.remote().after = VecDeque::from([paused]);
         world.remote().object["spec"][key] = waiting;
-        let (outcome, told) = world.start_and_wait(|remote| remote.after = VecDeque::from([last])).await;
+        let (outcome, told) = world.start_and_wait(|| world.remote().after = VecDeque::from([last])).await;
         assert!(told.contains(expected), "{kind}: {told}");
         done(&outcome);
     }

@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Limited(&'static str),
     /// It arrives and is carried out; then the connection breaks, without an answer.
     Unanswered,
+    /// It arrives and is carried out; then the connection breaks in the midst of the answer.
+    CutShort,
     /// It does not arrive: the connection breaks.
     Lost,
 }
@@ -115,7 +117,7 @@ impl Proxy {
             return if changed { notes.to_looks.pop_front() } else { None };
         }
         let trouble = notes.to_changes.pop_front();
-        let arrives = trouble.is_none_or(|trouble| trouble == Trouble::Unanswered);
+        let arrives = trouble.is_none_or(|trouble| matches!(trouble, Trouble::Unanswered | Trouble::CutShort));
         notes.changes.push((seen.clone(), arrives));
         trouble
     }
@@ -136,7 +138,7 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
         Some(Trouble::Refused(status)) => return answer(status, None),
         Some(Trouble::Limited(seconds)) => return answer(429, Some(seconds)),
         Some(Trouble::Lost) => break_connection(),
-        Some(Trouble::Unanswered) | None => {}
+        Some(Trouble::Unanswered | Trouble::CutShort) | None => {}
     }
     let url = format!("{}{}", proxy.platform, parts.uri);
     let passed_on = proxy.client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
@@ -147,7 +149,8 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     }
     let slow = proxy.notes().slow;
     tokio::time::sleep(slow).await;
-    let mut response = Response::new(Body::from(body));
+    let cut_short = trouble == Some(Trouble::CutShort);
+    let mut response = Response::new(if cut_short { half(&body) } else { Body::from(body) });
     *response.status_mut() = status;
     for (name, value) in &headers {
         // The body is whole here, whatever way it came.
@@ -156,6 +159,19 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
         }
     }
     response
+}
+
+/// The first half of a body, after which the connection breaks.
+fn half(body: &Bytes) -> Body {
+    let parts = [Ok(body.slice(..body.len() / 2)), Err(std::io::Error::other("the connection breaks"))];
+    Body::from_stream(futures_util::stream::iter(parts))
+}
+
+/// An answer that breaks off half-way.
+pub(crate) async fn cut_short(answer: Response) -> Response {
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, LONGEST_BODY_BYTES).await.unwrap();
+    Response::from_parts(parts, half(&body))
 }
 
 fn answer(status: u16, retry_after: Option<&str>) -> Response {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rollbackd::paths::{self, RollbackPath};
+use rollbackd::paths::{self, Progress, RollbackPath};
 use rollbackd_core::config::PathParts;
 use rollbackd_core::config::node::{Node, Place, Problems, Value};
 use rollbackd_core::event::Order;
@@ -11,6 +11,8 @@ use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Longer than any test takes; a test that hits it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -67,6 +69,64 @@ pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
         started_at: now(),
         ends_at: now() + timeout,
     }
+}
+
+/// A path of this config, and an order for it.
+pub(crate) fn attempt(kind: &str, config: &serde_json::Value) -> (RollbackPath, Order) {
+    let (path, parts) = path(kind, config);
+    (path, order(&parts, LONG))
+}
+
+/// A world with a platform, at which the attempts of a path are made.
+pub(crate) trait Attempts {
+    /// The path and its order.
+    fn attempt(&self) -> (RollbackPath, Order);
+
+    async fn start(&self) -> Outcome {
+        let (path, order) = self.attempt();
+        path.start(&order, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+    }
+
+    async fn follow(&self, handle: Option<&str>) -> Outcome {
+        let (path, order) = self.attempt();
+        path.follow(&order, handle, &no_place(), &mpsc::channel(8).0, CancellationToken::new()).await
+    }
+
+    /// Starts, and acts once a person is told of; what came of it and what the person was told.
+    async fn start_and_wait(&self, act: impl FnOnce()) -> (Outcome, String) {
+        let (path, order) = self.attempt();
+        let (progress, mut told) = mpsc::channel(8);
+        let place = no_place();
+        let person = async {
+            loop {
+                if let Progress::Waits { why } = told.recv().await.unwrap() {
+                    act();
+                    return why;
+                }
+            }
+        };
+        tokio::join!(path.start(&order, &place, &progress, CancellationToken::new()), person)
+    }
+
+    /// Starts, and says that the path's timeout is over once the attempt can be found again; what came of it.
+    async fn start_and_stop(&self) -> Outcome {
+        let (path, order) = self.attempt();
+        let (progress, mut told) = mpsc::channel(8);
+        let (place, stop) = (no_place(), CancellationToken::new());
+        let (outcome, ()) = tokio::join!(path.start(&order, &place, &progress, stop.clone()), async {
+            told.recv().await.unwrap();
+            stop.cancel();
+        });
+        outcome
+    }
+}
+
+/// Serves on loopback for as long as the test's runtime lives; scheme, host and port.
+pub(crate) async fn serve(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
 }
 
 /// Where commands would live; paths by a platform's API have none.

@@ -122,6 +122,7 @@ fn each_path_is_compared_with_its_own_rehearsal() {
         rehearsed_at,
         rehearsed_as: None,
         took: vec![],
+        back_after: vec![],
     };
     let earlier = Some(vec![experience("pipeline", None), experience("console", Some(at(9.0)))]);
     let mut firing = firing();
@@ -227,6 +228,18 @@ fn a_path_that_was_passed_over_is_told_with_its_reason() {
     let passed_over = vec![(PathName::new("revert").unwrap(), "too slow".to_owned())];
     let firing = Firing { passed_over: passed_over.clone(), ..firing() };
     assert_eq!(told(&firing, &complete()).passed_over, passed_over);
+}
+
+#[test]
+fn the_build_of_a_revert_is_named_beside_the_version_that_it_stands_for() {
+    let markdown = |built: Option<&str>| {
+        let built = built.map(|built| Version::new(built).unwrap());
+        told(&Firing { built, ..firing() }, &complete()).markdown(PARTS)
+    };
+    let with = markdown(Some("sha-8f3c0d5"));
+    let expected = "- Proof: `v1.4.1` (or `sha-8f3c0d5`, the build of its revert) seen serving at 10:06:45.000";
+    assert!(with.replace('\\', "").contains(expected), "{with}");
+    assert!(!markdown(None).contains("the build of its revert"));
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn text(variant: Variant) -> String {
                     receipts_dir: nowhere\npagers:\n  - {name: oncall, webhook: {url: 'http://127.0.0.1:9/page'}}\n  \
                     - {name: second, alertmanager: {url: 'http://127.0.0.1:9'}}\n"
         .to_owned();
+    text.push_str("announcers:\n  - {name: graphs, grafana: {url: 'http://127.0.0.1:9'}}\n");
     if variant.fleet_guard {
         text.push_str("fleet_guard: {services: 2, within: 8s}\n");
     }
@@ -66,6 +67,12 @@ fn text(variant: Variant) -> String {
     for name in &SERVICES[..variant.services] {
         let pagers = if variant.second_pager { "[oncall, second]" } else { "[oncall]" };
         let _ = writeln!(text, "  - name: {name}\n    watch: 12s\n    page: {pagers}\n    side_effects: none");
+        if variant.second_pager && variant.escalates {
+            text.push_str("    escalate_after: 3s\n");
+        }
+        if variant.announces {
+            text.push_str("    announce: [graphs]\n");
+        }
         let _ = writeln!(text, "    automatic_limit: {{rollbacks: {}, within: 30s}}", variant.limit);
         if variant.version_query {
             let _ = writeln!(text, "    version_query: build_info{{service=\"{name}\"}}");
@@ -86,6 +93,7 @@ fn text(variant: Variant) -> String {
         ] {
             let _ = writeln!(text, "      - {{name: {report}}}");
         }
+        text.push_str("    rehearsal: {deploy_bad: pipeline, every: 1h, timeout: 8s}\n");
         let revision = if variant.revision && variant.version_query { ", '{{ target.revision }}'" } else { "" };
         let _ = writeln!(
             text,

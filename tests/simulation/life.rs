@@ -19,7 +19,7 @@ use rollbackd_core::state::State;
 use crate::config::settings;
 use crate::disk::{SimulatedDisk, replayed};
 use crate::outside::Simulated;
-use crate::plan::{Act, Plan, Variant};
+use crate::plan::{Act, Health, Plan, Variant};
 use crate::reached::{Reached, Seen};
 use crate::rules::Broken;
 use crate::time;
@@ -271,6 +271,9 @@ async fn what_is_due(shared: &Shared, outside: &InForce, machine: &mut Machine) 
 async fn say(shared: &Shared, machine: &Machine, tell: Tell) {
     let answer = machine.door.ask(tell.event.clone()).await;
     shared.lock().being_told = None;
+    if let Ok(reply) = &answer {
+        shared.lock().rules.was_answered(&tell.event, reply);
+    }
     match answer {
         Ok(Reply::Refused(Refusal::Conflict(_))) => {
             if matches!(tell.event.what, Happening::Approved { .. }) {
@@ -314,6 +317,17 @@ async fn perform(shared: &Shared, outside: &InForce, machine: &mut Machine, act:
         Act::Rollback { service, path } => {
             let path = path.map(|path| PathName::new(path).expect("a path's name"));
             tell(now, service, Happening::RollbackAsked { path, to: None });
+        }
+        Act::Rehearse { service, health, after, stopped_after } => {
+            let (good, bad) = {
+                let mut world = shared.lock();
+                (world.production.deploy(service, Health::Good), world.production.build(health))
+            };
+            tell(now, service, Happening::Deployed(report_of(good)));
+            tell(now + after, service, Happening::RehearsalAsked { bad, witness: None });
+            if let Some(stopped) = stopped_after {
+                tell(now + after + stopped, service, Happening::RehearsalStopAsked);
+            }
         }
         Act::Freeze { service, lasts } => {
             let duration = Duration::from_millis(lasts);
@@ -371,6 +385,7 @@ fn is_quiet(shared: &Shared, machine: &Machine) -> bool {
     own.services.values().all(|own| {
         let published = own.firings.iter().all(|firing| matches!(firing.stage, Stage::Ended { published: true, .. }));
         own.watch.is_none()
+            && own.rehearsing().is_none()
             && published
             && own.pages.iter().all(|page| page.undelivered.is_empty() && page.unresolved.is_empty())
     }) && world.to_tell.is_empty()
@@ -398,6 +413,9 @@ fn what_is_left(shared: &Shared) -> String {
         for page in own.pages.iter().filter(|page| !page.undelivered.is_empty() || !page.unresolved.is_empty()) {
             left.push_str(&format!("{name}: page {} undelivered; ", page.id));
         }
+        if let Some(rehearsal) = own.rehearsing() {
+            left.push_str(&format!("{name}: rehearsal {} in {:?}; ", rehearsal.id, rehearsal.stage));
+        }
         if let Some(watch) = &own.watch {
             left.push_str(&format!("{name}: a watch until {} with {:?}; ", watch.until, watch.triggers));
         }
@@ -423,6 +441,16 @@ fn at_the_end(shared: &Shared) {
     for (page, pager) in opened {
         let taken = world.taken.contains_key(&(page.clone(), pager.clone(), false));
         world.rules.must("R8", taken, || format!("page {page} never reached {pager}"));
+        let own = || world.rules.state.services.values();
+        let open = own().any(|own| own.page(&page).is_some_and(|page| page.resolved_at.is_none()));
+        let last_word = world.last_word.get(&(page.clone(), pager.clone())).copied();
+        world
+            .rules
+            .must("R8", open || last_word != Some(false), || format!("page {page} is over, and open at {pager}"));
+    }
+    for (firing, of_end) in world.rules.to_announce.clone() {
+        let told = world.announced.contains(&(firing.clone(), of_end));
+        world.rules.must("R8", told, || format!("{firing} was never announced; its end: {of_end}"));
     }
     if let Some(at) = world.rules.disk_was_full_at() {
         let told = journal_is_told(world);

@@ -1,8 +1,8 @@
 //! Deterministic simulation: the whole daemon above its edges, on simulated time and in seeded random worlds.
 //!
 //! `cargo test --test simulation -- --seeds 100000`: that many worlds; `--seed 7` runs one and tells its story, `--from`
-//! begins elsewhere, `--threads` says how many run side by side. A world in which a rule is broken is run again, shrunk,
-//! and printed with its seed. `--days 24` is one world of that many simulated days, in which the daemon must not grow.
+//! begins elsewhere, `--threads` says how many run side by side. A world in which a rule is broken is run again, shrunk
+//! (not with `--no-shrink`), and printed with its seed. `--days 24` is one world of that many simulated days, in which the daemon must not grow.
 
 #![expect(clippy::print_stdout, reason = "a program of its own, which tells what it found")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "each place speaks of one trouble, or of one record, among many")]
@@ -42,11 +42,12 @@ struct Arguments {
     one: Option<u64>,
     days: Option<u64>,
     threads: usize,
+    shrinks: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut arguments = Arguments { from: 0, worlds: WORLDS, one: None, days: None, threads };
+    let mut arguments = Arguments { from: 0, worlds: WORLDS, one: None, days: None, threads, shrinks: true };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let mut number = || {
@@ -58,6 +59,7 @@ fn arguments() -> Result<Arguments, String> {
             "--from" => arguments.from = number()?,
             "--seed" => arguments.one = Some(number()?),
             "--days" => arguments.days = Some(number()?),
+            "--no-shrink" => arguments.shrinks = false,
             "--threads" => arguments.threads = usize::try_from(number()?).unwrap_or(1).max(1),
             // What cargo and its relatives say to every test.
             "--nocapture" | "--include-ignored" | "--quiet" | "-q" => {}
@@ -162,7 +164,7 @@ fn many(arguments: &Arguments) -> ExitCode {
 fn report(arguments: &Arguments, sum: &Sum, began: Instant) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     if let Some(seed) = sum.broken.iter().min() {
-        shrink(*seed);
+        shrink(*seed, arguments.shrinks);
         return ExitCode::FAILURE;
     }
     #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -186,13 +188,16 @@ fn report(arguments: &Arguments, sum: &Sum, began: Instant) -> ExitCode {
 }
 
 /// Takes away what is not needed for the rule to be broken, as long as something can be taken away.
-fn shrink(seed: u64) {
+fn shrink(seed: u64, wanted: bool) {
     let mut plan = Plan::of(seed);
     let Some(first) = live(&plan, false).broken else {
         println!("simulation: seed {seed} broke a rule, and not when it was run again: something is not deterministic");
         return;
     };
     println!("simulation: seed {seed} breaks {}: {}", first.rule, first.how);
+    if !wanted {
+        return;
+    }
     let mut last = first.clone();
     'smaller: loop {
         for smaller in plan.smaller() {

@@ -7,10 +7,11 @@ use rollbackd::config::Settings;
 use rollbackd::outside::{Outside, Pending};
 use rollbackd::pagers::{Alive, Failure};
 use rollbackd::paths::Progress;
+use rollbackd_core::announcement::Announcement;
 use rollbackd_core::config::{Mode, Service};
 use rollbackd_core::event::{Event, Happening, Order};
 use rollbackd_core::firing::{Firing, Outcome, Stage};
-use rollbackd_core::name::{AttemptId, PagerName, Version};
+use rollbackd_core::name::{AnnouncerName, AttemptId, PagerName, Version};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::Answer;
 use rollbackd_core::receipt::{Evidence, Parts, names_parts, receipt};
@@ -204,6 +205,38 @@ impl Outside for Simulated {
                 }
             }
             self.shared.page_taken(pager, page);
+            self.shared.meet().await;
+            Ok(())
+        })
+    }
+
+    fn acknowledge<'a>(
+        &'a self,
+        _pager: &'a PagerName,
+        _page: &'a Page,
+        _now: Timestamp,
+    ) -> Option<Pending<'a, Result<(), Failure>>> {
+        None
+    }
+
+    fn announce<'a>(
+        &'a self,
+        _announcer: &'a AnnouncerName,
+        announcement: &'a Announcement,
+        _now: Timestamp,
+    ) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            self.shared.meet_slowly(self.latency()).await;
+            {
+                let mut world = self.shared.lock();
+                let dry_run = self.settings.core.mode == Mode::DryRun;
+                world.rules.must("R12", !dry_run, || format!("a dry run announces {}", announcement.firing));
+                if world.is_wrong(|trouble| trouble == Trouble::AnnouncerDown) {
+                    world.see(Seen::AnnouncementNotTaken);
+                    return Err(Failure::Retry { why: "connection refused".to_owned(), after: None });
+                }
+                world.announced(announcement);
+            }
             self.shared.meet().await;
             Ok(())
         })

@@ -15,6 +15,9 @@ pub(crate) struct Variant {
     pub(crate) fleet_guard: bool,
     pub(crate) limit: usize,
     pub(crate) second_pager: bool,
+    /// The second pager is told only where nobody acknowledges.
+    pub(crate) escalates: bool,
+    pub(crate) announces: bool,
     pub(crate) shared: bool,
     pub(crate) veto: bool,
     pub(crate) revision: bool,
@@ -97,6 +100,13 @@ pub(crate) enum Act {
         service: usize,
         path: Option<&'static str>,
     },
+    /// A good version is deployed, and once it has passed, somebody rehearses with a bad one, and may stop that.
+    Rehearse {
+        service: usize,
+        health: Health,
+        after: u64,
+        stopped_after: Option<u64>,
+    },
     Freeze {
         service: usize,
         lasts: u64,
@@ -126,6 +136,7 @@ impl Act {
             | Self::DeployAgain { service, .. }
             | Self::Report { service, .. }
             | Self::Rollback { service, .. }
+            | Self::Rehearse { service, .. }
             | Self::Freeze { service, .. }
             | Self::Thaw { service } => *service %= services,
             Self::Reload { fleet_guard, .. } => *fleet_guard = *fleet_guard && services > 1,
@@ -156,6 +167,8 @@ pub(crate) enum Trouble {
     /// A pager takes nothing, or refuses for good.
     PagerDown(usize),
     PagerRefuses(usize),
+    /// Who is told of firings takes nothing.
+    AnnouncerDown,
     /// The disk of the journal is full.
     DiskFull,
     /// Each write to the journal takes this long.
@@ -219,6 +232,8 @@ fn variant(rng: &mut Rng) -> Variant {
         fleet_guard: services > 1 && rng.bool(),
         limit: rng.usize(1..4),
         second_pager: rng.u8(..4) == 0,
+        escalates: rng.bool(),
+        announces: rng.u8(..3) == 0,
         shared: services > 1 && rng.bool(),
         veto: rng.u8(..4) == 0,
         revision: rng.u8(..8) == 0,
@@ -266,7 +281,7 @@ fn human(rng: &mut Rng) -> Human {
 
 fn act(rng: &mut Rng, services: usize) -> Act {
     let service = if rng.u8(..3) == 0 { rng.usize(..services) } else { 0 };
-    match rng.u8(..24) {
+    match rng.u8(..28) {
         0..=8 => Act::Deploy {
             service,
             health: health(rng),
@@ -284,6 +299,12 @@ fn act(rng: &mut Rng, services: usize) -> Act {
         18 => Act::Reload { limit: rng.usize(1..4), fleet_guard: services > 1 && rng.bool(), smoke: rng.bool() },
         19 => Act::ClockStep(rng.i64(-6_000..6_000)),
         20 => Act::Stop { down: rng.u64(..8_000) },
+        21..=24 => Act::Rehearse {
+            service,
+            health: health(rng),
+            after: rng.u64(14_000..20_000),
+            stopped_after: (rng.u8(..3) == 0).then(|| rng.u64(500..14_000)),
+        },
         _ => Act::Report { service, trigger: "with-veto" },
     }
 }
@@ -300,6 +321,7 @@ fn trouble(rng: &mut Rng, services: usize) -> Trouble {
         8 => Trouble::Nan(service, metric),
         9 => Trouble::LowTraffic(service),
         10 => Trouble::Spike(service, metric, 0.06 + rng.f64() * 2.0),
+        11 if rng.u8(..3) == 0 => Trouble::AnnouncerDown,
         11 => Trouble::PagerDown(rng.usize(..2)),
         12 => Trouble::PagerRefuses(rng.usize(..2)),
         13 | 14 => Trouble::DiskFull,
@@ -415,6 +437,8 @@ impl Plan {
         keep(&|plan| plan.variant.revision = false);
         keep(&|plan| plan.variant.repeatable = false);
         keep(&|plan| plan.variant.second_pager = false);
+        keep(&|plan| plan.variant.escalates = false);
+        keep(&|plan| plan.variant.announces = false);
         keep(&|plan| plan.variant.fleet_guard = false);
         keep(&|plan| plan.variant.shared = false);
         keep(&|plan| plan.variant.veto = false);

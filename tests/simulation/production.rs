@@ -74,11 +74,17 @@ impl Production {
         self.health.retain(|version, _| served.iter().flatten().any(|(_, kept)| kept == version));
     }
 
-    /// A new version begins to serve now.
-    pub(crate) fn deploy(&mut self, service: usize, health: Health) -> Version {
+    /// A new version that serves nobody yet.
+    pub(crate) fn build(&mut self, health: Health) -> Version {
         let new = version(self.versions);
         self.versions += 1;
         self.health.insert(new.clone(), health);
+        new
+    }
+
+    /// A new version begins to serve now.
+    pub(crate) fn deploy(&mut self, service: usize, health: Health) -> Version {
+        let new = self.build(health);
         self.serve(service, time::now(), new.clone());
         new
     }
@@ -94,6 +100,18 @@ impl Production {
     pub(crate) fn serving(&self, service: usize, at: Timestamp) -> &(Timestamp, Version) {
         let served = &self.served[service];
         served.iter().rev().find(|(since, _)| *since <= at).unwrap_or(&served[0])
+    }
+
+    /// Whether another version served after the first deploy of this one after `from`, and before `until`.
+    pub(crate) fn was_replaced(
+        &self,
+        service: usize,
+        (from, version): (Timestamp, &Version),
+        until: Timestamp,
+    ) -> bool {
+        let mut since_then = self.served[service].iter().filter(|(since, _)| from <= *since && *since <= until);
+        let began = since_then.find(|(_, served)| served == version);
+        began.is_none() || since_then.any(|(_, served)| served != version)
     }
 
     /// The versions that have served by now, the newest first, each once.

@@ -72,6 +72,8 @@ sometimes! {
     DiskFull,
     JournalPaged,
     PageNotTaken,
+    PageEscalated,
+    AnnouncementNotTaken,
     PageRefused,
     ReceiptNotWritten,
     Compacted,
@@ -79,6 +81,12 @@ sometimes! {
     ClockSetBack,
     Stopped,
     NotHeard,
+    RehearsalDeployed,
+    RehearsalRecovered,
+    RehearsalUnseen,
+    RehearsalStopped,
+    RehearsalCalledOff,
+    RehearsalSuperseded,
 }
 
 /// How often each was seen.

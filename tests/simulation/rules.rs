@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rollbackd_core::apply::apply;
 use rollbackd_core::config::{Action, Config, Mode};
 use rollbackd_core::deploy::{LONGEST_LEDGER, Migration, TargetSource, WatchEnd};
-use rollbackd_core::event::Order;
+use rollbackd_core::event::{Event, Order, Reply};
 use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Stage};
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use rollbackd_core::page::PageReason;
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
+use rollbackd_core::rehearsal::{End, Rehearsal};
 use rollbackd_core::state::{ServiceState, State, Watch};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::Arming;
@@ -55,6 +56,8 @@ pub(crate) struct Rules {
     pub(crate) tells: bool,
     /// All pages that were ever opened, and for whom.
     pub(crate) pages_opened: BTreeSet<(PageId, PagerName)>,
+    /// What is to be announced: of which firing, and whether it is its end.
+    pub(crate) to_announce: BTreeSet<(FiringId, bool)>,
 }
 
 impl Rules {
@@ -77,6 +80,7 @@ impl Rules {
             journal_page_is_open: false,
             tells: false,
             pages_opened: BTreeSet::new(),
+            to_announce: BTreeSet::new(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Rules {
         self.intended.clear();
         self.fired.clear();
         self.pages_opened.clear();
+        self.to_announce.clear();
         let lately = |times: &mut Vec<Timestamp>| drop(times.drain(..times.len().saturating_sub(10)));
         self.automatic_at.values_mut().chain(self.fired_at.values_mut()).for_each(lately);
     }
@@ -174,7 +179,7 @@ impl Rules {
                 let Some(firing) = self.state.service(service).firing(id).cloned() else {
                     return self.must("R8", false, || format!("a record of a firing that is not known: {id}"));
                 };
-                self.firing_record(reached, service, at, &firing, what);
+                self.firing_record(truth, reached, service, at, &firing, what);
             }
             Record::Fired(firing) => self.fires(truth, reached, service, at, firing),
             Record::Watch(WatchRecord::Opened { watch }) => self.watch_opens(service, watch),
@@ -197,6 +202,14 @@ impl Rules {
                     page_seen(reached, page.reason, &page.summary);
                 }
             }
+            Record::Page(PageRecord::Escalated { page, pagers, .. }) => {
+                let known = self.state.service(service).page(page).cloned();
+                let unseen = known.is_some_and(|page| page.acknowledged_at.is_none() && page.resolved_at.is_none());
+                self.must("R8", unseen, || format!("page {page} goes on, although somebody has it, or it is over"));
+                self.pages_opened.extend(pagers.iter().map(|pager| (page.clone(), pager.clone())));
+                reached.see(Seen::PageEscalated);
+            }
+            Record::Rehearsal(what) => self.rehearsal_record(truth, reached, service, what),
             Record::Ledger(LedgerRecord::Announced { .. }) => reached.see(Seen::AnnouncementIgnored),
             Record::Ledger(LedgerRecord::Told { .. }) => reached.see(Seen::ToldAfterItAppeared),
             Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
@@ -218,34 +231,98 @@ impl Rules {
         }
     }
 
+    /// A bad version is deployed on purpose once, over nothing that is the matter, and is gone when the rehearsal says so.
+    fn rehearsal_record(
+        &mut self,
+        truth: &Truth<'_>,
+        reached: &mut Reached,
+        service: &ServiceName,
+        what: &RehearsalRecord,
+    ) {
+        let own = self.state.service(service).into_owned();
+        match what {
+            RehearsalRecord::AttemptIntended { attempt } => {
+                self.must("R12", self.config.mode == Mode::Live, || "a dry run deploys a bad version".to_owned());
+                let quiet = own.watch.is_none() && own.open_firings().next().is_none();
+                self.must("R1", quiet, || format!("{} is deployed on purpose over trouble", attempt.id));
+                let new = self.intended.insert(attempt.id.clone());
+                self.must("R2", new, || format!("attempt {} is intended twice", attempt.id));
+                reached.see(Seen::RehearsalDeployed);
+            }
+            RehearsalRecord::StopAsked => reached.see(Seen::RehearsalStopped),
+            RehearsalRecord::Ended { end, .. } => {
+                let Some(rehearsal) = own.rehearsing() else {
+                    return self.must("R8", false, || "a rehearsal ends that is not under way".to_owned());
+                };
+                let begun = rehearsal.attempt.as_ref().is_some_and(|it| truth.production.runs.contains_key(&it.id));
+                match end {
+                    End::CalledOff { why } => {
+                        reached.see(Seen::RehearsalCalledOff);
+                        self.must("R2", !begun, || format!("called off ({why}), and it was begun at the remote"));
+                    }
+                    End::Superseded { .. } => reached.see(Seen::RehearsalSuperseded),
+                    End::Recovered => {
+                        reached.see(Seen::RehearsalRecovered);
+                        self.bad_version_is_gone(truth, service, &own, rehearsal);
+                    }
+                    End::NotRecovered | End::LeftToHuman | End::Dismissed => {}
+                }
+            }
+            RehearsalRecord::Asked { .. }
+            | RehearsalRecord::Checked { .. }
+            | RehearsalRecord::AttemptStarted { .. }
+            | RehearsalRecord::AttemptWaits { .. }
+            | RehearsalRecord::AttemptEnded { .. }
+            | RehearsalRecord::Told { .. }
+            | RehearsalRecord::Reported { .. }
+            | RehearsalRecord::Watching { .. } => {}
+        }
+    }
+
+    /// Where `version_query` shows what serves, recovery is proven by it: at that instant the bad version served nobody.
+    fn bad_version_is_gone(
+        &mut self,
+        truth: &Truth<'_>,
+        service: &ServiceName,
+        own: &ServiceState,
+        rehearsal: &Rehearsal,
+    ) {
+        let about = |firing: &&Firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == rehearsal.deploy);
+        let proven =
+            own.firings.iter().filter(about).find_map(|firing| firing.proof.serving_at.zip(firing.recovered_at));
+        let Some((seen_at, _)) = proven.filter(|_| truth.config.services[service].version_query.is_some()) else {
+            return;
+        };
+        // A deploy that was given up may come to serve late: nobody follows it any more, and docs/rehearsals.md says so.
+        if !rehearsal.attempt.as_ref().is_some_and(Attempt::succeeded) {
+            return;
+        }
+        // What is shown was scraped a little before; clocks that differ, and samples that come late, show what was long ago.
+        let shown = truth.plan.prometheus_ahead == 0 && crate::time::ahead() == 0 && truth.is_whole(seen_at, seen_at);
+        let (since, serves) = truth.production.serving(crate::world::number_of(service), seen_at);
+        let gone = serves != &rehearsal.bad || *since > seen_at - std::time::Duration::from_secs(3);
+        self.must("R9", gone || !shown, || format!("{} serves at {seen_at}, and the rehearsal is over", rehearsal.bad));
+    }
+
     fn firing_record(
         &mut self,
+        truth: &Truth<'_>,
         reached: &mut Reached,
         service: &ServiceName,
         at: Timestamp,
         firing: &Firing,
         what: &FiringRecord,
     ) {
+        if let FiringRecord::Announced { .. } = what {
+            return;
+        }
         let is_published = matches!(what, FiringRecord::Published { .. });
         self.must("R8", firing.is_open() != is_published, || {
             format!("{what:?} comes to a firing in {:?}", firing.stage)
         });
         match what {
             FiringRecord::AttemptIntended { attempt, automatic } => {
-                self.attempt_is_allowed(service, firing, attempt);
-                if *automatic {
-                    self.automatic_is_allowed(service, at, firing);
-                }
-                if firing.attempts.iter().any(|earlier| earlier.path != attempt.path) {
-                    reached.see(Seen::SecondPath);
-                }
-                let never = |earlier: &Attempt| matches!(earlier.outcome, Some(Outcome::NeverStarted));
-                if firing.attempts.iter().any(never) {
-                    reached.see(Seen::StartedAfterNeverBegun);
-                }
-                if matches!(firing.stage, Stage::Veto { .. }) {
-                    reached.see(Seen::VetoRan);
-                }
+                self.intended(reached, service, at, firing, (attempt, *automatic));
             }
             FiringRecord::AttemptEnded { outcome, .. } => match outcome {
                 Outcome::TimedOut => reached.see(Seen::TimedOut),
@@ -258,6 +335,7 @@ impl Rules {
             FiringRecord::AttemptInDoubt { .. } => reached.see(Seen::InDoubt),
             FiringRecord::Ended { receipt, result, recovered_at } => {
                 self.receipts += 1;
+                self.to_announce.extend((!firing.announced.is_empty()).then(|| (firing.id.clone(), true)));
                 let expected = self.receipts;
                 self.must("R8", *receipt == expected, || format!("receipt {receipt}, and {expected} is next"));
                 self.must("R8", firing.running().is_none(), || "a firing ends while its attempt runs".to_owned());
@@ -266,6 +344,9 @@ impl Rules {
                 match result {
                     FiringEnd::Recovered => {
                         reached.see(Seen::Recovered);
+                        if let Err(how) = truth.recovered(service, firing, at) {
+                            self.must("R9", false, || how);
+                        }
                         // Also where somebody else has brought production back.
                         let left = firing.deploy.as_ref().map(|deploy| (service.clone(), deploy.version.clone()));
                         self.left.extend(left);
@@ -292,7 +373,33 @@ impl Rules {
             | FiringRecord::Dismissed { .. }
             | FiringRecord::Acknowledged
             | FiringRecord::Noted { .. }
+            | FiringRecord::Announced { .. }
             | FiringRecord::Published { .. } => {}
+        }
+    }
+
+    /// A path is about to run.
+    fn intended(
+        &mut self,
+        reached: &mut Reached,
+        service: &ServiceName,
+        at: Timestamp,
+        firing: &Firing,
+        (attempt, automatic): (&Attempt, bool),
+    ) {
+        self.attempt_is_allowed(service, firing, attempt);
+        if automatic {
+            self.automatic_is_allowed(service, at, firing);
+        }
+        if firing.attempts.iter().any(|earlier| earlier.path != attempt.path) {
+            reached.see(Seen::SecondPath);
+        }
+        let never = |earlier: &Attempt| matches!(earlier.outcome, Some(Outcome::NeverStarted));
+        if firing.attempts.iter().any(never) {
+            reached.see(Seen::StartedAfterNeverBegun);
+        }
+        if matches!(firing.stage, Stage::Veto { .. }) {
+            reached.see(Seen::VetoRan);
         }
     }
 
@@ -334,7 +441,8 @@ impl Rules {
         times.push(at);
         let count = times.len();
         self.must("R1", count <= limit.rollbacks, || format!("{count} automatic rollbacks, over the limit"));
-        let Some(guard) = self.config.fleet_guard else { return };
+        // Why a rehearsal's version is bad is known, whatever else fires (decision 0021).
+        let Some(guard) = self.config.fleet_guard.filter(|_| firing.rehearsal.is_none()) else { return };
         let lately = |times: &Vec<Timestamp>| times.iter().any(|fired| *fired > at - guard.within);
         let others = self.fired_at.iter().filter(|(other, times)| *other != service && lately(times)).count();
         self.must("R10", others + 1 < guard.services, || format!("{} services fire together", others + 1));
@@ -349,6 +457,7 @@ impl Rules {
         at: Timestamp,
         firing: &Firing,
     ) {
+        self.to_announce.extend((!firing.announced.is_empty()).then(|| (firing.id.clone(), false)));
         let known = self.state.service(service).firing(&firing.id).is_some();
         self.must("R8", !known, || format!("two firings have the id {}", firing.id));
         if firing.origin != Origin::Human {
@@ -358,6 +467,7 @@ impl Rules {
             Origin::Metric => reached.see(Seen::FiredByMetric),
             Origin::Report => reached.see(Seen::FiredByReport),
             Origin::Human => reached.see(Seen::RollbackByHuman),
+            Origin::Rehearsal => reached.see(Seen::RehearsalUnseen),
         }
         let (Origin::Metric, Some(deploy)) = (firing.origin, &firing.deploy) else { return };
         let again = !self.fired.insert((deploy.id.clone(), firing.trigger.clone()));
@@ -391,11 +501,14 @@ impl Rules {
             self.must("R3", target.version != watch.version, || "a watch's target is its own version".to_owned());
         }
         let passed = self.passed.get(service).map(Vec::as_slice).unwrap_or_default();
-        let latest = passed
-            .iter()
-            .rev()
-            .find(|version| **version != watch.version && !self.left.contains(&(service.clone(), (*version).clone())));
-        let latest = latest.cloned();
+        let left = |version: &Version| self.left.contains(&(service.clone(), version.clone()));
+        let own = self.state.service(service);
+        // What was bad on purpose once is no version to return to, also where it passed later.
+        let rehearsed = own.ledger.entries.iter().filter(|entry| entry.deploy.rehearsal);
+        let rehearsed: BTreeSet<&Version> = rehearsed.map(|entry| &entry.deploy.version).collect();
+        let fits = |version: &&Version| **version != watch.version && !left(version) && !rehearsed.contains(version);
+        let latest = passed.iter().rev().find(fits).cloned();
+        drop(own);
         let target = watch.target.as_ref().map(|target| target.version.clone());
         let Some(before) = self.superseded.remove(service) else {
             if let Some(latest) = &latest {
@@ -455,6 +568,10 @@ impl Rules {
         }
         if matches!(end, WatchEnd::Passed | WatchEnd::Unproven) {
             self.nothing_was_missed(truth, service, &watch, end);
+        }
+        if end == WatchEnd::Blind {
+            let open_eyes = truth.nothing_hides(service, &watch, at);
+            self.must("R7", !open_eyes, || format!("the watch of {} ends blind, and all was there", watch.version));
         }
         if end == WatchEnd::Passed {
             self.was_seen_healthy(truth, service, &watch, at);
@@ -529,12 +646,33 @@ impl Rules {
             .map(|(id, _)| id);
         for other in others {
             let own = self.state.service(&order.service);
-            let known = own.firings.iter().flat_map(|firing| &firing.attempts).find(|attempt| &attempt.id == other);
+            let bad = own.rehearsal.as_ref().and_then(|rehearsal| rehearsal.attempt.as_ref());
+            let all = own.firings.iter().flat_map(|firing| &firing.attempts).chain(bad);
+            let known = all.clone().find(|attempt| &attempt.id == other);
             // One that timed out, or that nobody knows anything of, may go on: that can't be helped, and is known.
             let given_up = known.is_none_or(|attempt| attempt.outcome.is_some() || attempt.in_doubt);
             drop(own);
             self.must("R1", given_up, || format!("{} runs while {other} does", order.attempt));
         }
+    }
+
+    /// R2: whoever was told that something was taken may rely on it.
+    pub(crate) fn was_answered(&mut self, event: &Event, reply: &Reply) {
+        let own = self.state.service(&event.service);
+        let is_durable = match reply {
+            Reply::Deploy(deploy) => own.ledger.entry(deploy).is_some(),
+            Reply::Firing(firing) => own.firing(firing).is_some(),
+            Reply::Rehearsal(id) => own.rehearsal.as_ref().is_some_and(|rehearsal| &rehearsal.id == id),
+            Reply::None | Reply::SameDeploy(_) | Reply::Done | Reply::NotNews(_) | Reply::Refused(_) => true,
+        };
+        drop(own);
+        self.must("R2", is_durable, || format!("{event:?} was answered {reply:?}, and that is not durable"));
+    }
+
+    /// R8: a pager hears of a page, and only then that it is over.
+    pub(crate) fn page_is_over(&mut self, page: &PageId, pager: &PagerName, was_taken: bool) {
+        let known = self.pages_opened.contains(&(page.clone(), pager.clone()));
+        self.must("R8", was_taken || !known, || format!("{pager} is told that {page} is over, and never of it"));
     }
 
     /// What must hold at any time while the daemon lives and can write.
@@ -573,6 +711,7 @@ fn page_seen(reached: &mut Reached, reason: PageReason, summary: &str) {
         | PageReason::NoPathLeft
         | PageReason::UnknownOutcome
         | PageReason::BudgetSpent
+        | PageReason::DeployDuringRehearsal
         | PageReason::DeployDuringRollback => {}
     }
 }

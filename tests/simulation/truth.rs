@@ -1,11 +1,14 @@
 //! What the data really said: an oracle for firings, by the words of the design and not by the code that judges.
 
+use std::time::Duration;
+
 use rollbackd_core::config::{Condition, Config, Limit, Metric, Observed, Trigger};
-use rollbackd_core::firing::Firing;
+use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::state::Watch;
 use rollbackd_core::time::Timestamp;
 
-use crate::plan::{Plan, Trouble};
+use crate::plan::{Act, Plan, Trouble};
 use crate::production::{Production, Signal};
 use crate::prometheus::{is_visible_at, true_time};
 use crate::time;
@@ -88,7 +91,7 @@ impl Truth<'_> {
         let said = |slot| self.said(service, &firing.trigger, firing.limit, slot);
         let before = deploy_at.floor(metric.step);
         // A look of some seconds ago may not have seen what came late.
-        let was_seen = is_visible_at(self.plan, before, time::now() - std::time::Duration::from_secs(8));
+        let was_seen = is_visible_at(self.plan, before, time::now() - Duration::from_secs(8));
         if said(before) != Said::Breach || !was_seen {
             return Ok(());
         }
@@ -140,7 +143,7 @@ impl Truth<'_> {
 
     /// Whether all samples of this time came when they were taken.
     pub(crate) fn is_whole(&self, from: Timestamp, until: Timestamp) -> bool {
-        let (from, until) = (from - std::time::Duration::from_secs(2), until);
+        let (from, until) = (from - Duration::from_secs(2), until);
         !self.plan.troubles.iter().any(|(begin, end, trouble)| {
             matches!(trouble, Trouble::Late(_)) && time::at(*begin) <= until && time::at(*end) >= from
         })
@@ -170,4 +173,60 @@ impl Truth<'_> {
             || slots.iter().filter(|slot| **slot + awaited >= until).any(|slot| said(slot) != Said::Nothing);
         (slots.iter().any(|slot| said(slot) == Said::Clear), last)
     }
+
+    /// R9: production has left the version that fired, and the smoke URL has answered. Only where the daemon could see
+    /// which version serves: without `version_query` it goes by the triggers, and a path that lies may be believed.
+    pub(crate) fn recovered(&self, service: &ServiceName, firing: &Firing, now: Timestamp) -> Result<(), String> {
+        let (Some(plan), Some(deploy)) = (self.config.services.get(service), &firing.deploy) else { return Ok(()) };
+        let (from, until) = (deploy.at - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
+        let deployed = (from, &deploy.version);
+        let is_current = self.plan.prometheus_ahead == 0 && !self.clock_is_set() && !self.shows_the_past(from, until);
+        // The deploy of a rehearsal may never have come to serve; that it is gone is looked at where the rehearsal ends.
+        if is_current
+            && firing.rehearsal.is_none()
+            && plan.version_query.is_some()
+            && !self.production.was_replaced(number_of(service), deployed, until)
+        {
+            return Err(format!("{} is recovered, and {} served all the time", firing.id, deploy.version));
+        }
+        // Where the clock is never set, it is known when the proof was asked for.
+        let (Stage::Verifying { since, .. }, false) = (&firing.stage, self.clock_is_set()) else { return Ok(()) };
+        let fails = |(begin, end, trouble): &(u64, u64, Trouble)| {
+            let all_the_time = time::at(*begin) <= *since && time::now() < time::at(*end);
+            *trouble == Trouble::SmokeFails(number_of(service)) && all_the_time
+        };
+        if plan.smoke.is_some() && time::elapsed() < self.plan.all_well_at && self.plan.troubles.iter().any(fails) {
+            return Err(format!("{} is recovered, and the smoke URL failed all the time", firing.id));
+        }
+        Ok(())
+    }
+
+    /// Whether the newest that Prometheus shows may be older than what serves.
+    fn shows_the_past(&self, from: Timestamp, until: Timestamp) -> bool {
+        let overlaps = |begin: u64, end: u64| time::at(begin) <= until && from <= time::at(end);
+        let hides = |trouble: &Trouble| matches!(trouble, Trouble::Late(_) | Trouble::Gap);
+        self.plan.troubles.iter().any(|(begin, end, trouble)| hides(trouble) && overlaps(*begin, *end))
+    }
+
+    fn clock_is_set(&self) -> bool {
+        self.plan.acts.iter().any(|(_, act)| matches!(act, Act::ClockStep(_)))
+    }
+
+    /// Whether nothing at all was wrong in this world while a watch was open, so that the daemon must have seen all that
+    /// its triggers need.
+    pub(crate) fn nothing_hides(&self, service: &ServiceName, watch: &Watch, now: Timestamp) -> bool {
+        // Baselines are read from before the deploy that replaced the last healthy version.
+        let (from, until) = (watch.healthy_before.min(watch.at) - FARTHEST_CLOCKS, now + FARTHEST_CLOCKS);
+        let overlaps = |begin: u64, end: u64| time::at(begin) <= until && from <= time::at(end);
+        let is_wrong = self.plan.troubles.iter().any(|(begin, end, _)| overlaps(*begin, *end));
+        let disturbs = |act: &Act| matches!(act, Act::Stop { .. } | Act::ClockStep(_) | Act::Reload { .. });
+        let is_disturbed = self.plan.acts.iter().any(|(_, act)| disturbs(act));
+        let needs_a_baseline =
+            |name: &TriggerName| self.metric(service, name).is_some() && self.fixed_limit(service, name).is_none();
+        let no_baseline = watch.triggers.iter().any(|(name, known)| needs_a_baseline(name) && known.baseline.is_none());
+        self.plan.kills.is_empty() && self.plan.prometheus_ahead == 0 && !is_wrong && !is_disturbed && !no_baseline
+    }
 }
+
+/// The clocks of a world are never further apart than this, and what a slot shows is never older than it.
+const FARTHEST_CLOCKS: Duration = Duration::from_secs(12);

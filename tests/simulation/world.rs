@@ -1,11 +1,12 @@
 //! The world around the daemon: what it keeps while the daemon is dead, and the point at which the daemon dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rollbackd::config::Settings;
 use rollbackd::journal::{Snapshot, Stored};
+use rollbackd_core::announcement::Announcement;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::{FiringId, PageId, PagerName, ServiceName};
 use rollbackd_core::page::Page;
@@ -55,6 +56,10 @@ pub(crate) struct World {
     pub(crate) receipts: BTreeMap<u64, (FiringId, String)>,
     /// What pagers took: how often each page, and whether it was over.
     pub(crate) taken: BTreeMap<(PageId, PagerName, bool), u32>,
+    /// What was announced: of which firing, and whether it was its end.
+    pub(crate) announced: BTreeSet<(FiringId, bool)>,
+    /// Whether the last that a pager took of a page was that it is over.
+    pub(crate) last_word: BTreeMap<(PageId, PagerName), bool>,
     /// What people are about to say, and when.
     pub(crate) to_tell: BTreeMap<(u64, u64), Tell>,
     /// What is being said just now: whoever says it does not know yet whether it was heard.
@@ -92,6 +97,8 @@ impl Shared {
             reached: Reached::default(),
             receipts: BTreeMap::new(),
             taken: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            last_word: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             being_told: None,
             numbered: 0,
@@ -153,8 +160,13 @@ impl Shared {
     pub(crate) fn page_taken(&self, pager: &PagerName, page: &Page) {
         let mut world = self.lock();
         let over = page.resolved_at.is_some();
+        if over {
+            let was_taken = world.taken.contains_key(&(page.id.clone(), pager.clone(), false));
+            world.rules.page_is_over(&page.id, pager, was_taken);
+        }
         let is_new = !over && !world.taken.keys().any(|(id, _, _)| id == &page.id);
         *world.taken.entry((page.id.clone(), pager.clone(), over)).or_default() += 1;
+        world.last_word.insert((page.id.clone(), pager.clone()), over);
         if is_journal_page(&page.id) {
             world.rules.journal_page(over);
         }
@@ -185,6 +197,14 @@ impl Shared {
 }
 
 impl World {
+    /// Another system is told of a firing: how it ended never before that it began.
+    pub(crate) fn announced(&mut self, announcement: &Announcement) {
+        let (firing, of_end) = (announcement.firing.clone(), announcement.ended.is_some());
+        let in_order = !of_end || self.announced.contains(&(firing.clone(), false));
+        self.rules.must("R8", in_order, || format!("the end of {firing} is announced before its beginning"));
+        self.announced.insert((firing, of_end));
+    }
+
     /// One more meeting. Whether the daemon is dead by now.
     fn step(&mut self) -> bool {
         self.steps += 1;
@@ -248,6 +268,7 @@ impl World {
         self.kills_done = vec![false; self.plan.kills.len()];
         self.next_act = 0;
         self.taken.clear();
+        self.last_word.clear();
         self.receipts.clear();
         self.production.forget();
         self.rules.forget();

@@ -1,7 +1,8 @@
 //! What a record does to a firing: its stage, its attempts, its story.
 
+use crate::deploy::Incident;
 use crate::firing::{Attempt, Firing, FiringEnd, Outcome, Proof, Stage, Step, Took};
-use crate::name::{AttemptId, FiringId};
+use crate::name::{AttemptId, FiringId, Version};
 use crate::record::FiringRecord;
 use crate::state::{REMEMBERED_DURATIONS, REMEMBERED_FIRINGS, Returned, ServiceState};
 use crate::time::{Timestamp, show_duration};
@@ -31,6 +32,22 @@ pub(super) fn tell(firing: &mut Firing, at: Timestamp, what: impl Into<String>) 
     const LONGEST_STORY: usize = 200;
     if firing.story.len() < LONGEST_STORY {
         firing.story.push(Step { at, what: what.into() });
+    }
+}
+
+/// The deploy of the version that this firing went back to was announced. Another version than the target is what a
+/// pipeline made of its revert.
+pub(super) fn announced(own: &mut ServiceState, at: Timestamp, id: &FiringId, version: &Version) {
+    let Some(firing) = own.firings.iter_mut().find(|firing| &firing.id == id) else { return };
+    if firing.is_open() {
+        tell(firing, at, format!("the deploy of {version} was announced"));
+    }
+    if !firing.returns_to(version) {
+        firing.built = Some(version.clone());
+    }
+    let target = firing.target.as_ref().map(|target| &target.version);
+    if let Some(returned) = own.returned.as_mut().filter(|returned| target == Some(&returned.version)) {
+        returned.built.clone_from(&firing.built);
     }
 }
 
@@ -97,6 +114,14 @@ pub(super) fn apply_to_firing(
         FiringRecord::Ended { result, receipt, recovered_at } => {
             end_firing(own, at, id, *result, *receipt, *recovered_at)?
         }
+        FiringRecord::Announced { by, of_end } => {
+            let announced = &mut find(own, id)?.announced;
+            if *of_end {
+                announced.end_owed.remove(by)
+            } else {
+                announced.beginning_owed.remove(by)
+            };
+        }
         FiringRecord::Published { .. } => publish(own, id)?,
     }
     Ok(())
@@ -135,6 +160,7 @@ fn apply_word(firing: &mut Firing, at: Timestamp, what: &FiringRecord) {
         | FiringRecord::Verifying { .. }
         | FiringRecord::Proved { .. }
         | FiringRecord::Ended { .. }
+        | FiringRecord::Announced { .. }
         | FiringRecord::Published { .. } => return,
     };
     tell(firing, at, sentence);
@@ -155,6 +181,7 @@ fn intend(
     firing.attempts.push(attempt.clone());
     tell(firing, at, format!("path {} started", attempt.path));
     let (deploy, target) = (firing.deploy.as_ref().map(|deploy| deploy.id.clone()), firing.target.clone());
+    let built = firing.built.clone();
     if let Some(entry) = deploy.and_then(|deploy| own.ledger.entry_mut(&deploy)) {
         entry.rolled_back = true;
         entry.automatically |= automatic;
@@ -165,7 +192,7 @@ fn intend(
         own.automatic.drain(..surplus);
     }
     if let Some(target) = target {
-        own.returned = Some(Returned { version: target.version, since: at, ended_at: None });
+        own.returned = Some(Returned { version: target.version, since: at, ended_at: None, built });
     }
     Ok(())
 }
@@ -213,6 +240,7 @@ fn end_firing(
     let ended = found.ok_or_else(|| format!("there is no firing {id}"))?;
     ended.stage = Stage::Ended { result, at, receipt, published: false };
     ended.recovered_at = recovered_at;
+    ended.announced.end_owed.clone_from(&ended.announced.to);
     let sentence = match result {
         FiringEnd::Recovered => "recovered",
         FiringEnd::Paged => "left to the human who was paged",
@@ -221,18 +249,29 @@ fn end_firing(
     };
     tell(ended, recovered_at.unwrap_or(at), sentence);
     // In a dry run nothing of ours went back; what `version_query` showed or a deploy event said counts all the same.
-    let announced = ended.target.as_ref().is_some_and(|target| own.running.as_ref() == Some(&target.version));
+    let announced = own.running.as_ref().is_some_and(|running| ended.returns_to(running));
     let seen = ended.was_attempted() || ended.proof.serving_at.is_some() || announced;
     let went_back = result == FiringEnd::Recovered && seen;
     let went_away = ended.was_attempted();
     let deploy = ended.deploy.as_ref().map(|deploy| deploy.id.clone());
-    let back_on = ended.target.clone().filter(|_| went_back);
-    if let Some(entry) = deploy.filter(|_| went_back).and_then(|deploy| own.ledger.entry_mut(&deploy)) {
-        entry.rolled_back = true;
+    let (back_on, built) = (ended.target.clone().filter(|_| went_back), ended.built.clone());
+    let incident = Incident {
+        receipt,
+        observed_at: ended.observed_at,
+        recovered_at,
+        result,
+        rollbacks: ended.attempts.iter().filter(|attempt| attempt.succeeded()).count(),
+        dry_run: ended.dry_run,
+    };
+    if let Some(entry) = deploy.and_then(|deploy| own.ledger.entry_mut(&deploy)) {
+        entry.rolled_back |= went_back;
+        entry.remember(incident);
     }
     if let Some(target) = back_on {
-        own.running = Some(target.version.clone());
-        own.returned = Some(Returned { version: target.version, since: at, ended_at: Some(at) });
+        if !announced {
+            own.running = Some(target.version.clone());
+        }
+        own.returned = Some(Returned { version: target.version, since: at, ended_at: Some(at), built });
     } else if let Some(returned) = own.returned.as_mut().filter(|_| went_away) {
         returned.ended_at.get_or_insert(at);
     }

@@ -3,8 +3,10 @@
 //! Never knows PromQL or an adapter's keys: the shell hands in a reader for each.
 
 mod check;
+mod comparison;
 mod metric;
 mod query;
+mod rehearsal;
 mod service;
 mod trigger;
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use super::node::{self, Fields, Node, Place, Problems};
 use super::{Config, FleetGuard, Mode, RunPart};
-use crate::name::{NotAName, PagerName, PathName, ServiceName};
+use crate::name::{AnnouncerName, NotAName, PagerName, PathName, ServiceName};
 
 /// What the shell brings to the reading.
 pub struct Edges<'a> {
@@ -23,6 +25,8 @@ pub struct Edges<'a> {
     pub dialect: Dialect,
     /// The pagers that a service may name.
     pub pagers: &'a BTreeSet<PagerName>,
+    /// The announcers that a service may name.
+    pub announcers: &'a BTreeSet<AnnouncerName>,
     /// The keys of the adapters, of which a path has exactly one.
     pub path_kinds: &'static [&'static str],
     /// Reads what stands under an adapter's key.
@@ -86,17 +90,6 @@ pub struct Decoded {
     pub config: Config,
     /// The label that names the service in a shared query.
     pub service_label: String,
-    /// The rehearsals by service.
-    pub rehearsals: BTreeMap<ServiceName, Rehearsal>,
-}
-
-/// How a service rehearses its rollback.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rehearsal {
-    /// The path that deploys the bad version on purpose.
-    pub deploy_bad: PathName,
-    /// How often a rehearsal is due.
-    pub every: Duration,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -105,6 +98,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_hours(24);
 /// The shortest duration that anything here may have: the clock of a look is milliseconds, its network is not.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The most slots in a `for`, a baseline, or both that are asked for at once: Prometheus answers at most 11,000 points of a
+/// series.
+const MOST_SLOTS: u128 = 10_000;
 
 /// Reads the core's keys of the config's top level: `evaluation_interval`, `fleet_guard`, `service_label`, `triggers`,
 /// `services`. The shell asks the same `fields` for its own keys, then finishes them.
@@ -115,7 +111,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         .unwrap_or(15 * SECOND);
     let fleet_guard = fields.optional("fleet_guard").and_then(|node| fleet_guard(node, problems));
     let service_label = service_label(fields, problems);
-    let mut reading = Reading { edges, evaluation_interval, service_label, rehearsals: BTreeMap::new() };
+    let mut reading = Reading { edges, evaluation_interval, service_label };
     let shared = fields.optional("triggers");
     let shared = shared.map(|node| trigger::decode_list(node, trigger::Origin::Shared, &reading, problems));
     let services = match fields.required("services", problems) {
@@ -123,9 +119,8 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         None => BTreeMap::new(),
     };
     Decoded {
-        config: Config { mode: Mode::Live, generation: 0, evaluation_interval, fleet_guard, services },
+        config: Config { mode: Mode::Live, generation: 0, evaluation_interval, fleet_guard, graph_url: None, services },
         service_label: reading.service_label,
-        rehearsals: reading.rehearsals,
     }
 }
 
@@ -134,7 +129,6 @@ struct Reading<'a> {
     edges: Edges<'a>,
     evaluation_interval: Duration,
     service_label: String,
-    rehearsals: BTreeMap<ServiceName, Rehearsal>,
 }
 
 fn fleet_guard(node: &Node, problems: &mut Problems) -> Option<FleetGuard> {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::lint::Lint;
+
 /// A place in the config file: line and column, both counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -61,6 +63,8 @@ pub enum Severity {
     Error,
     /// It can, but its writer hardly meant this.
     Warning,
+    /// It can, and its writer may want to know this.
+    Note,
 }
 
 /// One mistake: where, and what was expected instead.
@@ -74,11 +78,14 @@ pub struct Problem {
     pub message: String,
     /// Whether a secret may stand in its line, pasted by mistake: then the line is not to be shown.
     pub hides_line: bool,
+    /// The name by which it can be allowed; an error has none.
+    pub lint: Option<Lint>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: {}", self.place.line, self.place.column, self.message)
+        write!(formatter, "{}:{}: {}", self.place.line, self.place.column, self.message)?;
+        self.lint.map_or(Ok(()), |lint| write!(formatter, " [{lint}]"))
     }
 }
 
@@ -89,17 +96,38 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Notes an error.
     pub fn error(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: false });
+        self.0.push(Problem {
+            place,
+            severity: Severity::Error,
+            message: message.into(),
+            hides_line: false,
+            lint: None,
+        });
     }
 
     /// Notes an error about what may be a secret.
     pub fn error_about_secret(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Error, message: message.into(), hides_line: true });
+        self.0.push(Problem {
+            place,
+            severity: Severity::Error,
+            message: message.into(),
+            hides_line: true,
+            lint: None,
+        });
     }
 
     /// Notes a warning.
-    pub fn warning(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, severity: Severity::Warning, message: message.into(), hides_line: false });
+    pub fn warning(&mut self, lint: Lint, place: Place, message: impl Into<String>) {
+        self.lint(Severity::Warning, lint, place, message.into());
+    }
+
+    /// Notes what is worth knowing and no mistake.
+    pub fn note(&mut self, lint: Lint, place: Place, message: impl Into<String>) {
+        self.lint(Severity::Note, lint, place, message.into());
+    }
+
+    fn lint(&mut self, severity: Severity, lint: Lint, place: Place, message: String) {
+        self.0.push(Problem { place, severity, message, hides_line: false, lint: Some(lint) });
     }
 
     /// Notes the error of a result and gives its value.

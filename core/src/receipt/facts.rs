@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::front::{FrontMatter, Kind};
+use super::on_purpose::{RehearsedFacts, rehearsed};
 use super::text::{LONGEST_LINE, Sentence, block, line, took};
 use super::timeline::how_it_ended;
 use super::{Evidence, LONGEST_LIST, Receipt, gaps, picture, timeline};
 use crate::config::{PathRule, Service};
 use crate::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Step};
-use crate::name::{AttemptId, PathName, TriggerName};
+use crate::name::{AttemptId, PathName, TriggerName, Version};
 use crate::time::Timestamp;
 
 /// One attempt, or what would have been one.
@@ -43,6 +44,9 @@ pub struct AttemptFacts {
     pub handle: Option<String>,
     /// The end of what it printed.
     pub output: Option<String>,
+    /// What rehearsals have shown of the path by then; of a rehearsal, itself counted in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<RehearsedFacts>,
 }
 
 /// From when to when production was bad.
@@ -59,6 +63,9 @@ pub struct BadWindow {
 pub struct ProofFacts {
     /// When the target was first seen serving.
     pub serving_at: Option<Timestamp>,
+    /// The version that a pipeline made of a revert, and that counts as the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub built: Option<Version>,
     /// When the smoke URL first answered 2xx.
     pub smoke_at: Option<Timestamp>,
     /// When each trigger was first clear again.
@@ -115,6 +122,7 @@ impl Told<'_> {
             firing: firing.id.clone(),
             deploy: firing.deploy.as_ref().map(|deploy| deploy.id.clone()),
             origin: firing.origin,
+            rehearsal: firing.rehearsal.as_ref().map(|rehearsal| self.rehearsal(rehearsal)),
             note: firing.note.as_deref().map(|note| line(note, LONGEST_LINE)),
             value: firing.value.filter(|value| value.is_finite()),
             limit: self.limit(),
@@ -129,6 +137,7 @@ impl Told<'_> {
             joined: firing.joined.iter().take(LONGEST_LIST).cloned().collect(),
             attempts: self.attempts(&firing.attempts),
             would_run: self.attempts(&firing.would_run),
+            beside: super::beside::beside(self),
             passed_over: self.passed_over(),
             bad_window: BadWindow { from: self.bad_since(), until: self.until().max(self.bad_since()) },
             gaps: gaps::gaps(self, &front, side_effects.as_deref()),
@@ -153,6 +162,15 @@ impl Told<'_> {
         self.evidence.limit.or(self.firing.limit).filter(|limit| limit.is_finite())
     }
 
+    /// Why the machinery ran.
+    pub(super) fn kind(&self) -> Kind {
+        match &self.firing.rehearsal {
+            _ if self.firing.dry_run => Kind::DryRun,
+            Some(_) => Kind::Rehearsal,
+            None => self.evidence.kind,
+        }
+    }
+
     /// When the clock stopped: at the recovery, else when the firing ended.
     pub(super) fn until(&self) -> Timestamp {
         self.firing.recovered_at.unwrap_or(self.ended_at)
@@ -170,7 +188,7 @@ impl Told<'_> {
         let total = firing.recovered_at.map(|at| at.since(firing.observed_at));
         FrontMatter {
             number: self.number,
-            kind: if firing.dry_run { Kind::DryRun } else { self.evidence.kind },
+            kind: self.kind(),
             service: self.service.name.clone(),
             version: deploy.map(|deploy| deploy.version.clone()),
             commit: deploy.and_then(|deploy| deploy.commit.clone()),
@@ -197,7 +215,7 @@ impl Told<'_> {
         attempts.iter().take(LONGEST_LIST).map(|attempt| self.attempt(attempt)).collect()
     }
 
-    fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
+    pub(super) fn attempt(&self, attempt: &Attempt) -> AttemptFacts {
         let (why, output) = why_and_output(attempt.outcome.as_ref());
         AttemptFacts {
             id: attempt.id.clone(),
@@ -212,6 +230,7 @@ impl Told<'_> {
             receipt: revert(attempt),
             handle: attempt.handle.as_deref().map(|handle| line(handle, LONGEST_LINE)),
             output: output.map(block).filter(|output| !output.is_empty()),
+            rehearsed: self.evidence.rehearsed.get(&attempt.path).map(rehearsed),
         }
     }
 
@@ -223,7 +242,8 @@ impl Told<'_> {
     fn proof(&self) -> ProofFacts {
         let proof = &self.firing.proof;
         let clear_at = proof.clear_at.iter().take(LONGEST_LIST).map(|(name, at)| (name.clone(), *at)).collect();
-        ProofFacts { serving_at: proof.serving_at, smoke_at: proof.smoke_at, clear_at }
+        let built = self.firing.built.clone();
+        ProofFacts { serving_at: proof.serving_at, built, smoke_at: proof.smoke_at, clear_at }
     }
 
     fn side_effects(&self) -> Option<Vec<SideEffectFacts>> {
@@ -260,6 +280,14 @@ impl Told<'_> {
             }
             Origin::Report => subject.words(" was reported for ").quote(&front.trigger),
             Origin::Human => Sentence::new("a human asked to roll back ").then(subject),
+            Origin::Rehearsal => {
+                let why = self.firing.note.as_deref().unwrap_or("no reason was recorded");
+                Sentence::new("no trigger saw ")
+                    .then(subject)
+                    .words(" (")
+                    .quote(why)
+                    .words("), which was to go all the same")
+            }
         }
     }
 
@@ -301,8 +329,10 @@ impl Told<'_> {
     }
 }
 
-/// What the path is defined as, part for part.
-pub(super) fn definition(rule: &PathRule) -> Vec<String> {
+/// What a path is defined as now, part for part: what [`AttemptFacts::definition`] and
+/// [`super::PathExperience::rehearsed_as`] are compared with.
+#[must_use]
+pub fn definition(rule: &PathRule) -> Vec<String> {
     let parts = rule.run.iter().take(LONGEST_LIST).map(|part| {
         let named = if part.name.is_empty() { String::new() } else { format!("{}=", part.name) };
         block(&format!("{named}{}", part.value.source()))
@@ -311,17 +341,7 @@ pub(super) fn definition(rule: &PathRule) -> Vec<String> {
 }
 
 fn revert(attempt: &Attempt) -> Option<String> {
-    match &attempt.outcome {
-        Some(Outcome::Succeeded { receipt, .. }) => receipt.as_deref().map(|receipt| line(receipt, LONGEST_LINE)),
-        Some(
-            Outcome::Failed { .. }
-            | Outcome::TimedOut
-            | Outcome::Cancelled { .. }
-            | Outcome::Unknown { .. }
-            | Outcome::NeverStarted,
-        )
-        | None => None,
-    }
+    attempt.receipt().map(|receipt| line(receipt, LONGEST_LINE))
 }
 
 pub(super) fn why_and_output(outcome: Option<&Outcome>) -> (Option<&str>, Option<&str>) {

@@ -36,6 +36,8 @@ pub enum GapKind {
     Slow,
     /// It took less than 2 minutes.
     Fast,
+    /// What a rehearsal deployed was seen by no trigger.
+    NoTriggerSaw,
     /// Git does not know what serves.
     GitNotUpdated,
     /// The path is no longer the one that was rehearsed.
@@ -87,6 +89,10 @@ fn of_the_outcome(told: &Told<'_>, front: &FrontMatter) -> Vec<Gap> {
     if told.firing.target.is_none() && !told.firing.never_roll_back {
         let text = "There was no version to return to: none has passed its watch, and the deploy event named none.";
         gaps.push(gap(GapKind::NoTarget, Sentence::new(text)));
+    }
+    if told.firing.origin == Origin::Rehearsal {
+        let text = "No trigger saw the bad version: a real one like it would have been noticed by users first.";
+        gaps.push(gap(GapKind::NoTriggerSaw, Sentence::new(text)));
     }
     let (Some(total), false) = (front.total, front.kind == Kind::DryRun) else { return gaps };
     if let (Some(budget), Some(false)) = (front.budget, front.within_budget) {
@@ -272,12 +278,12 @@ fn about_production(told: &Told<'_>) -> Vec<Sentence> {
 }
 
 fn about_the_version(told: &Told<'_>) -> Option<Sentence> {
-    let rehearsal = told.evidence.kind == Kind::Rehearsal;
+    let rehearsal = told.kind() == Kind::Rehearsal;
     let deploy = told.firing.deploy.as_ref().filter(|_| !rehearsal && told.result != FiringEnd::Dismissed)?;
     let text = Sentence::new("Find out why ").quote(&deploy.version);
     let text = match told.firing.origin {
         Origin::Metric | Origin::Report => text.words(" set off ").quote(&told.firing.trigger),
-        Origin::Human => text.words(" had to be rolled back"),
+        Origin::Human | Origin::Rehearsal => text.words(" had to be rolled back"),
     };
     Some(text.words(" before that change is deployed again."))
 }

@@ -6,21 +6,25 @@ use std::time::Duration;
 
 use super::facts::{AttemptFacts, SideEffectFacts};
 use super::front::Kind;
+use super::on_purpose::RehearsalFacts;
 use super::text::{Sentence, cell, code_span, fenced, prose, took};
+use super::timeline::serves;
 use super::{Parts, Receipt};
-use crate::firing::FiringEnd;
+use crate::firing::{FiringEnd, Origin};
 use crate::time::Timestamp;
 
 pub(super) fn markdown(receipt: &Receipt, parts: Parts<'_>) -> String {
     let sections = [
         heading(receipt),
         timeline(receipt),
+        beside(receipt),
         commands(receipt),
         side_effects(receipt),
         gaps(receipt),
         to_do(receipt),
         files(receipt.front.number, parts),
     ];
+    let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     format!("{}\n{}", receipt.front.yaml(), sections.join("\n"))
 }
 
@@ -37,7 +41,10 @@ fn heading(receipt: &Receipt) -> String {
     if front.kind == Kind::DryRun {
         text.push_str("\nThis was a dry run: nothing was run and nobody was paged.\n");
     }
-    if let Some(note) = &receipt.note {
+    if let Some(rehearsal) = &receipt.rehearsal {
+        text.push_str(&format!("\n{}\n", on_purpose(receipt, rehearsal).markdown()));
+    }
+    if let Some(note) = receipt.note.as_ref().filter(|_| receipt.origin != Origin::Rehearsal) {
         text.push_str(&format!("\n{}\n", Sentence::new("What was said: ").quote(note).markdown()));
     }
     text.push_str(&format!(
@@ -45,6 +52,18 @@ fn heading(receipt: &Receipt) -> String {
         receipt.stem()
     ));
     text
+}
+
+/// That the version was bad on purpose, and who saw it.
+fn on_purpose(receipt: &Receipt, rehearsal: &RehearsalFacts) -> Sentence {
+    let by = &rehearsal.deployed_by;
+    let bad = receipt.front.version.as_ref().map_or("the bad version", |version| version.as_str());
+    let text = Sentence::new("This was a rehearsal: ").quote(bad).words(" was deployed on purpose by ").quote(&by.path);
+    let text = text.words(&format!(" from {} UTC on ({})", time(receipt, by.started_at), by.result));
+    match &rehearsal.witness {
+        Some(witness) => text.words("; the witness was ").quote(witness).words("."),
+        None => text.words("; no witness was named."),
+    }
 }
 
 /// The time of day, to the millisecond; with its date, where that is not the one at which the clock started.
@@ -93,8 +112,8 @@ fn total_and_dominant(receipt: &Receipt) -> String {
 fn proof(receipt: &Receipt) -> String {
     let mut seen = Vec::new();
     if let Some(at) = receipt.proof.serving_at {
-        let target = receipt.target().map_or("the target", |target| target.as_str());
-        seen.push(Sentence::default().quote(target).words(&format!(" seen serving at {}", time(receipt, at))));
+        let served = serves(receipt.target(), receipt.proof.built.as_ref());
+        seen.push(served.words(&format!(" seen serving at {}", time(receipt, at))));
     }
     if let Some(at) = receipt.proof.smoke_at {
         seen.push(Sentence::new(&format!("the smoke URL answered 2xx at {}", time(receipt, at))));
@@ -111,6 +130,26 @@ fn proof(receipt: &Receipt) -> String {
     text
 }
 
+/// When a dry run would have acted and been back, and when production really was.
+fn beside(receipt: &Receipt) -> String {
+    let Some(facts) = &receipt.beside else { return String::new() };
+    let clock = |at: Option<Timestamp>, seconds: Option<f64>| match at {
+        None => "not known".to_owned(),
+        Some(at) => {
+            let after = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            format!("{} ({} after observed)", time(receipt, at), took(after.unwrap_or_default()))
+        }
+    };
+    let acted = facts.would_have_acted_at;
+    let acted = clock(acted, acted.map(|at| at.since(receipt.front.observed_at).as_secs_f64()));
+    let back = clock(facts.would_have_been_back_at, facts.would_have_taken_seconds);
+    let really = clock(facts.really_back_at, facts.really_took_seconds);
+    let rows =
+        format!("| a path started | {acted} | by a human: not known here |\n| production back | {back} | {really} |\n");
+    let head = "| at (UTC) | rollbackd would have | really |\n|---|---|---|\n";
+    format!("## Beside what really happened\n\n{head}{rows}\n{}\n", facts.sentence().markdown())
+}
+
 fn story(receipt: &Receipt) -> String {
     if receipt.story.is_empty() {
         return String::new();
@@ -125,7 +164,12 @@ fn commands(receipt: &Receipt) -> String {
         let nothing = if would.is_empty() { "No path would have been run.\n" } else { "" };
         return format!("## Commands that would have been run\n\nNothing was run.\n{nothing}{would}");
     }
-    let ran = attempts(receipt, &receipt.attempts);
+    // Its run stands for no revert.
+    let on_purpose = receipt.rehearsal.as_ref().map(|rehearsal| {
+        let deployed_by = AttemptFacts { receipt: None, ..rehearsal.deployed_by.clone() };
+        format!("\nTo deploy the bad version:\n{}\nTo bring the good one back:\n", attempt(receipt, &deployed_by))
+    });
+    let ran = format!("{}{}", on_purpose.unwrap_or_default(), attempts(receipt, &receipt.attempts));
     let nothing = if ran.is_empty() { "\nNone: no path was started.\n" } else { "" };
     format!("## Commands run\n{nothing}{ran}")
 }
@@ -149,6 +193,11 @@ fn attempt(receipt: &Receipt, attempt: &AttemptFacts) -> String {
     let mut text = format!("\n{}\n\n{}", head.markdown(), fenced(&attempt.command));
     if let Some(output) = &attempt.output {
         text.push_str(&format!("\nThe end of what it printed:\n\n{}", fenced(output)));
+    }
+    if let Some(known) = &attempt.rehearsed {
+        let lasted = Duration::try_from_secs_f64(known.seconds).map_or_else(|_| "not known".to_owned(), took);
+        let row = known.in_a_row;
+        text.push_str(&format!("\nLast rehearsed at {} in {lasted}; {row} clean in a row.\n", known.at));
     }
     text
 }

@@ -82,6 +82,7 @@ pub(super) fn chart(told: &Told<'_>, front: &FrontMatter) -> Chart {
             Origin::Metric => "no series: Prometheus gave none when this receipt was written",
             Origin::Report => "no series: this trigger was reported, not measured",
             Origin::Human => "no series: a human asked for this rollback",
+            Origin::Rehearsal => "no series: no trigger saw what this rehearsal deployed",
         }
         .to_owned(),
         marks: marks(told, front),

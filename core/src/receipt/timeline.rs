@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::text::Sentence;
 use crate::firing::{Firing, FiringEnd, Outcome};
+use crate::name::Version;
 use crate::time::Timestamp;
 
 /// One step: from when to when, and its share of the clock.
@@ -79,14 +80,23 @@ fn cuts(firing: &Firing, end: Timestamp) -> Vec<Cut> {
     cuts
 }
 
+/// What was to serve: the target, or what a pipeline made of a revert to it.
+pub(super) fn serves(target: Option<&Version>, built: Option<&Version>) -> Sentence {
+    let target = target.map_or("the target", |target| target.as_str());
+    let sentence = Sentence::default().quote(target);
+    match built {
+        Some(built) => sentence.words(" (or ").quote(built).words(", the build of its revert)"),
+        None => sentence,
+    }
+}
+
 /// What was seen of the recovery, in the order of time. What was seen while a path still ran takes no time of its own.
 fn proofs(firing: &Firing) -> Vec<Cut> {
     let until = |at: Timestamp, what: Sentence| Cut { at, step: Sentence::new("Waiting until ").then(what) };
-    let target = firing.target.as_ref().map_or("the target", |target| target.version.as_str());
+    let target = firing.target.as_ref().map(|target| &target.version);
+    let served = || serves(target, firing.built.as_ref()).words(" was seen serving");
     let mut proofs = Vec::new();
-    proofs.extend(
-        firing.proof.serving_at.map(|at| until(at, Sentence::default().quote(target).words(" was seen serving"))),
-    );
+    proofs.extend(firing.proof.serving_at.map(|at| until(at, served())));
     proofs.extend(firing.proof.smoke_at.map(|at| until(at, Sentence::new("the smoke URL answered 2xx"))));
     let clear = firing.proof.clear_at.iter();
     proofs.extend(clear.map(|(trigger, at)| until(*at, Sentence::default().quote(trigger).words(" was clear"))));

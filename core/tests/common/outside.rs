@@ -60,6 +60,7 @@ pub(crate) struct Outside {
     pub(crate) old_lingers: bool,
     /// Whether pagers take pages.
     pub(crate) pagers_take: bool,
+    pub(crate) announcers_take: bool,
     /// Whether receipts can be written.
     pub(crate) receipts_are_written: bool,
     /// The versions whose series have no label `revision`.
@@ -93,6 +94,7 @@ impl Outside {
             runs: BTreeMap::new(),
             old_lingers: false,
             pagers_take: true,
+            announcers_take: true,
             receipts_are_written: true,
             without_revision: BTreeSet::new(),
         }

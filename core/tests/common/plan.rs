@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollbackd_core::config::{
     Action, AtLeast, AutomaticLimit, Condition, Config, FleetGuard, Limit, Metric, Mode, Observed, PathRule, Query,
-    RunPart, Service, Trigger,
+    RehearsalRule, RunPart, Service, Trigger,
 };
 use rollbackd_core::name::PagerName;
 use rollbackd_core::template::Template;
@@ -33,6 +33,7 @@ pub(crate) fn error_rate(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn p99_latency(interval: Duration, hold: Duration) -> Metric {
         window: duration("1m"),
         freshness: None,
         step: Metric::step(hold, interval),
+        comparison: None,
     }
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn rollback_path(name: &str, timeout: &str, value: &str) -> PathRule 
             RunPart { name: String::new(), value: template(value) },
         ],
         leaves_behind: None,
+        pipeline_files: Vec::new(),
     }
 }
 
@@ -103,7 +106,9 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
     Service {
         name: service(name),
         watch: duration("30m"),
-        page: vec![PagerName::new("oncall").expect("a pager name")],
+        page: vec![vec![PagerName::new("oncall").expect("a pager name")]],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(template("app_build_info")),
         watch_version: true,
         triggers: vec![
@@ -120,6 +125,12 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
+        rehearsal: Some(RehearsalRule {
+            deploy_bad: path("pipeline"),
+            every: duration("720h"),
+            timeout: duration("30m"),
+            bad_versions: Vec::new(),
+        }),
     }
 }
 
@@ -133,6 +144,7 @@ pub(crate) fn fleet(names: &[&str]) -> Config {
     let interval = duration("15s");
     Config {
         generation: 0,
+        graph_url: None,
         mode: Mode::Live,
         evaluation_interval: interval,
         fleet_guard: Some(FleetGuard { services: 3, within: duration("10m") }),

@@ -3,7 +3,7 @@
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::{Effect, Order};
 use rollbackd_core::firing::{Firing, FiringEnd, Stage};
-use rollbackd_core::name::FiringId;
+use rollbackd_core::name::{FiringId, PagerName};
 use rollbackd_core::page::{Page, PageReason};
 use rollbackd_core::record::{FiringRecord, PageRecord, Record};
 use rollbackd_core::state::ServiceState;
@@ -36,9 +36,24 @@ impl World {
             Effect::FollowAttempt { .. }
             | Effect::StopAttempt { .. }
             | Effect::Page { .. }
+            | Effect::AcknowledgePage { .. }
+            | Effect::Announce { .. }
             | Effect::PublishReceipt { .. } => None,
         };
         self.effects.iter().filter_map(started).collect()
+    }
+
+    /// The pages that were sent, each with whom to and when.
+    pub(crate) fn pages_sent(&self) -> impl Iterator<Item = (Timestamp, &PagerName, &Page)> {
+        self.effects.iter().filter_map(|(at, effect)| match effect {
+            Effect::Page { pager, page, .. } => Some((*at, pager, page)),
+            Effect::StartAttempt(_)
+            | Effect::FollowAttempt { .. }
+            | Effect::StopAttempt { .. }
+            | Effect::AcknowledgePage { .. }
+            | Effect::Announce { .. }
+            | Effect::PublishReceipt { .. } => None,
+        })
     }
 
     /// The paths of the attempts that were started.
@@ -50,10 +65,16 @@ impl World {
     pub(crate) fn pages_opened(&self) -> Vec<Page> {
         let opened = |entry: &Entry| match &entry.record {
             Record::Page(PageRecord::Opened { page }) => Some(page.as_ref().clone()),
-            Record::Page(PageRecord::Delivered { .. } | PageRecord::Resolved { .. })
+            Record::Page(
+                PageRecord::Delivered { .. }
+                | PageRecord::Acknowledged { .. }
+                | PageRecord::Escalated { .. }
+                | PageRecord::Resolved { .. },
+            )
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Firing { .. }
             | Record::Frozen { .. }
             | Record::Thawed => None,
@@ -80,6 +101,7 @@ impl World {
             | Record::Ledger(_)
             | Record::Watch(_)
             | Record::Fired(_)
+            | Record::Rehearsal(_)
             | Record::Frozen { .. }
             | Record::Thawed => None,
         };

@@ -10,7 +10,7 @@ use rollbackd_core::deploy::{Migration, WatchEnd};
 use rollbackd_core::event::{DeployReport, Effect, Event, Happening, Order, Refusal, Reply};
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, ServiceName, TriggerName, Version};
-use rollbackd_core::record::{FiringRecord, Record};
+use rollbackd_core::record::{FiringRecord, Record, RehearsalRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::wants::{Want, wants};
@@ -69,7 +69,13 @@ pub(crate) fn report(name: &str) -> DeployReport {
 pub(crate) fn refusal(reply: &Reply) -> String {
     match reply {
         Reply::Refused(why) => why.to_string(),
-        Reply::None | Reply::Deploy(_) | Reply::SameDeploy(_) | Reply::Firing(_) | Reply::Done | Reply::NotNews(_) => {
+        Reply::None
+        | Reply::Deploy(_)
+        | Reply::SameDeploy(_)
+        | Reply::Firing(_)
+        | Reply::Rehearsal(_)
+        | Reply::Done
+        | Reply::NotNews(_) => {
             panic!("expected a refusal, not {reply:?}")
         }
     }
@@ -292,7 +298,7 @@ impl World {
         let answered_until =
             self.answered_until.get(&key).filter(|(known, _)| known == &deploy).map(|(_, until)| *until);
         let overlap = answered_until.map(|until| until + metric.step - metric.step * 2);
-        let from = overlap.map_or(wanted, |overlap| wanted.min(overlap)).max(deploy_at.floor(metric.step));
+        let from = overlap.map_or(wanted, |overlap| wanted.min(overlap)).max(wanted.min(deploy_at.floor(metric.step)));
         let to = self.now.floor(metric.step).max(from);
         let answers = self.outside.get(name).expect("a service of the world").answers(&trigger, &metric, from, to);
         let what = Happening::Looked {
@@ -374,6 +380,15 @@ impl World {
                     }
                 }
             }
+            Effect::AcknowledgePage { .. } => {}
+            Effect::Announce { announcer, announcement } => {
+                let service = &announcement.service;
+                if self.outside[service].announcers_take {
+                    let (by, of_end) = (announcer.clone(), announcement.ended.is_some());
+                    let what = Happening::Announced { firing: announcement.firing.clone(), by, of_end };
+                    self.expect(service, self.now, None, None, what);
+                }
+            }
             Effect::PublishReceipt { service, firing } => {
                 if self.outside[service].receipts_are_written {
                     let what = Happening::ReceiptPublished { firing: firing.clone(), sha256: "ab".repeat(32) };
@@ -387,11 +402,15 @@ impl World {
         assert!(self.started.insert(order.attempt.clone()), "{} was started twice", order.attempt);
         let intended = |entry: &Entry| {
             matches!(&entry.record, Record::Firing { what: FiringRecord::AttemptIntended { attempt, .. }, .. }
+                | Record::Rehearsal(RehearsalRecord::AttemptIntended { attempt })
                 if attempt.id == order.attempt && attempt.run == order.run)
         };
         assert!(self.journal.iter().any(intended), "{} was started without its intent", order.attempt);
-        let firing = self.state.services[&order.service].firing(&order.firing).expect("the firing of an order");
-        let target = firing.target.as_ref().map(|target| target.version.clone());
+        let own = &self.state.services[&order.service];
+        let target = match own.firing(&order.firing) {
+            Some(firing) => firing.target.as_ref().map(|target| target.version.clone()),
+            None => own.rehearsal.as_ref().map(|rehearsal| rehearsal.bad.clone()),
+        };
         let (after, serves, outcome) = match self.outside[&order.service].run(&order.path) {
             Run::Succeeds(after) => (after, target, Outcome::Succeeded { receipt: None, output: String::new() }),
             Run::Lies(after) => (after, None, Outcome::Succeeded { receipt: None, output: String::new() }),

@@ -128,6 +128,10 @@ fn deploys() -> Vec<Event> {
             Happening::Deployed(DeployReport { key: Some("k".to_owned()), ..report("v2") })
         }),
         now("deploy v1", |_| Happening::Deployed(report("v1"))),
+        now("a platform shows v9", |_| Happening::Shown { report: report("v9") }),
+        now("a platform shows v2", |_| Happening::Shown { report: report("v2") }),
+        now("a platform shows v1", |_| Happening::Shown { report: report("v1") }),
+        now("deploy v13", |_| Happening::Deployed(report("v13"))),
         now("deploy v9, two hours ago", |state| {
             Happening::Deployed(DeployReport { at: Some(state.world.now - duration("2h")), ..report("v9") })
         }),
@@ -153,6 +157,9 @@ fn people() -> Vec<Event> {
         now("rollback --to v1", |_| Happening::RollbackAsked { path: None, to: Some(version("v1")) }),
         now("rollback --to v2", |_| Happening::RollbackAsked { path: None, to: Some(version("v2")) }),
         now("rollback --to v77", |_| Happening::RollbackAsked { path: None, to: Some(version("v77")) }),
+        now("rehearse v13", |_| Happening::RehearsalAsked { bad: version("v13"), witness: None }),
+        now("rehearse v1", |_| Happening::RehearsalAsked { bad: version("v1"), witness: None }),
+        now("stop the rehearsal", |_| Happening::RehearsalStopAsked),
         now("freeze", |_| Happening::Frozen { duration: duration("1h"), why: "why".to_owned() }),
         now("thaw", |_| Happening::Thawed),
     ]
@@ -177,6 +184,7 @@ fn readings() -> Vec<Event> {
             serving: Some(Serving { version: version("v0"), revision: None, since: state.world.now }),
         }),
         now("appeared: v9", |state| appeared("v9", state)),
+        now("appeared: v13", |state| appeared("v13", state)),
         now("appeared: v1, alone", |state| appeared("v1", state)),
         serving("serving: v1", Some("v1")),
         serving("serving: v2", Some("v2")),

@@ -3,7 +3,7 @@
 use rollbackd_core::Decision;
 use rollbackd_core::event::{Effect, Order, Reply};
 use rollbackd_core::firing::Attempt;
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
 use serde_json::Value;
 
 /// The line.
@@ -26,6 +26,7 @@ fn reply(reply: &Reply) -> String {
         Reply::Deploy(_) => "deploy".to_owned(),
         Reply::SameDeploy(_) => "same deploy".to_owned(),
         Reply::Firing(_) => "firing".to_owned(),
+        Reply::Rehearsal(_) => "rehearsal".to_owned(),
         Reply::Done => "done".to_owned(),
         Reply::NotNews(why) => format!("no news: {why}"),
         Reply::Refused(why) => format!("refused: {why}"),
@@ -51,7 +52,10 @@ fn record(record: &Record) -> String {
         Record::Firing { what, .. } => firing(what),
         Record::Page(PageRecord::Opened { page }) => format!("page {}", page.reason.word()),
         Record::Page(PageRecord::Delivered { .. }) => "delivered".to_owned(),
+        Record::Page(PageRecord::Acknowledged { .. }) => "page seen".to_owned(),
+        Record::Page(PageRecord::Escalated { .. }) => "page goes on".to_owned(),
         Record::Page(PageRecord::Resolved { .. }) => "page over".to_owned(),
+        Record::Rehearsal(what) => rehearsal(what),
         Record::Frozen { .. } => "frozen".to_owned(),
         Record::Thawed => "thawed".to_owned(),
     }
@@ -117,7 +121,24 @@ fn firing(record: &FiringRecord) -> String {
         | FiringRecord::Acknowledged
         | FiringRecord::BudgetSpent
         | FiringRecord::Noted { .. }
+        | FiringRecord::Announced { .. }
         | FiringRecord::Published { .. } => word(record),
+    }
+}
+
+fn rehearsal(record: &RehearsalRecord) -> String {
+    match record {
+        RehearsalRecord::AttemptIntended { attempt: intended } => attempt("rehearsal: intend", intended),
+        RehearsalRecord::AttemptEnded { outcome } => format!("rehearsal: attempt {}", word(outcome)),
+        RehearsalRecord::Ended { end, .. } => format!("rehearsal: ended {}", end.word()),
+        RehearsalRecord::Asked { .. }
+        | RehearsalRecord::Checked { .. }
+        | RehearsalRecord::AttemptStarted { .. }
+        | RehearsalRecord::AttemptWaits { .. }
+        | RehearsalRecord::Told { .. }
+        | RehearsalRecord::Reported { .. }
+        | RehearsalRecord::Watching { .. }
+        | RehearsalRecord::StopAsked => format!("rehearsal: {}", word(record)),
     }
 }
 
@@ -132,6 +153,10 @@ fn effect(effect: &Effect) -> String {
         Effect::StopAttempt { .. } => "STOP".to_owned(),
         Effect::Page { page, .. } => {
             format!("PAGE {}{}", page.reason.word(), if page.resolved_at.is_some() { " over" } else { "" })
+        }
+        Effect::AcknowledgePage { page, .. } => format!("SEEN {}", page.reason.word()),
+        Effect::Announce { announcement, .. } => {
+            format!("ANNOUNCE{}", if announcement.ended.is_some() { " the end" } else { "" })
         }
         Effect::PublishReceipt { .. } => "RECEIPT".to_owned(),
     }

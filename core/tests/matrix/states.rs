@@ -8,7 +8,7 @@ use rollbackd_core::name::{AttemptId, DeployId, FiringId};
 use crate::common::outside::{Run, Sample};
 use crate::common::plan::{reference, shop_trigger};
 use crate::common::world::World;
-use crate::common::{duration, path};
+use crate::common::{duration, path, version};
 
 /// A world in one state, and what events there are about.
 #[derive(Clone)]
@@ -22,8 +22,10 @@ pub(crate) struct State {
 fn of(world: World) -> State {
     let own = world.state.services.values().next();
     let last = own.and_then(|own| own.firings.last());
-    let watched = own.and_then(|own| own.watch.as_ref()).map(|watch| watch.deploy.clone());
-    let attempt = last.and_then(|firing| firing.attempts.last()).map(|attempt| attempt.id.clone());
+    let checking = own.and_then(|own| own.rehearsing()).map(|rehearsal| rehearsal.deploy.clone());
+    let watched = own.and_then(|own| own.watch.as_ref()).map(|watch| watch.deploy.clone()).or(checking);
+    let of_rehearsal = own.and_then(|own| own.rehearsal.as_ref()).and_then(|rehearsal| rehearsal.attempt.as_ref());
+    let attempt = last.and_then(|firing| firing.attempts.last()).or(of_rehearsal).map(|attempt| attempt.id.clone());
     State {
         deploy: watched.unwrap_or_else(|| DeployId::new("no-deploy").expect("an id")),
         firing: last.map_or_else(|| FiringId::new("no-firing").expect("an id"), |firing| firing.id.clone()),
@@ -113,7 +115,7 @@ fn overtaken() -> World {
 fn recovered() -> World {
     let mut world = verifying();
     let now = world.now;
-    world.shop().serve(&crate::common::version("v1"), now);
+    world.shop().serve(&version("v1"), now);
     world.run("1m");
     world
 }
@@ -140,6 +142,46 @@ fn dry() -> World {
     world
 }
 
+/// A rehearsal was asked for; nothing was looked at yet.
+fn checking() -> World {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.shop().runs.insert(path("console"), Run::Hangs);
+    world.shop().pagers_take = false;
+    world.shop().receipts_are_written = false;
+    world.tell(Happening::RehearsalAsked { bad: version("v13"), witness: None });
+    world
+}
+
+fn rehearsal_deploying() -> World {
+    let mut world = checking();
+    world.run("53s");
+    world
+}
+
+fn rehearsal_watching() -> World {
+    let mut world = rehearsal_deploying();
+    let now = world.now;
+    world.shop().serve(&version("v13"), now);
+    let attempt = world.started()[0].attempt.clone();
+    world.end_attempt(&attempt, Outcome::Succeeded { receipt: None, output: String::new() });
+    world.run("53s");
+    world
+}
+
+fn rehearsal_rolling() -> World {
+    let mut world = rehearsal_watching();
+    world.observe("smoke-test");
+    world
+}
+
+fn rehearsal_held() -> World {
+    let mut world = rehearsal_watching();
+    world.tell(Happening::Frozen { duration: duration("1h"), why: "stocktaking".to_owned() });
+    world.run("31m");
+    world
+}
+
 /// All of them, with their names.
 pub(crate) fn all() -> Vec<(&'static str, State)> {
     vec![
@@ -158,6 +200,11 @@ pub(crate) fn all() -> Vec<(&'static str, State)> {
         ("tried: both paths failed, a human is asked", of(tried())),
         ("recovered: v1 serves again, the firing has ended", of(recovered())),
         ("given up: nobody answered, the firing and the watch have ended", of(given_up())),
+        ("checking: a rehearsal of v13 was asked for, nothing is deployed", of(checking())),
+        ("deploying: a rehearsal deploys v13", of(rehearsal_deploying())),
+        ("rehearsing: v13 was deployed on purpose and is watched", of(rehearsal_watching())),
+        ("rehearsing, rolling: the pipeline goes back from v13 to v1", of(rehearsal_rolling())),
+        ("rehearsing, held: nothing fired on v13 in time, and a freeze holds its rollback", of(rehearsal_held())),
         ("dry: a dry run watches what production does about smoke-test", of(dry())),
     ]
 }

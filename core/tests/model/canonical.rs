@@ -9,7 +9,7 @@ use std::time::Duration;
 use rollbackd_core::config::{Config, Observed, Service};
 use rollbackd_core::deploy::{Deploy, Entry, Target};
 use rollbackd_core::firing::{Attempt, Firing, FiringEnd, Origin, Outcome, Proof, Stage};
-use rollbackd_core::name::{DeployId, FiringId};
+use rollbackd_core::name::{DeployId, FiringId, Version};
 use rollbackd_core::page::Page;
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::state::{ServiceState, TriggerWatch, Turn, Watch};
@@ -158,6 +158,9 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
         reports: _,
         returned,
         durations,
+        // The model rehearses nothing.
+        rehearsal: _,
+        rehearsed: _,
     } = own;
     let matters = |firing: &&Firing| still_matters(config, own, writer.now, firing);
     let kept: Vec<&Firing> = firings.iter().filter(matters).collect();
@@ -187,6 +190,7 @@ fn write_service(writer: &mut Writer, config: &Config, plan: &Service, own: &Ser
     automatic.iter().filter(|at| **at > since).for_each(|at| writer.age(*at));
     writer.optional(returned.as_ref(), |writer, returned| {
         writer.text(returned.version.as_str());
+        write_version(writer, returned.built.as_ref());
         writer.optional(returned.ended_at, |writer, at| writer.age_within(at, plan.watch));
     });
     for (path, took) in durations {
@@ -210,10 +214,22 @@ fn still_matters(config: &Config, own: &ServiceState, now: Timestamp, firing: &F
 }
 
 fn write_entry(writer: &mut Writer, entry: &Entry) {
-    let Entry { deploy, end, rolled_back, automatically, revision } = entry;
+    // What is only told decides nothing.
+    let Entry { deploy, end, rolled_back, automatically, revision, incidents: _ } = entry;
     // What its instant matters to is written with the watch and with what serves; no event here is out of order.
-    let Deploy { id: _, version, previous, commit: _, migration, run_url: _, at: _, reported_at: _, key, seen: _ } =
-        deploy;
+    let Deploy {
+        id: _,
+        version,
+        previous,
+        commit: _,
+        migration,
+        run_url: _,
+        at: _,
+        reported_at: _,
+        key,
+        seen: _,
+        rehearsal: _,
+    } = deploy;
     writer.text(version.as_str());
     writer.optional(previous.as_ref(), |writer, version| writer.text(version.as_str()));
     writer.byte(*migration as u8);
@@ -230,6 +246,10 @@ fn write_target(writer: &mut Writer, target: Option<&Target>) {
         writer.byte(*source as u8);
         writer.flag(revision.is_some());
     });
+}
+
+fn write_version(writer: &mut Writer, version: Option<&Version>) {
+    writer.optional(version, |writer, version| writer.text(version.as_str()));
 }
 
 fn write_watch(writer: &mut Writer, places: &Places, watch: &Watch) {
@@ -270,12 +290,14 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         origin,
         deploy,
         target,
+        built,
         note: _,
         value: _,
         limit: _,
         budget,
         never_roll_back,
         dry_run,
+        rehearsal: _,
         breach_at,
         observed_at,
         decided_at,
@@ -292,6 +314,8 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
         approved,
         dismissed,
         budget_paged,
+        // The plans name no announcers.
+        announced: _,
         story: _,
     } = firing;
     let deploy_place = deploy.as_ref().map(|deploy| place(&places.deploys, &deploy.id));
@@ -307,12 +331,10 @@ fn write_firing(writer: &mut Writer, config: &Config, own: &ServiceState, places
     }
     writer.text(trigger.as_str());
     write_target(writer, target.as_ref());
-    writer.flag(*never_roll_back);
-    writer.flag(*dry_run);
-    writer.flag(*acknowledged);
-    writer.flag(*approved);
-    writer.flag(dismissed.is_some());
-    writer.flag(*budget_paged);
+    write_version(writer, built.as_ref());
+    for flag in [*never_roll_back, *dry_run, *acknowledged, *approved, dismissed.is_some(), *budget_paged] {
+        writer.flag(flag);
+    }
     writer.optional(budget.map(|budget| *observed_at + budget), |writer, end| writer.age_within(end, Duration::ZERO));
     let newer = own.ledger.latest().is_some_and(|latest| {
         let other = deploy.as_ref().is_none_or(|deploy| deploy.id != latest.deploy.id);
@@ -392,6 +414,10 @@ fn write_page(writer: &mut Writer, places: &Places, page: &Page) {
         trigger,
         opened_at: _,
         resolved_at,
+        // The plans have one level: whether somebody has it already changes nothing that is to come.
+        acknowledged_at: _,
+        levels_left: _,
+        escalates_at: _,
         pagers,
         undelivered,
         unresolved,

@@ -79,7 +79,12 @@ fn one_record(
             passed_by_health(plan_of(plan, service), &world.outside[service], own, watch)
         }
         Record::Fired(firing) => fires(plan_of(plan, service), world, service, own, firing),
-        Record::Page(_) | Record::Watch(_) | Record::Ledger(_) | Record::Frozen { .. } | Record::Thawed => Ok(()),
+        Record::Page(_)
+        | Record::Watch(_)
+        | Record::Ledger(_)
+        | Record::Rehearsal(_)
+        | Record::Frozen { .. }
+        | Record::Thawed => Ok(()),
     }
 }
 
@@ -186,6 +191,7 @@ fn firing_record(
         FiringRecord::Published { .. } => {
             hold(!firing.is_open(), "R8 a receipt is of a firing that has ended", || format!("{firing:?}"))
         }
+        FiringRecord::Announced { .. } => Ok(()),
         FiringRecord::Proved { proof, .. } => proof_is_true(&world.outside[service], firing, proof),
         FiringRecord::Joined { .. }
         | FiringRecord::Paged { .. }
@@ -375,7 +381,9 @@ pub(crate) fn before_effect(plan: &Plan, world: &World, effect: &Effect) -> Resu
             });
             hold(durable, "R2 no remote run without durable intent", told)
         }
-        Effect::StopAttempt { .. } => hold(live, "R12 a dry run touches nothing", told),
+        Effect::StopAttempt { .. } | Effect::AcknowledgePage { .. } | Effect::Announce { .. } => {
+            hold(live, "R12 a dry run touches nothing", told)
+        }
         Effect::Page { service, page, .. } => {
             hold(live, "R12 a dry run touches nothing", told)?;
             let known = world.state.services.get(service).and_then(|own| own.page(&page.id));

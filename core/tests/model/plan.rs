@@ -121,6 +121,7 @@ fn metric(hold: u32, with_traffic: bool) -> Trigger {
         window: SLOT,
         freshness: None,
         step: SLOT,
+        comparison: None,
     };
     metric_trigger("errors", metric, &in_slots(hold), &in_slots(4))
 }
@@ -134,7 +135,9 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
     Service {
         name: service(name),
         watch: slots(3),
-        page: vec![PagerName::new("oncall").expect("a pager name")],
+        page: vec![vec![PagerName::new("oncall").expect("a pager name")]],
+        escalate_after: None,
+        announce: Vec::new(),
         version_query: Some(template("build_info")),
         watch_version: false,
         triggers,
@@ -145,12 +148,14 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
         smoke: None,
         automatic_limit: AutomaticLimit { rollbacks: 3, within: slots(6) },
         side_effects: None,
+        rehearsal: None,
     }
 }
 
 fn config(names: &[&str], triggers: &[Trigger]) -> Config {
     Config {
         generation: 0,
+        graph_url: None,
         mode: Mode::Live,
         evaluation_interval: SLOT,
         fleet_guard: None,

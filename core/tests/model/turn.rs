@@ -175,6 +175,8 @@ impl<'a> Turn<'a> {
                 }
                 self.deliver(service);
             }
+            // The plans name no announcers, and whether somebody sees that a page was seen changes nothing.
+            Effect::AcknowledgePage { .. } | Effect::Announce { .. } => {}
             Effect::PublishReceipt { service, firing } => {
                 let outside = self.world.outside.get_mut(service).expect("a service of the model");
                 outside.publishing.insert(firing.clone());
@@ -233,7 +235,7 @@ impl<'a> Turn<'a> {
             return;
         }
         let outside = self.world.outside.get_mut(service).expect("a service of the model");
-        let pager = self.plan.config.services[service].page.first().expect("a pager");
+        let pager = self.plan.config.services[service].page.iter().flatten().next().expect("a pager");
         for (page, resolved) in std::mem::take(&mut outside.sending) {
             let what = Happening::PageDelivered { page, pager: pager.clone(), resolved };
             self.said.push_back((service.clone(), what));

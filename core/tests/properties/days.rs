@@ -121,6 +121,8 @@ pub(crate) enum Happens {
     Answer(usize, Index, u8),
     /// Somebody wants a rollback.
     Rollback(usize, Option<usize>, Option<usize>),
+    /// Somebody rehearses with this version, or stops what is rehearsed.
+    Rehearse(usize, Option<usize>),
     /// Somebody freezes or thaws.
     Freeze(usize, Option<u64>),
     /// Something is said of an attempt, at whatever time.
@@ -220,6 +222,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         5 => (service(), any::<Index>(), 0_u8..3).prop_map(|(service, firing, answer)| Happens::Answer(service, firing, answer)),
         2 => (service(), prop::option::of(0..PATHS.len()), prop::option::of(version()))
             .prop_map(|(service, path, to)| Happens::Rollback(service, path, to)),
+        5 => (service(), prop::option::weighted(0.8, version())).prop_map(|(service, bad)| Happens::Rehearse(service, bad)),
         1 => (service(), prop::option::of(1_u64..900)).prop_map(|(service, time)| Happens::Freeze(service, time)),
         9 => (service(), any::<Index>(), said()).prop_map(|(service, attempt, said)| Happens::Attempt(service, attempt, said)),
         2 => (service(), prop::option::of(version()), any::<bool>())

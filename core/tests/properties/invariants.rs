@@ -6,10 +6,11 @@ use rollbackd_core::apply::apply;
 use rollbackd_core::config::Mode;
 use rollbackd_core::deploy::{Migration, WatchEnd};
 use rollbackd_core::event::Effect;
-use rollbackd_core::firing::{Attempt, Firing, Stage};
+use rollbackd_core::firing::{Attempt, Firing, Outcome, Stage};
 use rollbackd_core::name::{AttemptId, DeployId, FiringId, PageId, ServiceName, Version};
-use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, WatchRecord};
-use rollbackd_core::state::{State, Watch};
+use rollbackd_core::record::{FiringRecord, LedgerRecord, PageRecord, Record, RehearsalRecord, WatchRecord};
+use rollbackd_core::rehearsal::End;
+use rollbackd_core::state::{ServiceState, State, Watch};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::{view, wake_at};
 
@@ -82,6 +83,8 @@ fn before_record(world: &World, known: &mut Ledger, entry: &Entry) {
         }
         Record::Watch(WatchRecord::Ended { end: WatchEnd::Passed }) => {
             let watch = own.watch.as_ref().expect("the watch that ends").clone();
+            let on_purpose = own.ledger.entry(&watch.deploy).is_some_and(|entry| entry.deploy.rehearsal);
+            assert!(!on_purpose, "what a rehearsal deployed never passes");
             passed_by_health_alone(world, &entry.service, &watch, &own.firings);
         }
         Record::Ledger(LedgerRecord::Deployed { deploy, .. }) => {
@@ -92,7 +95,44 @@ fn before_record(world: &World, known: &mut Ledger, entry: &Entry) {
             assert!(firing.observed_at <= entry.at, "observed by data, and not in the future");
             assert!(firing.breach_at <= firing.observed_at);
         }
+        Record::Rehearsal(what) => {
+            let own = own.into_owned();
+            rehearsal_record(world, known, &own, what);
+        }
         Record::Ledger(_) | Record::Watch(_) | Record::Page(_) | Record::Frozen { .. } | Record::Thawed => {}
+    }
+}
+
+/// A bad version is deployed once, by nothing that runs beside anything else, and never stays by being forgotten.
+fn rehearsal_record(world: &World, known: &mut Ledger, own: &ServiceState, what: &RehearsalRecord) {
+    match what {
+        RehearsalRecord::Asked { .. } => assert!(own.rehearsing().is_none(), "one rehearsal at a time"),
+        RehearsalRecord::AttemptIntended { attempt } => {
+            assert_eq!(world.config.mode, Mode::Live, "a dry run deploys nothing");
+            assert!(own.watch.is_none() && own.open_firings().next().is_none(), "nothing bad is deployed over trouble");
+            assert!(known.intended.insert(attempt.id.clone()), "an attempt is intended once");
+        }
+        RehearsalRecord::Ended { end, .. } => {
+            let rehearsal = own.rehearsing().expect("the rehearsal that ends");
+            let about = |firing: &&Firing| firing.deploy.as_ref().is_some_and(|deploy| deploy.id == rehearsal.deploy);
+            let tried =
+                rehearsal.attempt.as_ref().is_some_and(|attempt| attempt.outcome != Some(Outcome::NeverStarted));
+            match end {
+                End::CalledOff { .. } => assert!(!tried, "what may have been deployed is not called off"),
+                End::Superseded { .. } => {}
+                End::Recovered | End::NotRecovered | End::LeftToHuman | End::Dismissed => {
+                    assert!(own.firings.iter().any(|firing| about(&firing)), "it ends by a firing, and its receipt");
+                }
+            }
+        }
+        RehearsalRecord::Checked { .. }
+        | RehearsalRecord::AttemptStarted { .. }
+        | RehearsalRecord::AttemptWaits { .. }
+        | RehearsalRecord::AttemptEnded { .. }
+        | RehearsalRecord::Told { .. }
+        | RehearsalRecord::Reported { .. }
+        | RehearsalRecord::Watching { .. }
+        | RehearsalRecord::StopAsked => assert!(own.rehearsing().is_some()),
     }
 }
 
@@ -113,6 +153,9 @@ fn firing_record(world: &World, known: &mut Ledger, entry: &Entry, firing: &Firi
             assert_eq!(known.receipts, expected, "receipts have no gaps");
         }
         FiringRecord::Published { .. } => assert!(!firing.is_open()),
+        FiringRecord::Announced { of_end, .. } => {
+            assert!(!of_end || !firing.is_open(), "an end is announced once it is")
+        }
         FiringRecord::Joined { .. }
         | FiringRecord::Paged { .. }
         | FiringRecord::Vetoable { .. }
@@ -192,6 +235,11 @@ fn effect_is_allowed(world: &World, known: &mut Ledger, effect: &Effect) {
             assert!(live, "a dry run pages nobody");
             assert!(known.pages.contains(&page.id), "a page is recorded before it is sent");
         }
+        Effect::AcknowledgePage { page, .. } => {
+            assert!(live, "a dry run tells nobody");
+            assert!(known.pages.contains(&page.id) && page.acknowledged_at.is_some());
+        }
+        Effect::Announce { .. } => assert!(live, "a dry run tells nobody"),
         Effect::StopAttempt { attempt, .. } => {
             assert!(live, "a dry run stops nothing");
             assert!(known.intended.contains(attempt));
@@ -231,6 +279,7 @@ fn what_is_written_is_read_back(world: &World) {
 /// Once all is well again, every firing has its receipt, every page was taken, and no watch is open.
 pub(crate) fn everything_ended(world: &World) {
     for (name, own) in &world.state.services {
+        assert!(own.rehearsing().is_none(), "a rehearsal of {name} has not ended: {:?}", own.rehearsal);
         assert!(own.watch.is_none(), "a watch of {name} is still open: {:?}", own.watch);
         for firing in &own.firings {
             let done = matches!(firing.stage, Stage::Ended { published: true, .. });

@@ -87,6 +87,10 @@ pub(crate) fn one_day(world: &mut World, happens: &Happens) {
             };
             let _ = world.tell_of(&name(*service), what);
         }
+        Happens::Rehearse(service, bad) => {
+            let asked = |index: usize| Happening::RehearsalAsked { bad: version(VERSIONS[index]), witness: None };
+            let _ = world.tell_of(&name(*service), bad.map_or(Happening::RehearsalStopAsked, asked));
+        }
         Happens::Freeze(service, time) => {
             let frozen = |seconds| Happening::Frozen { duration: Duration::from_secs(seconds), why: "so".to_owned() };
             let _ = world.tell_of(&name(*service), time.map_or(Happening::Thawed, frozen));
@@ -150,13 +154,20 @@ fn answered(world: &mut World, service: usize, index: &Index, answer: u8) {
 
 fn said_of(world: &mut World, service: usize, index: &Index, said: &Said) {
     let Some(own) = world.state.services.get(SERVICES[service]) else { return };
-    let attempts: Vec<AttemptId> =
-        own.firings.iter().flat_map(|firing| &firing.attempts).map(|attempt| attempt.id.clone()).collect();
+    let deploys_bad = own.rehearsal.as_ref().and_then(|rehearsal| rehearsal.attempt.as_ref());
+    let attempts: Vec<AttemptId> = own
+        .firings
+        .iter()
+        .flat_map(|firing| &firing.attempts)
+        .chain(deploys_bad)
+        .map(|attempt| attempt.id.clone())
+        .collect();
     if attempts.is_empty() {
         return;
     }
     // Mostly of the one that runs, and now and then of one that is long over.
-    let running = own.rolling().and_then(|firing| firing.running()).filter(|_| index.index(5) > 0);
+    let running = own.rolling().and_then(|firing| firing.running());
+    let running = running.or_else(|| own.rehearsing()?.running()).filter(|_| index.index(5) > 0);
     let attempt = running.map_or_else(|| index.get(&attempts).clone(), |attempt| attempt.id.clone());
     let what = match said {
         Said::Ended(outcome) => Happening::AttemptEnded { attempt, outcome: outcome.clone() },

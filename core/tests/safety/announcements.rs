@@ -26,6 +26,31 @@ fn watches(world: &World) -> usize {
 }
 
 #[test]
+fn r4_the_undo_that_a_rollback_makes_is_no_deploy_when_the_platform_shows_it() {
+    let mut world = going_back();
+    let before = watches(&world);
+    let undone = DeployReport {
+        key: Some("kubernetes-shop/shop@u-1#3".to_owned()),
+        previous: Some(version("v2")),
+        at: Some(world.now),
+        ..report("v1")
+    };
+    // While it runs, while it is verified, right after it, and as a restart of the daemon shows it again.
+    for time in ["30s", "40s", "2m", "20m"] {
+        let reply = world.tell(Happening::Shown { report: undone.clone() });
+        assert!(matches!(reply, Reply::SameDeploy(_)), "at {}: {reply:?}", world.now);
+        world.run(time);
+    }
+    assert_eq!((watches(&world), world.started().len()), (before, 1));
+    assert_eq!(world.own().running, Some(version("v1")));
+    // What deploys from git brings the bad version back: that is a deploy.
+    let again =
+        DeployReport { key: Some("kubernetes-shop/shop@u-1#4".to_owned()), at: Some(world.now), ..report("v2") };
+    assert!(matches!(world.tell(Happening::Shown { report: again }), Reply::Deploy(_)));
+    assert_eq!(watches(&world), before + 1);
+}
+
+#[test]
 fn r4_the_deploy_that_a_rollback_causes_opens_no_watch_however_often_it_is_announced() {
     let mut world = going_back();
     let before = watches(&world);

@@ -12,7 +12,11 @@ use crate::common::{duration, path, service, trigger};
 
 fn touches_the_outside(world: &World) -> Vec<&Effect> {
     let touches = |effect: &&Effect| match effect {
-        Effect::StartAttempt(_) | Effect::StopAttempt { .. } | Effect::Page { .. } => true,
+        Effect::StartAttempt(_)
+        | Effect::StopAttempt { .. }
+        | Effect::Page { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::Announce { .. } => true,
         Effect::FollowAttempt { .. } | Effect::PublishReceipt { .. } => false,
     };
     world.effects.iter().map(|(_, effect)| effect).filter(touches).collect()

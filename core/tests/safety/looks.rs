@@ -408,6 +408,7 @@ fn r7_an_alerting_rule_pastes_in() {
         window: duration("1m"),
         freshness: None,
         step: duration("15s"),
+        comparison: None,
     };
     shop(&mut config).triggers.push(metric_trigger("down", metric, "1m", "5m"));
     let mut world = World::new(config);

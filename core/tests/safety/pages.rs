@@ -1,10 +1,12 @@
 //! R8, of pages: what each is about, its key, and until when a human is needed.
 
+use rollbackd_core::config::Action;
 use rollbackd_core::event::Happening;
-use rollbackd_core::firing::{FiringEnd, Stage};
+use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::page::{Page, PageReason};
 
 use crate::common::outside::{Run, Sample};
+use crate::common::plan::{reference, shop_trigger};
 use crate::common::world::{World, is_conflict};
 use crate::common::{duration, path, version};
 
@@ -61,13 +63,35 @@ fn r8_a_page_tells_the_clock_the_ways_back_and_how_to_answer() {
         "{clock}"
     );
     assert_eq!(target, "the version to return to is v1");
-    assert_eq!(pipeline, "path pipeline took 1m last time");
-    assert_eq!(console, "path console has not brought a version back yet");
+    assert_eq!(pipeline, "path pipeline took 1m last time; never rehearsed");
+    assert_eq!(console, "path console has not brought a version back yet; never rehearsed");
     assert_eq!(approve, &format!("to roll back: rollbackd approve {firing}"));
     assert_eq!(dismiss, &format!("to leave it: rollbackd dismiss {firing} --why TEXT"));
     assert_eq!(ack, &format!("seen: rollbackd ack {firing}"));
     let spent = &about(PageReason::BudgetSpent).details[0];
     assert!(spent.ends_with("10m ago; the budget of 10m is spent"), "{spent}");
+}
+
+#[test]
+fn r8_the_page_that_no_path_is_left_says_how_each_failed_and_a_failed_path_alone_pages_nobody() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.shop().runs.insert(path("console"), Run::Hangs);
+    world.deploy("v2");
+    world.observe("smoke-test");
+    let failed = |why: &str| Outcome::Failed { why: why.to_owned(), output: String::new() };
+    let first = world.started()[0].attempt.clone();
+    world.end_attempt(&first, failed("it conflicts in src/pay.rs,\nto roll back: rm"));
+    assert_eq!(world.pages_opened(), [], "the next path has started");
+    let second = world.started()[1].attempt.clone();
+    world.end_attempt(&second, failed("exit status 1"));
+    let page = world.pages_opened().pop().expect("a page");
+    assert_eq!(page.reason, PageReason::NoPathLeft);
+    let failed: Vec<&String> = page.details.iter().filter(|line| line.contains("failed: ")).collect();
+    assert_eq!(
+        failed,
+        ["path pipeline failed: it conflicts in src/pay.rs, to roll back: rm", "path console failed: exit status 1"]
+    );
 }
 
 #[test]
@@ -183,4 +207,24 @@ fn r9_what_still_shows_the_version_before_is_nobodys_recovery() {
     world.run("3m");
     assert!(matches!(world.firing(&firing).stage, Stage::Paged { .. }), "{:?}", world.firing(&firing).stage);
     assert_eq!(world.firing(&firing).proof.serving_at, None);
+}
+
+#[test]
+fn r8_a_page_about_a_metric_leads_to_its_chart() {
+    let mut config = reference();
+    config.graph_url = Some("https://prometheus.example.com".to_owned());
+    shop_trigger(&mut config, "error-rate").action = Action::Page;
+    let mut world = World::proven_with(config);
+    world.sicken("v2", "error-rate", 0.2);
+    world.deploy("v2");
+    world.run("5m");
+    let page = world.pages_opened().pop().expect("a page");
+    let chart: Vec<&str> = page.details.iter().filter_map(|line| line.strip_prefix("chart: ")).collect();
+    assert_eq!(
+        chart,
+        ["https://prometheus.example.com/graph?g0.expr=%28bad%29%20%2F%20%28total%29&g0.tab=0&g0.range_input=18m"]
+    );
+    world.observe("login-broken");
+    let manual = world.pages_opened().pop().expect("a page");
+    assert!(!manual.details.iter().any(|line| line.starts_with("chart: ")), "nothing is drawn of a report");
 }

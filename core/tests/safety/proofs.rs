@@ -213,6 +213,20 @@ fn r12_a_dry_run_that_nobody_helped_has_not_recovered() {
 }
 
 #[test]
+fn r12_what_still_shows_the_version_before_is_no_recovery_of_a_dry_run() {
+    let mut world = dry();
+    // The smoke test fails as soon as the deploy is done, and v1 is seen to serve for some minutes more.
+    world.announce(crate::common::world::report("v2"));
+    world.observe("smoke-test");
+    world.run("3m");
+    assert_eq!(world.ended("smoke-test"), None);
+    let now = world.now;
+    world.shop().serve(&version("v1"), now);
+    world.run("1m");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::Recovered), "somebody has brought v1 back");
+}
+
+#[test]
 fn r12_a_dry_run_in_which_nothing_can_prove_recovery_does_not_claim_it() {
     let mut config = reference();
     config.mode = Mode::DryRun;

@@ -485,6 +485,7 @@ fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
     let at = crate::common::instant("2026-11-23T09:00:00Z");
     let id = DeployId::new(format!("shop-d-{number}")).expect("an id");
     let deploy = Deploy {
+        rehearsal: false,
         id,
         version: version(name),
         previous: None,
@@ -497,7 +498,7 @@ fn entry(number: usize, name: &str, rolled_back: bool) -> Entry {
         seen: false,
     };
     let end = Some(if rolled_back { WatchEnd::RolledBack } else { WatchEnd::Passed });
-    Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None }
+    Entry { deploy, end, rolled_back, automatically: rolled_back, revision: None, incidents: Vec::new() }
 }
 
 #[test]

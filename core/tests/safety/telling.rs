@@ -12,14 +12,7 @@ use crate::common::world::{World, is_conflict, refusal, report};
 use crate::common::{duration, path, service, trigger, version};
 
 fn sent(world: &World) -> Vec<(PagerName, Page)> {
-    let page = |(_, effect): &(_, Effect)| match effect {
-        Effect::Page { pager, page, .. } => Some((pager.clone(), page.clone())),
-        Effect::StartAttempt(_)
-        | Effect::FollowAttempt { .. }
-        | Effect::StopAttempt { .. }
-        | Effect::PublishReceipt { .. } => None,
-    };
-    world.effects.iter().filter_map(page).collect()
+    world.pages_sent().map(|(_, pager, page)| (pager.clone(), page.clone())).collect()
 }
 
 #[test]
@@ -111,7 +104,7 @@ fn r8_a_receipt_that_is_not_written_is_not_forgotten_for_newer_ones() {
 #[test]
 fn r8_a_page_that_is_not_taken_is_sent_again_after_a_restart_with_the_same_key() {
     let mut config = reference();
-    shop(&mut config).page.push(PagerName::new("second").unwrap());
+    shop(&mut config).page[0].push(PagerName::new("second").unwrap());
     let mut world = World::proven_with(config);
     world.shop().pagers_take = false;
     world.deploy("v2");

@@ -24,6 +24,7 @@ fn watches(world: &World) -> Vec<String> {
         Record::Watch(_)
         | Record::Ledger(_)
         | Record::Fired(_)
+        | Record::Rehearsal(_)
         | Record::Firing { .. }
         | Record::Page(_)
         | Record::Frozen { .. }
@@ -243,4 +244,42 @@ fn a_version_is_asked_about_also_before_anything_was_told_and_over_no_longer_tha
     let wanted = rollbackd_core::wants::wants(&world.config, &world.state, &service(SHOP));
     let [rollbackd_core::wants::Want::Version { within, .. }] = wanted.as_slice() else { panic!("{wanted:?}") };
     assert_eq!(*within, duration("30m"));
+}
+
+#[test]
+fn r13_what_a_platform_shows_is_one_deploy_with_what_is_told_of_it_before_or_later() {
+    let at = |world: &World, name: &str| DeployReport { at: Some(world.now), ..report(name) };
+    let keyed = |shown: DeployReport| DeployReport {
+        key: Some("kubernetes-shop/shop@u-1#2".to_owned()),
+        previous: Some(version("v1")),
+        ..shown
+    };
+    let mut world = World::proven();
+    let shown = keyed(at(&world, "v2"));
+    assert!(matches!(world.tell(Happening::Shown { report: shown.clone() }), Reply::Deploy(_)));
+    world.run("2m");
+    // The pipeline tells of it when it is done, with an instant of its own.
+    let told = DeployReport { migration: Migration::Breaking, ..at(&world, "v2") };
+    assert_eq!(world.announce(told), Reply::SameDeploy(latest(&world).id));
+    assert_eq!(world.tell(Happening::Shown { report: shown.clone() }), Reply::SameDeploy(latest(&world).id));
+    let deploy = latest(&world);
+    assert_eq!((deploy.migration, deploy.previous, deploy.key), (Migration::Breaking, Some(version("v1")), shown.key));
+    assert_eq!(watches(&world), ["v1", "v2"]);
+
+    let mut world = World::proven();
+    let told = DeployReport { previous: Some(version("v0")), commit: Commit::new("ab12cd3").ok(), ..at(&world, "v2") };
+    world.announce(told.clone());
+    world.run("20s");
+    let shown = keyed(at(&world, "v2"));
+    assert_eq!(world.tell(Happening::Shown { report: shown.clone() }), Reply::SameDeploy(latest(&world).id));
+    let deploy = latest(&world);
+    assert_eq!((deploy.previous, deploy.commit, deploy.key), (told.previous, told.commit, shown.key.clone()));
+    assert_eq!(watches(&world), ["v1", "v2"]);
+    // Left by a way that the platform knows nothing of: it still shows v2, also to a daemon that was started again.
+    let left = latest(&world).id;
+    world.observe("smoke-test");
+    world.run("5m");
+    assert_eq!(world.own().running, Some(version("v1")));
+    assert_eq!(world.tell(Happening::Shown { report: shown }), Reply::SameDeploy(left));
+    assert_eq!(watches(&world), ["v1", "v2"]);
 }

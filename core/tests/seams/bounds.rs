@@ -17,6 +17,7 @@ use crate::common::{duration, instant, path, service, version};
 fn entry(number: usize, end: WatchEnd) -> Entry {
     let at = Timestamp::from_milliseconds(1000);
     let deploy = Deploy {
+        rehearsal: false,
         id: DeployId::new(format!("d-{number}")).expect("an id"),
         version: version(&format!("v{number}")),
         previous: None,
@@ -28,7 +29,7 @@ fn entry(number: usize, end: WatchEnd) -> Entry {
         key: None,
         seen: false,
     };
-    Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None }
+    Entry { deploy, end: Some(end), rolled_back: false, automatically: false, revision: None, incidents: Vec::new() }
 }
 
 #[test]
@@ -169,4 +170,21 @@ fn prometheus_is_given_seconds_and_whole_units() {
     assert_eq!(promql_duration(duration("1m30s")), "90s");
     assert_eq!(promql_duration(duration("1500ms")), "1500ms");
     assert_eq!(promql_duration(duration("0s")), "1ms", "a range of nothing is no range");
+}
+
+#[test]
+fn prometheus_is_given_numbers_of_32_bits_and_no_more_than_its_292_years() {
+    let most = u64::from(u32::MAX);
+    for (milliseconds, shown) in [
+        (most, "4294967295ms"),
+        (most + 1, "49d61367296ms"),
+        (most * 1000, "4294967295s"),
+        ((most + 1) * 1000, "49710d23296000ms"),
+        (50_000 * 86_400_000, "50000d"),
+        (9_223_372_036_854, "106751d85636854ms"),
+        (9_223_372_036_855, "106751d85636854ms"),
+        (u64::MAX, "106751d85636854ms"),
+    ] {
+        assert_eq!(promql_duration(Duration::from_millis(milliseconds)), shown);
+    }
 }

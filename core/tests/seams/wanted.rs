@@ -165,6 +165,7 @@ fn any_template_of_a_metric_may_name_the_time_since_the_deploy() {
         window: Duration::ZERO,
         freshness: None,
         step: duration("15s"),
+        comparison: None,
     };
     let freshness = |newest| Some(Freshness { newest, stale_after: duration("1m") });
     let at_least = |expr| Some(AtLeast { expr, value: 1.0 });

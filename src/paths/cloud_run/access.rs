@@ -164,6 +164,9 @@ fn issued(answer: Result<Answer, NoAnswer>, check: &str) -> Result<Issued, NoAns
         return answer.json().map_err(|_| NoAnswer::NotSent("the answer with the token is not as expected".to_owned()));
     }
     let why = format!("there is no token: {}", answer.complaint());
-    let passes = answer.status.is_server_error() || matches!(answer.status.as_u16(), 408 | 429);
+    if let Some(wait) = answer.wait(now()) {
+        return Err(NoAnswer::Limited(wait, why));
+    }
+    let passes = answer.status.is_server_error() || answer.status.as_u16() == 408;
     Err(if passes { NoAnswer::NotSent(why) } else { NoAnswer::NoSecret(format!("{why}; check {check}")) })
 }

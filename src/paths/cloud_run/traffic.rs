@@ -17,6 +17,7 @@ use super::access::Tokens;
 use super::resources::{Operation, Revision, Revisions, Service};
 use super::{By, CloudRun};
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
+use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
 /// How far Google's clock and ours may differ: a service that changed this shortly before the attempt may have been
@@ -82,11 +83,8 @@ impl<'a> Traffic<'a> {
     /// Reads something before the change is asked for.
     async fn read<T: DeserializeOwned>(&mut self, url: Url) -> Result<T, Asked> {
         let request = self.api.client().get(url);
-        let answer = self.send(request).await.map_err(NoAnswer::unread)?;
-        match answer.unread(&self.check(answer.status)) {
-            Some(asked) => Err(asked),
-            None => answer.json().map_err(Asked::NotSent),
-        }
+        let answer = self.send(request).await;
+        read(answer, |status| self.check(status))?.json().map_err(Asked::NotSent)
     }
 
     /// What somebody should check whose request was refused like this.
@@ -198,10 +196,9 @@ impl<'a> Traffic<'a> {
     /// What the service says, once the operation is over or can't be told any more.
     async fn settled(&mut self, revision: &str, operation: Option<&Operation>) -> Look {
         let request = self.api.client().get(self.service_url(&[]));
-        let Ok(answer) = self.send(request).await else { return Look::Later(Duration::ZERO) };
         let failure = operation.and_then(|operation| operation.error.as_ref());
-        let seen = || answer.json::<Service>().map_or(Look::Later(Duration::ZERO), |it| it.look(revision, failure));
-        answer.unseen().unwrap_or_else(seen)
+        let service = seen(self.send(request).await);
+        service.map_or_else(|look| look, |service: Service| service.look(revision, failure))
     }
 }
 

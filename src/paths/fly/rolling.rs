@@ -19,6 +19,7 @@ use super::Fly;
 use super::machine::{ImageRef, Machine, Stage};
 use crate::http_client::one_line;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
+use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
 /// The header with which the holder of a lease says that it is.
@@ -92,11 +93,8 @@ impl<'a> Rolling<'a> {
     }
 
     async fn read<T: DeserializeOwned>(&self, tail: &[&str]) -> Result<T, Asked> {
-        let answer = self.api.send(self.request(Method::GET, tail)).await.map_err(NoAnswer::unread)?;
-        match answer.unread(&self.check(answer.status)) {
-            Some(asked) => Err(asked),
-            None => answer.json().map_err(Asked::NotSent),
-        }
+        let answer = self.api.send(self.request(Method::GET, tail)).await;
+        read(answer, |status| self.check(status))?.json().map_err(Asked::NotSent)
     }
 
     /// The machines of the group, always in the same order.
@@ -289,21 +287,14 @@ impl<'a> Rolling<'a> {
         Look::Ended(Outcome::Succeeded { receipt: Some(self.image.to_owned()), output })
     }
 
-    async fn seen<T: DeserializeOwned>(&self, tail: &[&str]) -> Result<T, Look> {
-        let answer = self.api.send(self.request(Method::GET, tail)).await;
-        // Without an answer, the machine goes on all the same: look again.
-        let answer = answer.map_err(|_| Look::Later(Duration::ZERO))?;
-        answer.unseen().map_or(Ok(()), Err)?;
-        answer.json().map_err(|_| Look::Later(Duration::ZERO))
-    }
-
     async fn show(&self, handle: &str) -> Result<Look, Look> {
         let Some((id, instance)) = handle.split_once('/') else {
             return Err(Look::Refused("that is no machine and its version".to_owned()));
         };
-        let machine: Machine = self.seen(&[id]).await?;
+        let machine: Machine = seen(self.api.send(self.request(Method::GET, &[id])).await)?;
         self.look_at(&machine, instance)?;
-        Ok(self.look_at_all(&self.group(self.seen(&[]).await?)))
+        let all = seen(self.api.send(self.request(Method::GET, &[])).await)?;
+        Ok(self.look_at_all(&self.group(all)))
     }
 }
 

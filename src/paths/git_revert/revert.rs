@@ -11,8 +11,9 @@ use rollbackd_core::firing::Outcome;
 use rollbackd_core::name::AttemptId;
 
 use super::GitRevert;
-use super::git::{Fault, Git, Ran};
+use super::follow::Pipelines;
 use crate::clock::now;
+use crate::git::{Fault, Git, Ran};
 use crate::http_client::one_line;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
@@ -44,6 +45,10 @@ pub(crate) struct Revert<'a> {
     git: Git<'a>,
     order: &'a Order,
     is_cloned: bool,
+    /// Asks for what deploys the branch; `None` where done means pushed.
+    pipelines: Option<Pipelines<'a>>,
+    /// The commit with which the branch got the revert, once that is seen.
+    landed: Option<String>,
 }
 
 /// The deploy's commit, on the branch.
@@ -69,8 +74,9 @@ impl<'a> Revert<'a> {
         if !is_hex || !(7..=64).contains(&commit.len()) {
             return Err(format!("{:?} is no commit: expected 7 to 64 hexadecimal digits", one_line(commit)));
         }
-        let git = Git::new(settings, dir, program, order.started_at.milliseconds() / 1000);
-        Ok(Self { settings, git, order, is_cloned: false })
+        let git = Git::new(settings.access(), dir, program, order.started_at.milliseconds() / 1000);
+        let pipelines = settings.follow.as_ref().map(Pipelines::new).transpose()?;
+        Ok(Self { settings, git, order, is_cloned: false, pipelines, landed: None })
     }
 
     /// What is left of the path's timeout.
@@ -164,6 +170,37 @@ impl<'a> Revert<'a> {
         let fetch = ["fetch", "--quiet", "--no-tags", "--end-of-options", url, &refspec];
         self.git.asks(&fetch, limit).await?;
         self.own(deployed, PUSHED).await.map(Some).map_err(Fault::Broken)
+    }
+
+    /// Sees whether the branch has the revert; where it has not, what that means.
+    async fn land(&mut self, handle: &str) -> Result<Option<Look>, Fault> {
+        let deployed = self.fetch(LOOK_LIMIT).await?;
+        if let Some(own) = self.own(&deployed, HEAD).await.map_err(Fault::Broken)? {
+            self.landed = Some(self.brought_by(&deployed, own).await.map_err(Fault::Broken)?);
+            return Ok(None);
+        }
+        let (branch, goal) = (&self.settings.branch, self.goal());
+        if !self.waits_for_a_merge() {
+            return Ok(Some(Look::Refused(format!("it is not on {branch} any more"))));
+        }
+        Ok(Some(match self.waiting(&deployed, LOOK_LIMIT).await? {
+            Some(_) => Look::Waits(format!("{handle} on {goal} waits for a person to merge it into {branch}")),
+            None => Look::Ended(Outcome::Cancelled { why: format!("{goal} was deleted without being merged") }),
+        }))
+    }
+
+    /// The commit with which the branch got the revert: the revert itself, or the merge of it.
+    async fn brought_by(&self, deployed: &Deployed, own: String) -> Result<String, String> {
+        let tips = format!("{}..{HEAD}", deployed.sha);
+        let tips = self.git.done(&["rev-list", "--first-parent", &tips, "--"], LOOK_LIMIT).await?;
+        if tips.lines().any(|tip| tip == own) {
+            return Ok(own);
+        }
+        let with_it = format!("{own}..{HEAD}");
+        let with_it = self.git.done(&["rev-list", "--ancestry-path", &with_it, "--"], LOOK_LIMIT).await?;
+        // The newest comes first.
+        let oldest = tips.lines().rev().find(|tip| with_it.lines().any(|commit| commit == *tip));
+        Ok(oldest.map_or(own, str::to_owned))
     }
 
     /// Where this firing's revert is by now, wherever it was pushed to.
@@ -313,25 +350,23 @@ impl Remote for Revert<'_> {
     }
 
     async fn look(&mut self, handle: &str) -> Look {
-        let found = async {
-            let deployed = self.fetch(LOOK_LIMIT).await?;
-            if let Some(own) = self.own(&deployed, HEAD).await.map_err(Fault::Broken)? {
-                return Ok(Look::Ended(Outcome::Succeeded { receipt: Some(own), output: String::new() }));
+        if self.landed.is_none() {
+            match self.land(handle).await {
+                Ok(None) => {}
+                Ok(Some(look)) => return look,
+                Err(Fault::Refused(why)) => return Look::Refused(why),
+                Err(Fault::Limited(_)) => return Look::Later(LIMITED_WAIT),
+                Err(Fault::NotSent(_) | Fault::Broken(_)) => return Look::Later(Duration::ZERO),
             }
-            let (branch, goal) = (&self.settings.branch, self.goal());
-            if !self.waits_for_a_merge() {
-                return Ok(Look::Refused(format!("it is not on {branch} any more")));
+        }
+        match (&self.landed, &mut self.pipelines) {
+            // Whoever deploys it calls it by that commit: so it is recognised when it is announced.
+            (Some(landed), _) if landed != handle => Look::Renamed(landed.clone()),
+            (Some(landed), Some(pipelines)) => pipelines.look(landed, &self.settings.branch).await,
+            (Some(landed), None) => {
+                Look::Ended(Outcome::Succeeded { receipt: Some(landed.clone()), output: String::new() })
             }
-            Ok(match self.waiting(&deployed, LOOK_LIMIT).await? {
-                Some(_) => Look::Waits(format!("{handle} on {goal} waits for a person to merge it into {branch}")),
-                None => Look::Ended(Outcome::Cancelled { why: format!("{goal} was deleted without being merged") }),
-            })
-        };
-        match found.await {
-            Ok(look) => look,
-            Err(Fault::Refused(why)) => Look::Refused(why),
-            Err(Fault::Limited(_)) => Look::Later(LIMITED_WAIT),
-            Err(Fault::NotSent(_) | Fault::Broken(_)) => Look::Later(Duration::ZERO),
+            (None, _) => Look::Runs,
         }
     }
 }

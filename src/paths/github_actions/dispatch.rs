@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use rollbackd_core::event::Order;
-use rollbackd_core::firing::Outcome;
 use rollbackd_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::GithubActions;
-use super::api::{Api, LISTED_RUNS, Run, dispatched_run, run_of, runs_of};
-use crate::http_client::one_line;
+use super::api::{Api, LISTED_RUNS, dispatched_run};
 use crate::paths::remote::api::{Answer, NoAnswer};
+use crate::paths::remote::correlation::names;
+use crate::paths::remote::github::run::{Run, Runs};
+use crate::paths::remote::reading::seen;
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far GitHub's clock and ours may differ: runs created this long before the attempt are looked at too.
@@ -23,7 +24,7 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 /// One attempt, with all that it needs.
 pub(crate) struct Dispatch<'a> {
     settings: &'a GithubActions,
-    api: Api,
+    api: Api<'a>,
     order: &'a Order,
     /// `None` before the first dispatch.
     form: Option<Form>,
@@ -82,8 +83,8 @@ impl<'a> Dispatch<'a> {
     }
 
     fn judge(&self, answer: &Answer, form: Form) -> Result<Asked, Form> {
-        let GithubActions { repo, workflow, token_file, correlation_input, .. } = self.settings;
-        let (message, token_file) = (answer.message(), token_file.display());
+        let GithubActions { repository, workflow, correlation_input, .. } = self.settings;
+        let (message, token) = (answer.message(), repository.token());
         let refused_form = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
         if refused_form && form.with_details && message.contains("return_run_details") {
             return Err(Form { with_details: false, ..form });
@@ -93,10 +94,10 @@ impl<'a> Dispatch<'a> {
             return Err(Form { correlated: false, ..form });
         }
         let check = match answer.status {
-            StatusCode::UNAUTHORIZED => format!("that the token in {token_file} is valid and has not expired"),
-            StatusCode::FORBIDDEN => format!("that the token in {token_file} may write Actions of {repo}"),
+            StatusCode::UNAUTHORIZED => format!("that {token} is valid and has not expired"),
+            StatusCode::FORBIDDEN => format!("that {token} may write Actions of {repository}"),
             StatusCode::NOT_FOUND => {
-                format!("that {repo} has the workflow {workflow}, and that the token in {token_file} may see it")
+                format!("that {repository} has the workflow {workflow}, and that {token} may see it")
             }
             _ => format!("that {workflow} on {} has `on: workflow_dispatch` with these inputs", self.branch()),
         };
@@ -109,7 +110,7 @@ impl<'a> Dispatch<'a> {
 
     /// By what the run can be recognised, should its id not be told. Asked before dispatching, since without a
     /// correlation id only the runs that were there before tell ours.
-    async fn sign(&self, form: Form) -> Sign {
+    async fn sign(&mut self, form: Form) -> Sign {
         if form.correlated {
             return Sign::Title;
         }
@@ -120,12 +121,13 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    async fn runs(&self) -> Result<Vec<Run>, String> {
+    async fn runs(&mut self) -> Result<Vec<Run>, String> {
         // A ref may be written in full; runs name the branch or tag alone.
-        let branch = self.branch();
+        let branch = self.order.run.first().map_or("", String::as_str);
         let branch = branch.strip_prefix("refs/heads/").or_else(|| branch.strip_prefix("refs/tags/")).unwrap_or(branch);
         let since: Timestamp = self.order.started_at - CLOCK_DIFFERENCE;
-        runs_of(&self.api.runs(branch, since).await.map_err(NoAnswer::why)?)
+        let runs: Runs = self.api.runs(branch, since).await.map_err(NoAnswer::why)?.json()?;
+        Ok(runs.workflow_runs)
     }
 
     fn branch(&self) -> &str {
@@ -164,10 +166,7 @@ impl Remote for Dispatch<'_> {
 
     async fn look(&mut self, handle: &str) -> Look {
         let Ok(id) = handle.parse() else { return Look::Refused("that is no run's id".to_owned()) };
-        // Without an answer, the run goes on all the same: look again.
-        let Ok(answer) = self.api.run(id).await else { return Look::Later(Duration::ZERO) };
-        let seen = || run_of(&answer).map_or(Look::Later(Duration::ZERO), look_of);
-        answer.unseen().unwrap_or_else(seen)
+        seen(self.api.run(id).await).map_or_else(|look| look, Run::look)
     }
 
     async fn cancel(&mut self, handle: &str) -> Cancelled {
@@ -183,28 +182,6 @@ impl Remote for Dispatch<'_> {
     }
 }
 
-fn look_of(run: Run) -> Look {
-    let url = one_line(run.html_url.as_deref().unwrap_or_default());
-    match run.status.as_deref() {
-        Some("completed") => Look::Ended(conclude(run.id, run.conclusion.as_deref(), url)),
-        Some("waiting") => Look::Waits(format!("run {} waits for a person to approve it at GitHub: {url}", run.id)),
-        // `requested`, `queued`, `pending`, `in_progress`, and whatever else is not the end.
-        Some(_) | None => Look::Runs,
-    }
-}
-
-/// Only `success` is a rollback: `neutral` and `skipped` runs did nothing.
-fn conclude(id: u64, conclusion: Option<&str>, url: String) -> Outcome {
-    match conclusion {
-        Some("success") => Outcome::Succeeded { receipt: Some(id.to_string()), output: url },
-        Some("cancelled") => Outcome::Cancelled { why: format!("run {id} was cancelled at GitHub: {url}") },
-        other => {
-            let other = one_line(other.unwrap_or("nothing"));
-            Outcome::Failed { why: format!("run {id} concluded as {other}: {url}"), output: url }
-        }
-    }
-}
-
 /// The one run with the sign, none yet, or why it can't be told.
 fn recognise(runs: &[Run], sign: &Sign, attempt: &str) -> Found {
     let ours = |run: &&Run| match sign {
@@ -217,27 +194,5 @@ fn recognise(runs: &[Run], sign: &Sign, attempt: &str) -> Found {
         [] => Found::NotYet,
         [id] => Found::It(id.to_string()),
         [_, _, ..] => Found::Unclear("more than one run could be its".to_owned()),
-    }
-}
-
-/// Whether the title has the id as a word of its own: `…-a1` is not named by `…-a12`.
-fn names(title: &str, id: &str) -> bool {
-    let of_a_word = |each: char| each.is_ascii_alphanumeric() || matches!(each, '-' | '_');
-    title.match_indices(id).any(|(start, found)| {
-        !title[..start].ends_with(of_a_word) && !title[start + found.len()..].starts_with(of_a_word)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_title_names_an_attempt_as_a_whole_word_alone() {
-        assert!(names("rollback shop-f-1-a1", "shop-f-1-a1"));
-        assert!(names("rollback (shop-f-1-a1).", "shop-f-1-a1"));
-        for other in ["rollback shop-f-1-a12", "big-shop-f-1-a1", "shop-f-1-a", ""] {
-            assert!(!names(other, "shop-f-1-a1"), "{other}");
-        }
     }
 }

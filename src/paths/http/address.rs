@@ -3,10 +3,9 @@
 //! Never lets a value change where the request goes: scheme, host and port have no places, and what is filled in is
 //! percent-encoded, so that it stays the one segment or the one value that it stands for.
 
-use std::fmt::Write as _;
-
 use reqwest::Url;
 use rollbackd_core::config::node::{self, Node, Problems};
+use rollbackd_core::receipt::text::percent_encoded;
 use rollbackd_core::template::{Names, Template, Text};
 
 use super::Parts;
@@ -149,14 +148,7 @@ fn escape(value: &str, to: &mut String) -> Result<(), String> {
     if matches!(value, "" | "." | "..") {
         return Err(format!("a value of the URL is {value:?}, which can't stand in one"));
     }
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            to.push(char::from(byte));
-        } else {
-            // Writing to a text can't fail.
-            let _written = write!(to, "%{byte:02X}");
-        }
-    }
+    to.push_str(&percent_encoded(value));
     Ok(())
 }
 

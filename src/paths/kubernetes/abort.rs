@@ -8,8 +8,8 @@ use rollbackd_core::firing::Outcome;
 use serde_json::json;
 
 use super::change::Change;
-use super::workload::Workload;
 use crate::http_client::one_line;
+use crate::kubernetes::workload::Workload;
 use crate::paths::remote::{Asked, Found, Look};
 
 const STABLE: &str = "/status/stableRS";

@@ -9,9 +9,9 @@ use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 
 use super::cluster::{Cluster, revisions_of, workload_of};
-use super::workload::{self, Revision, Workload};
 use super::{By, Kubernetes, Sign, abort, progress, undo};
 use crate::http_client::one_line;
+use crate::kubernetes::workload::{self, Revision, Workload};
 use crate::paths::remote::api::Answer;
 use crate::paths::remote::image::is_version;
 use crate::paths::remote::reading::read;

@@ -5,15 +5,13 @@
 //! Source: Kubernetes, "API concepts" (patch types, field managers) and API reference `apps/v1`; Argo Rollouts,
 //! `pkg/kubectl-argo-rollouts` (undo, abort).
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Kubernetes;
-use super::credentials::{self, Way};
-use super::workload::{Revision, Workload};
-use crate::http_client::Endpoint;
+use crate::kubernetes::credentials::{self, Way};
+use crate::kubernetes::workload::{Revision, Workload};
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 
 /// Who Kubernetes notes as the owner of what we change.
@@ -23,31 +21,20 @@ const FIELD_MANAGER: &str = "rollbackd";
 pub(super) struct Cluster<'a> {
     settings: &'a Kubernetes,
     api: Api,
-    server: Endpoint,
-    token: Option<SecretString>,
-    whose: String,
+    way: Way,
 }
 
 impl<'a> Cluster<'a> {
     pub(super) fn open(settings: &'a Kubernetes) -> Result<Self, String> {
-        let Way { server, http, pem, token, whose } = credentials::way(settings)?;
-        let api = Api::with_certificates("Kubernetes", &http, &pem)?;
-        Ok(Self { settings, api, server, token, whose })
+        let way = credentials::way(&settings.access, &settings.http)?;
+        let api = Api::with_certificates("Kubernetes", &way.http, &way.pem)?;
+        Ok(Self { settings, api, way })
     }
 
     fn request(&self, method: Method, group: (&str, &str), tail: &[&str]) -> RequestBuilder {
         let start = ["apis", group.0, group.1, "namespaces", &self.settings.namespace];
         let segments: Vec<&str> = start.into_iter().chain(tail.iter().copied()).collect();
-        let request = self.api.client().request(method, self.server.under(&segments));
-        let token = self.token.as_ref().map(|token| HeaderValue::try_from(format!("Bearer {}", token.expose_secret())));
-        match token {
-            Some(Ok(mut value)) => {
-                value.set_sensitive(true);
-                request.header(AUTHORIZATION, value)
-            }
-            // One that fits into no header is no token: the server says so.
-            Some(Err(_)) | None => request,
-        }
+        self.way.request(self.api.client(), method, &segments)
     }
 
     /// Shows the workload.
@@ -74,15 +61,7 @@ impl<'a> Cluster<'a> {
     /// What somebody should look at when a request was refused; `verb` as in an RBAC rule.
     pub(super) fn check(&self, status: StatusCode, verb: &str, resource: &str) -> String {
         let Kubernetes { namespace, name, kind, .. } = self.settings;
-        let whose = &self.whose;
-        match status {
-            StatusCode::UNAUTHORIZED => format!("that the credentials {whose} are valid and have not expired"),
-            StatusCode::FORBIDDEN => {
-                format!("that the credentials {whose} may {verb} {resource} in namespace {namespace}")
-            }
-            StatusCode::NOT_FOUND => format!("that the {} {namespace}/{name} exists in this cluster", kind.word()),
-            _ => format!("the {} {namespace}/{name}", kind.word()),
-        }
+        self.way.check(status, (verb, resource), (kind.word(), namespace, name))
     }
 }
 

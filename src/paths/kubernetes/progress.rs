@@ -10,8 +10,8 @@ use rollbackd_core::firing::Outcome;
 use rollbackd_core::time::Timestamp;
 use serde_json::Value;
 
-use super::workload::{Kind, Workload, image};
 use crate::http_client::one_line;
+use crate::kubernetes::workload::{Kind, Workload, image};
 use crate::paths::remote::Look;
 
 /// The condition that tells whether a roll-out gets on.

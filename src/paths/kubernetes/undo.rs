@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::change::Change;
 use super::cluster::workload_of;
-use super::workload::{CHANGE_CAUSE, Kind, Revision, Workload, fingerprint};
 use crate::http_client::one_line;
+use crate::kubernetes::workload::{CHANGE_CAUSE, Kind, Revision, Workload, fingerprint};
 use crate::paths::remote::Asked;
 
 /// Between the words for a human and the fingerprint, in what the workload is annotated with.

@@ -57,6 +57,8 @@ pub(crate) enum NoAnswer {
     NoSecret(String),
     /// No connection came about, or no token was to be had this time: nothing was sent.
     NotSent(String),
+    /// A limit was met when a token was asked for, and this is how long to wait: nothing was sent.
+    Limited(Duration, String),
     /// The request may have arrived.
     Broken(String),
 }
@@ -86,6 +88,12 @@ impl Api {
         Ok(Self { name, client, settings: settings.clone() })
     }
 
+    /// The same without a token: for a request that has a secret of its own in it.
+    pub(crate) fn without_token(&self) -> Self {
+        let settings = HttpSettings { bearer_token_file: None, ..self.settings.clone() };
+        Self { name: self.name, client: self.client.clone(), settings }
+    }
+
     /// What requests are made with.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
@@ -107,7 +115,7 @@ impl NoAnswer {
     /// What went wrong.
     pub(crate) fn why(self) -> String {
         match self {
-            Self::NoSecret(why) | Self::NotSent(why) | Self::Broken(why) => why,
+            Self::NoSecret(why) | Self::NotSent(why) | Self::Limited(_, why) | Self::Broken(why) => why,
         }
     }
 
@@ -116,6 +124,7 @@ impl NoAnswer {
         match self {
             Self::NoSecret(why) => Asked::Refused(why),
             Self::NotSent(why) => Asked::NotSent(why),
+            Self::Limited(wait, why) => Asked::Later(wait, why),
             Self::Broken(why) => Asked::Perhaps(format!("the request was sent and not answered ({why})")),
         }
     }
@@ -124,6 +133,7 @@ impl NoAnswer {
     pub(crate) fn unread(self) -> Asked {
         match self {
             Self::NoSecret(why) => Asked::Refused(why),
+            Self::Limited(wait, why) => Asked::Later(wait, why),
             Self::NotSent(why) | Self::Broken(why) => Asked::NotSent(why),
         }
     }

@@ -209,6 +209,20 @@ impl Daemon {
         answer(post).await.expect("an answer of the daemon")
     }
 
+    /// Starts a command that talks to it, with its output in pipes.
+    pub(crate) fn spawn_command(&self, arguments: &[&str]) -> tokio::process::Child {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_rollbackd"))
+            .args(arguments)
+            .env_clear()
+            .env("ROLLBACKD_SERVER", &self.url)
+            .current_dir(&self.dir)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a command that starts")
+    }
+
     /// Runs a command that talks to it.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Said {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_rollbackd"))

@@ -55,6 +55,17 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("could not send {signal:?} to {}: {error}", self.name));
     }
 
+    /// Stops it (SIGSTOP), and waits until each of its threads has: one that runs when the signal is sent may still answer.
+    pub(crate) fn hold(&self) {
+        self.signal(Signal::STOP);
+        let id = self.child.id().expect("a process that runs");
+        let since = std::time::Instant::now();
+        while !threads_of(id).iter().all(|state| *state == 'T') {
+            assert!(since.elapsed() < PATIENCE, "{} was not stopped: {:?}", self.name, threads_of(id));
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         match tokio::time::timeout(PATIENCE, self.child.wait()).await {
@@ -105,4 +116,12 @@ impl Drop for Process {
             eprintln!("---- the end of the log of {}:\n{}", self.name, self.log_tail());
         }
     }
+}
+
+/// The state of each thread, as proc(5) has it in `stat`: behind the command in parentheses.
+fn threads_of(process: u32) -> Vec<char> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("the threads of a process");
+    let stat = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
+    let stats = threads.filter_map(Result::ok).filter_map(stat);
+    stats.filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
 }

@@ -113,7 +113,7 @@ impl Prometheus {
 
     /// Holds it (SIGSTOP): connections are taken by the kernel, and nothing answers.
     pub(crate) fn hold(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.hold();
     }
 
     /// Lets it go on (SIGCONT).

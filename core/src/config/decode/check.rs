@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
+use super::MOST_SLOTS;
 use super::service::Written;
+use crate::comparison::can_fire;
+use crate::config::lint::Lint;
 use crate::config::node::Problems;
-use crate::config::{Action, PathRule, Trigger};
+use crate::config::{Action, Observed, PathRule, Trigger};
 use crate::template::Variable;
 use crate::time::show_duration;
 
@@ -14,6 +17,7 @@ use crate::time::show_duration;
 pub(super) fn service(written: &Written, problems: &mut Problems) {
     triggers(written, problems);
     holds(written, problems);
+    comparisons(written, problems);
     paths(written, problems);
     somebody_to_page(written, problems);
     what_serves(written, problems);
@@ -23,8 +27,8 @@ pub(super) fn service(written: &Written, problems: &mut Problems) {
 fn triggers(written: &Written, problems: &mut Problems) {
     let name = &written.service.name;
     if written.triggers.is_empty() && !written.unread.triggers {
-        problems
-            .warning(written.place, format!("service {name} has no triggers: its deploys are recorded, not watched"));
+        let message = format!("service {name} has no triggers: its deploys are recorded, not watched");
+        problems.warning(Lint::NoTriggers, written.place, message);
     }
     let rolling: Vec<&str> = rolling_back(written).map(|trigger| trigger.name.as_str()).collect();
     if written.service.paths.is_empty() && !written.unread.paths && !rolling.is_empty() {
@@ -47,6 +51,32 @@ fn holds(written: &Written, problems: &mut Problems) {
     }
 }
 
+/// A test needs samples: where the watch or the baseline is too short for them, it would be as if the trigger were not there.
+fn comparisons(written: &Written, problems: &mut Problems) {
+    let (name, watch) = (&written.service.name, written.service.watch);
+    for placed in &written.triggers {
+        let Observed::Metric(metric) = &placed.trigger.observed else { continue };
+        let Some(comparison) = &metric.comparison else { continue };
+        let (trigger, apart) = (&placed.trigger.name, show_duration(metric.step));
+        let asked = metric.baseline_window().unwrap_or_default() + watch;
+        let slots = asked.as_millis() / metric.step.as_millis().max(1);
+        if slots > MOST_SLOTS {
+            let message = format!(
+                "trigger {trigger} of {name} asks for {slots} points at once, from its baseline to the end of the watch: \
+                 expected at most {MOST_SLOTS}; shorten either"
+            );
+            problems.error(placed.hold_place, message);
+        } else if !can_fire(metric, comparison, watch) {
+            let message = format!(
+                "trigger {trigger} can never fire for {name}: with a sample every {apart}, the watch of {} and its baseline \
+                 hold too few to tell anything; lengthen them, or shorten the query's window",
+                show_duration(watch)
+            );
+            problems.error(placed.hold_place, message);
+        }
+    }
+}
+
 fn paths(written: &Written, problems: &mut Problems) {
     let budgets: Vec<Option<Duration>> = rolling_back(written).map(|trigger| trigger.budget).collect();
     let longest = budgets.iter().flatten().max();
@@ -56,7 +86,7 @@ fn paths(written: &Written, problems: &mut Problems) {
     {
         let (name, timeout, longest) = (&path.name, show_duration(path.timeout), show_duration(*longest));
         let message = format!("path {name} may take {timeout}, longer than every budget: the longest is {longest}");
-        problems.warning(*place, message);
+        problems.warning(Lint::PathOverBudget, *place, message);
     }
     let reads_revision = |path: &PathRule| path.run.iter().any(|part| part.value.names(Variable::TargetRevision));
     if written.service.version_query.is_none() && !written.unread.version_query {
@@ -71,7 +101,7 @@ fn somebody_to_page(written: &Written, problems: &mut Problems) {
     let acts = written.service.triggers.iter().any(|trigger| trigger.action != Action::Shadow);
     if acts && written.service.page.is_empty() && !written.unread.page {
         let message = format!("service {} pages nobody: set `page` to a list of pagers", written.service.name);
-        problems.warning(written.place, message);
+        problems.warning(Lint::PagesNobody, written.place, message);
     }
 }
 
@@ -80,7 +110,7 @@ fn what_serves(written: &Written, problems: &mut Problems) {
     if rolling_back(written).next().is_some() && !asked {
         let name = &written.service.name;
         let message = format!("service {name} has no `version_query`: that the target serves again can't be proven");
-        problems.warning(written.place, message);
+        problems.warning(Lint::NoVersionQuery, written.place, message);
     }
 }
 
@@ -88,6 +118,6 @@ fn side_effects(written: &Written, problems: &mut Problems) {
     if written.service.side_effects.is_none() && rolling_back(written).next().is_some() {
         let name = &written.service.name;
         let message = format!("service {name} says nothing of side effects: list them, or write `side_effects: none`");
-        problems.warning(written.place, message);
+        problems.warning(Lint::NoSideEffects, written.place, message);
     }
 }

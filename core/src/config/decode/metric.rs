@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use super::comparison;
 use super::query::{self, Queried, Use};
 use super::trigger::Origin;
-use super::{DAY, Filtering, HOUR, MINUTE, Reading, SECOND};
+use super::{Filtering, MOST_SLOTS, Reading};
+use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Place, Problems};
 use crate::config::{AtLeast, Condition, Freshness, Limit, Metric, Observed, Query};
 use crate::template::{Template, Variable};
@@ -15,9 +17,6 @@ use crate::time::show_duration;
 /// Samples older than this many evaluation intervals are stale, where `prometheus.lookback_delta` doesn't say otherwise.
 /// Prometheus' own five minutes would let a gap of minutes pass for a breach that goes on.
 const STALE_INTERVALS: u32 = 5;
-
-/// The most slots in a `for` or a baseline: Prometheus answers at most 11,000 points of a series.
-const MOST_SLOTS: u128 = 10_000;
 
 /// The keys of a trigger that say how it is observed, as they were written.
 struct Keys<'a> {
@@ -28,6 +27,8 @@ struct Keys<'a> {
     below: Option<&'a Node>,
     at_least: Option<&'a Node>,
     baseline: Option<&'a Node>,
+    compare: Option<&'a Node>,
+    false_alarms: Option<&'a Node>,
 }
 
 impl<'a> Keys<'a> {
@@ -40,6 +41,8 @@ impl<'a> Keys<'a> {
             below: fields.optional("below"),
             at_least: fields.optional("at_least"),
             baseline: fields.optional("baseline"),
+            compare: fields.optional("compare"),
+            false_alarms: fields.optional("false_alarms"),
         }
     }
 
@@ -52,6 +55,8 @@ impl<'a> Keys<'a> {
             ("below", self.below),
             ("at_least", self.at_least),
             ("baseline", self.baseline),
+            ("compare", self.compare),
+            ("false_alarms", self.false_alarms),
         ];
         all.into_iter().filter_map(|(key, node)| node.map(|_| key))
     }
@@ -70,7 +75,8 @@ pub(super) fn decode(
     if let Some(node) = observed {
         return report(node, fields, &keys, problems);
     }
-    let limit = limit(fields, &keys, problems);
+    let baseline = comparison::baseline(keys.baseline, problems);
+    let limit = limit(fields, &keys, baseline.window, problems);
     let at_least = keys.at_least.and_then(|node| at_least(node, reading, problems));
     let (query, queried) = queries(fields, &keys, origin, reading, problems)?;
     let condition = condition(fields, &query, &queried, limit?, problems)?;
@@ -79,10 +85,17 @@ pub(super) fn decode(
         check_asked_alike(queried.iter().chain(traffic), problems);
     }
     let window = queried.iter().chain(traffic).map(Queried::window).max().unwrap_or_default();
-    let step = step(fields, hold, condition, &keys, reading, problems)?;
+    let Keys { compare, false_alarms, .. } = keys;
+    let compared = comparison::Keys { compare, false_alarms, label: baseline.label };
+    let interval = reading.evaluation_interval;
+    let read = comparison::Read { hold, window, interval, condition, query: &query, queried: &queried };
+    let compared = comparison::decode(fields, compared, &read, problems)?;
+    let own_step = compared.as_ref().map(|(_, step)| *step);
+    let step = step(fields, (hold, own_step), condition, &keys, reading, problems)?;
     let freshness = freshness(&queried, origin, reading);
     let at_least = at_least.map(|(at_least, _)| at_least);
-    Some(Observed::Metric(Box::new(Metric { query, condition, at_least, window, freshness, step })))
+    let comparison = compared.map(|(comparison, _)| comparison);
+    Some(Observed::Metric(Box::new(Metric { query, condition, at_least, window, freshness, step, comparison })))
 }
 
 fn report(node: &Node, fields: &Fields<'_>, keys: &Keys<'_>, problems: &mut Problems) -> Option<Observed> {
@@ -190,8 +203,7 @@ fn freshness(queried: &[Queried], origin: Origin, reading: &Reading<'_>) -> Opti
 
 /// The limit, where there is one; nothing at all where it can't be read.
 #[expect(clippy::option_option, reason = "no limit is right for a filter; a limit that can't be read is a mistake")]
-fn limit(fields: &Fields<'_>, keys: &Keys<'_>, problems: &mut Problems) -> Option<Option<Condition>> {
-    let window = baseline_window(keys.baseline, problems);
+fn limit(fields: &Fields<'_>, keys: &Keys<'_>, window: Duration, problems: &mut Problems) -> Option<Option<Condition>> {
     let limit = match (keys.above, keys.below) {
         (None, None) => None,
         (Some(node), None) => Some(Condition::Above(limit_at(node, window, problems)?)),
@@ -211,23 +223,6 @@ fn limit(fields: &Fields<'_>, keys: &Keys<'_>, problems: &mut Problems) -> Optio
         problems.error(fields.key_place("baseline"), "`baseline` means nothing without a limit such as `2x baseline`");
     }
     Some(limit)
-}
-
-fn baseline_window(node: Option<&Node>, problems: &mut Problems) -> Duration {
-    let window = node.and_then(|node| {
-        let mut fields = Fields::of(node, "baseline", problems)?;
-        let window = fields.required("window", problems);
-        let window = window.and_then(|node| {
-            let window = node::duration_within(node, SECOND, 7 * DAY, problems)?;
-            if window < MINUTE {
-                problems.warning(node.place, "a baseline of less than 1m rests on few samples");
-            }
-            Some(window)
-        });
-        fields.finish(problems);
-        window
-    });
-    window.unwrap_or(HOUR)
 }
 
 fn limit_at(node: &Node, window: Duration, problems: &mut Problems) -> Option<Limit> {
@@ -273,18 +268,22 @@ fn condition(
         && value >= 1.0
     {
         let message = format!("a ratio is never above {value}: a percentage is written with its sign, as in 5%");
-        problems.warning(fields.value_place("above"), message);
+        problems.warning(Lint::PercentageSign, fields.value_place("above"), message);
     }
     if let Some(Condition::Above(Limit::TimesBaseline { factor, .. })) = limit
-        && factor <= 1.0
+        && (factor < 1.0 || (factor <= 1.0 && !fields.has("compare")))
     {
-        problems.warning(fields.value_place("above"), "a healthy version is above this half of the time");
+        problems.warning(
+            Lint::BaselineFactor,
+            fields.value_place("above"),
+            "a healthy version is above this half of the time",
+        );
     }
     let outermost = queried.iter().find(|queried| queried.filtering() == Some(Filtering::Outermost));
     if let Some(outermost) = outermost {
         let message = "its comparison drops what is healthy, which then reads as no data: leave the comparison or \
                        the limit out";
-        problems.warning(outermost.place, message);
+        problems.warning(Lint::ComparisonAndLimit, outermost.place, message);
     }
     if let Some(Condition::Above(Limit::TimesBaseline { .. }) | Condition::Below(Limit::TimesBaseline { .. })) = limit {
         warn_of_moving_baseline(queried, problems);
@@ -295,7 +294,7 @@ fn condition(
 fn warn_of_moving_baseline(queried: &[Queried], problems: &mut Problems) {
     for each in queried.iter().filter(|each| each.template.names(Variable::SinceDeploy)) {
         let message = "{{ since_deploy }} grows while the baseline lies before the deploy: the two are hardly alike";
-        problems.warning(each.place, message);
+        problems.warning(Lint::MovingBaseline, each.place, message);
     }
 }
 
@@ -330,9 +329,10 @@ fn at_least(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Opti
     Some((AtLeast { expr: template, value: value? }, expr))
 }
 
+/// From slot to slot, where the trigger's `for` and baseline are not too many of them. A comparison has a step of its own.
 fn step(
     fields: &Fields<'_>,
-    hold: Duration,
+    (hold, own): (Duration, Option<Duration>),
     condition: Condition,
     keys: &Keys<'_>,
     reading: &Reading<'_>,
@@ -351,7 +351,7 @@ fn step(
     if !fits(hold, interval, fields.value_place("for")) {
         return None;
     }
-    let step = Metric::step(hold, interval);
+    let step = own.unwrap_or_else(|| Metric::step(hold, interval));
     let baseline = match condition {
         Condition::Above(Limit::TimesBaseline { window, .. })
         | Condition::Below(Limit::TimesBaseline { window, .. }) => window,
@@ -366,6 +366,7 @@ fn step(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::decode::HOUR;
 
     #[test]
     fn a_limit_is_a_number_a_percentage_or_a_multiple() {

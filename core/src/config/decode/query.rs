@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{Dialect, Filtering, PromqlFacts, Reading};
+use crate::config::lint::Lint;
 use crate::config::node::{self, Node, Place, Problems};
 use crate::template::{Template, Values, Variable};
 
@@ -115,7 +116,11 @@ pub(super) fn query(node: &Node, place_of_use: Use, reading: &Reading<'_>, probl
             return None;
         }
         (Err(error), Dialect::Lenient) => {
-            problems.warning(node.place, format!("not PromQL as we know it: {}", without_stand_ins(&error)));
+            problems.warning(
+                Lint::UnknownDialect,
+                node.place,
+                format!("not PromQL as we know it: {}", without_stand_ins(&error)),
+            );
             None
         }
     };

@@ -2,15 +2,16 @@
 //!
 //! Never reads an adapter's own keys.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::query::{self, Use};
 use super::trigger::{self, Origin, Placed};
-use super::{DAY, MINUTE, Reading, Rehearsal, SECOND, SHORTEST, check, name, once, unknown};
+use super::{DAY, Reading, SECOND, SHORTEST, check, name, once, rehearsal, unknown};
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
-use crate::config::{AutomaticLimit, PathRule, Service, SideEffect};
-use crate::name::{PagerName, PathName, ServiceName};
+use crate::config::{AutomaticLimit, PathRule, PipelineFile, Service, SideEffect};
+use crate::name::{AnnouncerName, PagerName, PathName, ServiceName};
 
 /// A service, and where the parts of it stand that are checked against each other.
 pub(super) struct Written {
@@ -82,8 +83,13 @@ fn decode(
         node::duration_within(node, SHORTEST, 7 * DAY, problems).unwrap_or(7 * DAY)
     });
     let errors = problems.0.len();
-    let page = fields.optional("page").map_or(Vec::new(), |node| pagers(node, reading, problems));
+    let escalate_after = fields
+        .optional("escalate_after")
+        .map(|node| (node::duration_within(node, SECOND, DAY, problems).unwrap_or(DAY), node.place));
+    let page = fields.optional("page");
+    let page = page.map_or(Vec::new(), |node| levels(node, escalate_after, reading, problems));
     let unread_page = problems.0.len() > errors;
+    let announce = fields.optional("announce").map_or(Vec::new(), |node| announcers(node, reading, problems));
     let asks_version = fields.optional("version_query");
     let version_query = asks_version.and_then(|node| query::query(node, Use::Version, reading, problems));
     let watch_version = watch_version(fields, asks_version.is_some(), problems);
@@ -99,11 +105,14 @@ fn decode(
         triggers: unread_triggers,
         version_query: asks_version.is_some() && version_query.is_none(),
     };
-    rehearsal(fields, &name, (&paths, unread), reading, problems);
+    let rehearsal = fields.optional("rehearsal");
+    let rehearsal = rehearsal.and_then(|node| rehearsal::decode(node, watch, (&paths, unread.paths), problems));
     let service = Service {
         name,
         watch,
         page,
+        announce,
+        escalate_after: escalate_after.map(|(after, _)| after),
         version_query: version_query.map(|queried| queried.template),
         watch_version,
         triggers: triggers.iter().map(|placed| placed.trigger.clone()).collect(),
@@ -111,6 +120,7 @@ fn decode(
         smoke,
         automatic_limit: automatic_limit.unwrap_or_default(),
         side_effects,
+        rehearsal,
     };
     Written { service, place, triggers, paths: places, unread }
 }
@@ -125,22 +135,70 @@ fn watch_version(fields: &mut Fields<'_>, asks_version: bool, problems: &mut Pro
     watch_version
 }
 
-fn pagers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<PagerName> {
-    let mut pagers = Vec::new();
+/// Who is paged. Without `escalate_after` all at once; with it, each item of the list is a level: a pager, or a list of
+/// pagers that are told together.
+fn levels(
+    node: &Node,
+    escalate_after: Option<(Duration, Place)>,
+    reading: &Reading<'_>,
+    problems: &mut Problems,
+) -> Vec<Vec<PagerName>> {
+    let mut known = Vec::new();
+    let mut levels = Vec::new();
     for node in node::list(node, "pagers", problems) {
-        let Some(written) = node::text(node, problems) else { continue };
-        match reading.edges.pagers.get(written) {
-            None => {
-                let known = reading.edges.pagers.iter().map(PagerName::as_str);
-                unknown(node, "pager", written, known, problems);
+        let together = match &node.value {
+            Value::List(_) if escalate_after.is_none() => {
+                let expected = "expected a pager's name; a list in a list is a level, which needs `escalate_after`";
+                problems.error(node.place, expected);
+                continue;
             }
-            Some(pager) if pagers.contains(pager) => {
-                problems.error(node.place, format!("pager {written} stands here a second time"));
-            }
-            Some(pager) => pagers.push(pager.clone()),
-        }
+            Value::List(nodes) => nodes.as_slice(),
+            Value::Null | Value::Map(_) | Value::Scalar { .. } => std::slice::from_ref(node),
+        };
+        let pagers = reading.edges.pagers;
+        let told: Vec<PagerName> =
+            together.iter().filter_map(|node| take(node, "pager", pagers, &mut known, problems)).collect();
+        levels.push(told);
     }
-    pagers
+    levels.retain(|level| !level.is_empty());
+    match escalate_after {
+        None if levels.is_empty() => levels,
+        None => vec![levels.concat()],
+        Some((_, place)) if levels.len() < 2 => {
+            problems.error(place, "expected a `page` of two levels at least: there is nobody to escalate to");
+            levels
+        }
+        Some(_) => levels,
+    }
+}
+
+fn announcers(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> Vec<AnnouncerName> {
+    let mut announcers = Vec::new();
+    for node in node::list(node, "announcers", problems) {
+        let _taken = take(node, "announcer", reading.edges.announcers, &mut announcers, problems);
+    }
+    announcers
+}
+
+/// Takes the name at this node, which has to be one of these, and is a mistake a second time.
+fn take<N: Ord + Clone + Borrow<str>>(
+    node: &Node,
+    what: &str,
+    among: &BTreeSet<N>,
+    taken: &mut Vec<N>,
+    problems: &mut Problems,
+) -> Option<N> {
+    let written = node::text(node, problems)?;
+    let Some(name) = among.get(written) else {
+        unknown(node, what, written, among.iter().map(Borrow::borrow), problems);
+        return None;
+    };
+    if taken.contains(name) {
+        problems.error(node.place, format!("{what} {written} stands here a second time"));
+        return None;
+    }
+    taken.push(name.clone());
+    Some(name.clone())
 }
 
 /// The service's own triggers, then the shared ones that it doesn't replace; and whether some could not be read.
@@ -203,6 +261,8 @@ fn path(
     let timeout = timeout.and_then(|node| node::duration_within(node, SHORTEST, DAY, problems));
     let repeatable = fields.optional("repeatable").and_then(|node| node::boolean(node, problems));
     let leaves_behind = fields.optional("leaves_behind").and_then(|node| node::text(node, problems)).map(str::to_owned);
+    let pipeline_files = fields.optional("pipeline_files");
+    let pipeline_files = pipeline_files.map_or(Vec::new(), |node| pipeline_files_of(node, problems));
     let (kind, node) = fields.exactly_one(reading.edges.path_kinds, problems)?;
     let parts = (reading.edges.path)(service, &name, kind, node, problems)?;
     for part in &parts.run {
@@ -216,7 +276,22 @@ fn path(
         kind,
         run: parts.run,
         leaves_behind: leaves_behind.or(parts.leaves_behind),
+        pipeline_files,
     })
+}
+
+/// The names of files alone: the core reads none.
+fn pipeline_files_of(node: &Node, problems: &mut Problems) -> Vec<PipelineFile> {
+    let mut files = Vec::new();
+    for node in node::list(node, "files", problems) {
+        let Some(name) = node::text(node, problems) else { continue };
+        if !name.starts_with('/') || name.contains('\0') {
+            problems
+                .error(node.place, format!("expected the whole path of a file, as in /srv/deploy.yml, not {name:?}"));
+        }
+        files.push(PipelineFile { name: name.to_owned(), sha256: None });
+    }
+    files
 }
 
 /// Where a text stands below this node.
@@ -278,29 +353,4 @@ fn side_effects(node: &Node, reading: &Reading<'_>, problems: &mut Problems) -> 
         }
     }
     effects
-}
-
-fn rehearsal(
-    fields: &mut Fields<'_>,
-    service: &ServiceName,
-    (paths, unread): (&[PathRule], Unread),
-    reading: &mut Reading<'_>,
-    problems: &mut Problems,
-) {
-    let Some(node) = fields.optional("rehearsal") else { return };
-    let Some(mut fields) = Fields::of(node, "rehearsal", problems) else { return };
-    let deploy_bad = fields.required("deploy_bad", problems).and_then(|node| {
-        let written = node::text(node, problems)?;
-        let found = paths.iter().find(|path| path.name.as_str() == written);
-        if found.is_none() && !unread.paths {
-            unknown(node, "path", written, paths.iter().map(|path| path.name.as_str()), problems);
-        }
-        Some(found?.name.clone())
-    });
-    let every = fields.required("every", problems);
-    let every = every.and_then(|node| node::duration_within(node, MINUTE, 366 * DAY, problems));
-    fields.finish(problems);
-    if let (Some(deploy_bad), Some(every)) = (deploy_bad, every) {
-        reading.rehearsals.insert(service.clone(), Rehearsal { deploy_bad, every });
-    }
 }

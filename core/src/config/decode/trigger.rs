@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{DAY, MINUTE, Reading, metric, name, once};
+use crate::config::lint::Lint;
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
 use crate::config::{Action, Trigger};
 use crate::name::TriggerName;
@@ -27,8 +28,8 @@ pub(super) struct Placed {
     pub(super) hold_place: Place,
 }
 
-/// The trigger that a human's own rollback is recorded under.
-const RESERVED: &str = "human";
+/// The triggers that a human's own rollback, and a rehearsal's, are recorded under.
+const RESERVED: [&str; 2] = [crate::HUMAN, crate::rehearsal::REHEARSAL];
 
 /// Beyond this a rollback is a gap worth fixing (design, "Receipt").
 const LONG_BUDGET: Duration = Duration::from_mins(15);
@@ -45,8 +46,9 @@ pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, pr
         if let Some((name, place)) = &found {
             fields.call(format!("trigger {name}"));
             once(&mut seen, name, *place, "trigger", problems);
-            if name.as_str() == RESERVED {
-                problems.error(*place, "a trigger can't be called human: a human's own rollback is recorded under it");
+            if RESERVED.contains(&name.as_str()) {
+                let message = format!("a trigger can't be called {name}: a {name}'s own rollback is recorded under it");
+                problems.error(*place, message);
             }
         }
         let trigger = decode(&mut fields, found, origin, reading, problems);
@@ -92,7 +94,7 @@ fn budget(fields: &mut Fields<'_>, action: Action, problems: &mut Problems) -> O
     let Some(node) = fields.optional("budget") else {
         if action == Action::Rollback {
             let message = format!("{} has no `budget`: write one, or `budget: none`", fields.what());
-            problems.warning(fields.place, message);
+            problems.warning(Lint::NoBudget, fields.place, message);
         }
         return None;
     };
@@ -102,11 +104,15 @@ fn budget(fields: &mut Fields<'_>, action: Action, problems: &mut Problems) -> O
     let budget = node::duration_within(node, super::SHORTEST, 7 * DAY, problems)?;
     let (shown, long, short) = (show_duration(budget), show_duration(LONG_BUDGET), show_duration(SHORT_BUDGET));
     if action == Action::Rollback && budget > LONG_BUDGET {
-        problems.warning(node.place, format!("a budget of {shown} is longer than {long}: a gap worth fixing"));
+        problems.warning(
+            Lint::LongBudget,
+            node.place,
+            format!("a budget of {shown} is longer than {long}: a gap worth fixing"),
+        );
     }
     if action == Action::Rollback && budget < SHORT_BUDGET {
         let why = "few paths finish in it, and one that does acts before anyone looks";
-        problems.warning(node.place, format!("a budget of {shown} is shorter than {short}: {why}"));
+        problems.warning(Lint::ShortBudget, node.place, format!("a budget of {shown} is shorter than {short}: {why}"));
     }
     Some(budget)
 }
@@ -124,7 +130,11 @@ fn never_roll_back(fields: &mut Fields<'_>, action: Action, problems: &mut Probl
             problems.error(node.place, message);
         }
         Action::Shadow => {
-            problems.warning(node.place, "`rollback: never` says nothing of a shadow trigger: it rolls nothing back");
+            problems.warning(
+                Lint::ShadowNever,
+                node.place,
+                "`rollback: never` says nothing of a shadow trigger: it rolls nothing back",
+            );
         }
     }
     true
@@ -140,7 +150,11 @@ fn veto(fields: &mut Fields<'_>, action: Action, budget: Option<Duration>, probl
     match action {
         Action::Rollback => {}
         Action::Page | Action::Shadow => {
-            problems.warning(node.place, "a veto only delays a rollback: this trigger starts none by itself");
+            problems.warning(
+                Lint::IdleVeto,
+                node.place,
+                "a veto only delays a rollback: this trigger starts none by itself",
+            );
         }
     }
     veto

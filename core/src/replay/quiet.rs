@@ -1,0 +1,44 @@
+//! Looks that say the same as the look before: most of a long watch. Of these only the newest slot is read.
+//!
+//! Never spares a look that could change anything: what a whole window says is the core's to judge.
+
+use crate::config::{Metric, Trigger};
+use crate::name::TriggerName;
+use crate::reading::{Answers, Look, Point};
+use crate::state::{ServiceState, Turn, Watch};
+use crate::time::Timestamp;
+use crate::trigger::{self, Arming, Verdict};
+
+/// The verdict that a look at one more slot comes to, where it changes nothing; `None` where the whole window has to be
+/// judged. `newest` are the answers at that slot alone, and `before` is the verdict up to the slot before it.
+pub(super) fn unchanged(
+    own: &ServiceState,
+    (trigger, metric): (&Trigger, &Metric),
+    before: &Verdict,
+    newest: &Answers,
+) -> Option<Verdict> {
+    let watch = own.watch.as_ref()?;
+    let at = newest.to;
+    if !may_be_spared(own, watch, &trigger.name, at, metric) || before.answered_until? + metric.step != at {
+        return None;
+    }
+    let known = watch.triggers.get(&trigger.name)?;
+    let limit = trigger::limit(metric, known.baseline.as_ref());
+    let [point] = trigger::looks(metric, limit, newest)[..] else { return None };
+    let clear_at = match (known.turn, point.look) {
+        (Turn::Clear, Look::Clear(_)) if known.seen_clear => Some(at),
+        (Turn::LowTraffic, Look::LowTraffic) => before.clear_at,
+        (Turn::Unseen | Turn::Clear | Turn::Breaching { .. } | Turn::LowTraffic | Turn::Blind, _) => return None,
+    };
+    let said: Option<Point> = Some(point);
+    Some(Verdict { latest: said, said, clear_at, answered_until: Some(at), ..*before })
+}
+
+/// Whether nothing but this trigger's own looks could be waiting for what this slot shows.
+fn may_be_spared(own: &ServiceState, watch: &Watch, name: &TriggerName, at: Timestamp, metric: &Metric) -> bool {
+    let Some(known) = watch.triggers.get(name) else { return false };
+    let is_armed = matches!(known.arming, Arming::Armed | Arming::Spent);
+    // The last slot of the watch settles it.
+    let is_last = !known.settled && at >= watch.until.floor(metric.step);
+    is_armed && !is_last && !watch.blind_paged && own.open_firings().next().is_none()
+}

@@ -1,0 +1,198 @@
+//! `comparison::looks`: what is compared with what, slot by slot. Minutes are counted from the first slot.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rollbackd_core::comparison::{self, Scene};
+use rollbackd_core::config::{Against, Comparison, Condition, Limit, Metric, Test};
+use rollbackd_core::name::Version;
+use rollbackd_core::reading::{Answer, Answers, Look, Series};
+use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::Arming;
+
+use crate::common::plan::p99_latency;
+use crate::common::{duration, version};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const WINDOWS: Test = Test::MannWhitney { window: Duration::from_secs(300) };
+
+/// When the deploy is: twenty slots lie before it.
+const DEPLOY: i64 = 20;
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_milliseconds(minute * 60_000)
+}
+
+fn metric(test: Test, against: Against, condition: fn(Limit) -> Condition, factor: f64) -> Metric {
+    Metric {
+        condition: condition(Limit::TimesBaseline { factor, window: MINUTE * 20 }),
+        step: MINUTE,
+        comparison: Some(Comparison { test, against, false_alarms: 0.05 }),
+        ..p99_latency(duration("15s"), duration("5m"))
+    }
+}
+
+fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
+    let labels: BTreeMap<String, String> =
+        labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Series { labels, samples: samples.iter().map(|(minute, value)| (at(*minute), *value)).collect() }
+}
+
+/// The looks from the slot of the deploy on.
+fn looks(metric: &Metric, series: Vec<Series>, arming: Arming) -> Vec<Look> {
+    let answers = Answers {
+        from: at(1),
+        to: at(DEPLOY + 20),
+        step: MINUTE,
+        value: Answer::Series(series),
+        total: None,
+        at_least: None,
+        presence: None,
+        freshness: None,
+    };
+    let (v2, v1): (Version, Version) = (version("v2"), version("v1"));
+    let (deploy_at, until) = (at(DEPLOY), at(DEPLOY + 20));
+    let scene = Scene { deploy_at, healthy_before: deploy_at, until, version: &v2, target: Some(&v1), arming };
+    let points = comparison::looks(metric, metric.comparison.as_ref().expect("it"), &scene, &answers);
+    assert!(points.iter().zip(DEPLOY..).all(|(point, minute)| point.at == at(minute)), "from the deploy on");
+    points.into_iter().map(|point| point.look).collect()
+}
+
+/// One letter for each look.
+fn letters(looks: &[Look]) -> String {
+    let letter = |look: &Look| match look {
+        Look::Breach(_) => 'B',
+        Look::Clear(_) => 'c',
+        Look::LowTraffic => '-',
+        Look::NoData => '?',
+        Look::Error | Look::Partial => '!',
+    };
+    looks.iter().map(letter).collect()
+}
+
+/// Samples with a little noise that is the same each time: no two of a row are alike.
+fn noisy(minutes: std::ops::RangeInclusive<i64>, level: f64) -> Vec<(i64, f64)> {
+    let noise = |minute: i64| f64::from(i32::try_from(minute * 7 % 11).expect("a few")) * 0.001;
+    minutes.map(|minute| (minute, level * (1.0 + noise(minute)))).collect()
+}
+
+/// Before the deploy at 100, and at this level since.
+fn since(level: f64) -> Vec<Series> {
+    vec![series(&[], &[noisy(1..=DEPLOY, 100.0), noisy(DEPLOY + 1..=DEPLOY + 20, level)].concat())]
+}
+
+#[test]
+fn a_window_is_judged_at_its_end_and_its_word_stands_until_the_next() {
+    let metric = metric(WINDOWS, Against::Before, Condition::Above, 1.2);
+    // At the deploy, then four slots of the first window; the fifth tells.
+    assert_eq!(letters(&looks(&metric, since(160.0), Arming::Unknown)), "c----BBBBBBBBBBBBBBBB");
+    assert_eq!(letters(&looks(&metric, since(110.0), Arming::Unknown)), "c----cccccccccccccccc");
+    let found = looks(&metric, since(160.0), Arming::Unknown);
+    let Some(Look::Breach(value)) = found.get(5) else { panic!("{found:?}") };
+    assert!((160.0..162.0).contains(value), "the median of the window: {value}");
+}
+
+#[test]
+fn each_sample_is_judged_by_the_sequential_test() {
+    let metric = metric(Test::Sequential, Against::Before, Condition::Above, 1.2);
+    assert_eq!(letters(&looks(&metric, since(160.0), Arming::Unknown)), "c---BBBBBBBBBBBBBBBBB");
+    assert_eq!(letters(&looks(&metric, since(110.0), Arming::Unknown)), "c---ccccccccccccccccc");
+    // Between the two: worse by the look of it, and not sure. No breach, and no health either.
+    let unsure = letters(&looks(&metric, since(120.4), Arming::Unknown));
+    assert!(unsure.ends_with("----------------"), "{unsure}");
+}
+
+#[test]
+fn below_is_the_same_the_other_way_round() {
+    for test in [WINDOWS, Test::Sequential] {
+        let metric = metric(test, Against::Before, Condition::Below, 0.8);
+        assert!(letters(&looks(&metric, since(50.0), Arming::Unknown)).ends_with('B'), "{test:?}");
+        assert!(letters(&looks(&metric, since(90.0), Arming::Unknown)).ends_with('c'), "{test:?}");
+    }
+}
+
+#[test]
+fn a_window_that_reaches_behind_the_deploy_is_of_both_versions_and_counts_for_neither() {
+    let wide = Metric { window: MINUTE * 3, ..metric(WINDOWS, Against::Before, Condition::Above, 1.2) };
+    assert_eq!(letters(&looks(&wide, since(160.0), Arming::Unknown)), "c------BBBBBBBBBBBBBB");
+}
+
+#[test]
+fn without_a_baseline_nothing_is_known() {
+    let metric = metric(WINDOWS, Against::Before, Condition::Above, 1.2);
+    let few = vec![series(&[], &[noisy(18..=DEPLOY, 100.0), noisy(DEPLOY + 1..=DEPLOY + 20, 160.0)].concat())];
+    assert_eq!(letters(&looks(&metric, few, Arming::Unknown)), "?----????????????????");
+    let idle = vec![series(&[], &[noisy(1..=DEPLOY, 0.0), noisy(DEPLOY + 1..=DEPLOY + 20, 160.0)].concat())];
+    assert_eq!(letters(&looks(&metric, idle, Arming::Unknown)), "?----????????????????", "no multiple of zero");
+}
+
+#[test]
+fn what_cannot_be_seen_is_blind_at_its_slot_and_what_failed_at_every_slot() {
+    let metric = metric(Test::Sequential, Against::Before, Condition::Above, 1.2);
+    let mut gap = since(160.0);
+    gap[0].samples.retain(|(known, _)| *known != at(DEPLOY + 2) && *known != at(DEPLOY + 9));
+    assert_eq!(letters(&looks(&metric, gap, Arming::Unknown)), "c-?--BBBB?BBBBBBBBBBB");
+}
+
+#[test]
+fn what_has_fired_is_over_when_the_last_samples_are_back_by_their_median() {
+    let metric = metric(WINDOWS, Against::Before, Condition::Above, 1.2);
+    let back = [noisy(1..=DEPLOY, 100.0), noisy(DEPLOY + 1..=30, 160.0), noisy(31..=40, 100.0)].concat();
+    assert_eq!(letters(&looks(&metric, vec![series(&[], &back)], Arming::Spent)), "-BBBBBBBBBBBccccccccc");
+}
+
+/// v1 and v2 beside each other, both in the same swing of the day: three times as slow at its end.
+fn beside(level: f64) -> Vec<Series> {
+    let swing = |samples: Vec<(i64, f64)>| -> Vec<(i64, f64)> {
+        let grown = |minute: i64| f64::from(i32::try_from(minute - DEPLOY).expect("a few")).mul_add(0.1, 1.0);
+        samples.into_iter().map(|(minute, value)| (minute, value * grown(minute.max(DEPLOY)))).collect()
+    };
+    vec![
+        series(&[("version", "v1")], &swing(noisy(1..=DEPLOY + 20, 100.0))),
+        series(&[("version", "v2")], &swing(noisy(DEPLOY + 1..=DEPLOY + 20, level))),
+        series(&[("version", "v0")], &noisy(1..=DEPLOY + 20, 9_000.0)),
+    ]
+}
+
+#[test]
+fn versions_side_by_side_are_compared_with_each_other_and_not_with_the_past() {
+    let against = || Against::Beside { label: "version".to_owned() };
+    for (test, first) in [(WINDOWS, 5), (Test::Sequential, 12)] {
+        let metric = metric(test, against(), Condition::Above, 1.2);
+        let same = letters(&looks(&metric, beside(100.0), Arming::Unknown));
+        assert!(same.starts_with('?') && same.ends_with('c') && !same.contains('B'), "{test:?}: {same}");
+        let slower = letters(&looks(&metric, beside(250.0), Arming::Unknown));
+        assert!(slower.ends_with('B'), "{test:?}: {slower}");
+        assert!(slower.find('B').expect("a breach") <= first, "{test:?}: {slower}");
+    }
+    // By the past, the swing alone would be a difference.
+    let swing = vec![series(
+        &[],
+        &beside(100.0)[0].samples.iter().map(|(at, value)| (at.milliseconds() / 60_000, *value)).collect::<Vec<_>>(),
+    )];
+    let by_the_past = metric(WINDOWS, Against::Before, Condition::Above, 1.2);
+    assert!(letters(&looks(&by_the_past, swing, Arming::Unknown)).ends_with('B'));
+}
+
+#[test]
+fn a_canary_that_fired_is_over_when_its_version_is_gone_and_the_other_is_there() {
+    let metric = metric(WINDOWS, Against::Beside { label: "version".to_owned() }, Condition::Above, 1.2);
+    let mut gone = beside(250.0);
+    gone[1].samples.retain(|(known, _)| *known < at(DEPLOY + 10));
+    let found = letters(&looks(&metric, gone, Arming::Spent));
+    assert!(found.starts_with("cBBBBBBBBB") && found.ends_with("ccccccccccc"), "{found}");
+    // Where neither is there, nothing is known.
+    let mut silent = beside(250.0);
+    silent[0].samples.retain(|(known, _)| *known < at(DEPLOY + 10));
+    silent[1].samples.retain(|(known, _)| *known < at(DEPLOY + 10));
+    assert!(letters(&looks(&metric, silent, Arming::Spent)).ends_with("???????????"));
+}
+
+#[test]
+fn the_queries_are_asked_from_where_the_baseline_begins() {
+    let before = metric(WINDOWS, Against::Before, Condition::Above, 1.2);
+    assert_eq!(comparison::from(&before, at(DEPLOY), at(DEPLOY)), at(1));
+    assert_eq!(comparison::from(&before, at(DEPLOY), at(DEPLOY + 5)), at(1), "behind the first of two deploys");
+    let beside = metric(WINDOWS, Against::Beside { label: "version".to_owned() }, Condition::Above, 1.2);
+    assert_eq!(comparison::from(&beside, at(DEPLOY), at(DEPLOY)), at(DEPLOY));
+}

@@ -55,7 +55,8 @@ impl Machine {
         metrics: &Arc<Metrics>,
         alive: impl Fn() + Send + 'static,
     ) -> Self {
-        let config = Arc::new(outside.get().settings().core.clone());
+        let config = Config { looking_since: Some(clock::now()), ..outside.get().settings().core.clone() };
+        let config = Arc::new(config);
         let todo = in_order(resume(&config, &state), &state);
         let shared = Arc::new(Shared::default());
         shared.set_config(Arc::clone(&config));
@@ -91,8 +92,9 @@ impl Machine {
 
 /// Puts a config that was reloaded in force.
 pub fn put_in_force(outside: &InForce, shared: &Shared, new: impl Outside + 'static) {
-    let generation = shared.config().generation + 1;
-    shared.set_config(Arc::new(Config { generation, ..new.settings().core.clone() }));
+    let before = shared.config();
+    let (generation, looking_since) = (before.generation + 1, before.looking_since);
+    shared.set_config(Arc::new(Config { generation, looking_since, ..new.settings().core.clone() }));
     outside.set(new);
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::template::Template;
+use crate::time::Timestamp;
 
 /// Whether the outside world is touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Config {
     pub mode: Mode,
     /// How many configs were in force before it, in this process: what was judged by another does not count on.
     pub generation: u64,
+    /// Since when this process looks; `None` where nothing was left out before. What ended in the meantime is looked at
+    /// before it is judged.
+    pub looking_since: Option<Timestamp>,
     /// The longest time between two looks.
     pub evaluation_interval: Duration,
     /// How many services firing together are one outage; `None` where the config has no `fleet_guard`.

@@ -20,7 +20,7 @@ pub fn wake_at(config: &Config, state: &State, service: &ServiceName) -> Option<
     let of_firings = own.open_firings().filter_map(next_of_firing);
     // In a dry run nobody is paged, whatever was begun before.
     let of_pages = own.pages.iter().filter(|_| config.mode == Mode::Live).filter_map(Page::escalates_at);
-    let of_watch = ends_at(config.evaluation_interval, plan, own);
+    let of_watch = ends_at(config, plan, own);
     of_firings.chain(of_pages).chain(of_watch).chain(rehearsals::next_deadline(own)).min()
 }
 

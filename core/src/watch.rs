@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::comparison::{self, Scene};
-use crate::config::{Action, Metric, Observed, Service, Trigger};
+use crate::config::{Action, Config, Metric, Observed, Service, Trigger};
 use crate::deploy::WatchEnd;
 use crate::draft::Draft;
 use crate::firing::{Firing, FiringEnd, Origin, Stage};
@@ -202,8 +202,9 @@ fn settle(draft: &mut Draft<'_>, name: &TriggerName, metric: &Metric, verdict: &
 }
 
 /// When the watch ends by time alone: not while a firing of its deploy or a breach keeps it open; upon its end where
-/// all last looks have come, and else when they are overdue.
-pub(crate) fn ends_at(interval: Duration, service: &Service, own: &ServiceState) -> Option<Timestamp> {
+/// all last looks have come, and else when they are overdue. Nobody looked before the start, so that after a restart
+/// they are overdue as long after that.
+pub(crate) fn ends_at(config: &Config, service: &Service, own: &ServiceState) -> Option<Timestamp> {
     let watch = own.watch.as_ref()?;
     if own.open_firings().any(|firing| is_about(firing, watch)) {
         return None;
@@ -214,7 +215,9 @@ pub(crate) fn ends_at(interval: Duration, service: &Service, own: &ServiceState)
     if live.iter().any(|known| known.arming == Arming::Armed && open(known)) {
         return None;
     }
-    Some(if live.iter().all(|known| known.settled) { watch.until } else { watch.until + interval * BLIND_INTERVALS })
+    let since = config.looking_since.unwrap_or(watch.until).max(watch.until);
+    let overdue_at = since + config.evaluation_interval * BLIND_INTERVALS;
+    Some(if live.iter().all(|known| known.settled) { watch.until } else { overdue_at })
 }
 
 fn is_about(firing: &Firing, watch: &Watch) -> bool {
@@ -223,7 +226,7 @@ fn is_about(firing: &Firing, watch: &Watch) -> bool {
 
 /// Ends the watch where its time is over and nothing keeps it open.
 pub(crate) fn end_if_due(draft: &mut Draft<'_>) {
-    let due = ends_at(draft.config.evaluation_interval, draft.service, draft.own());
+    let due = ends_at(draft.config, draft.service, draft.own());
     let Some(watch) = draft.own().watch.as_ref().filter(|_| due.is_some_and(|at| at <= draft.now)) else { return };
     let firings = draft.own().firings.iter().filter(|firing| is_about(firing, watch));
     let end = how_it_ended(firings, &live_triggers(draft.service, watch));

@@ -243,8 +243,6 @@ fn service(name: &str) -> (ServiceName, Service) {
 
 fn config() -> Config {
     Config {
-        generation: 0,
-        graph_url: None,
         evaluation_interval: Duration::from_secs(15),
         services: BTreeMap::from([service("billing"), service("capstone-api")]),
         ..Config::default()

@@ -119,7 +119,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         None => BTreeMap::new(),
     };
     Decoded {
-        config: Config { mode: Mode::Live, generation: 0, evaluation_interval, fleet_guard, graph_url: None, services },
+        config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, services, ..Config::default() },
         service_label: reading.service_label,
     }
 }

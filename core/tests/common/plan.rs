@@ -143,12 +143,11 @@ pub(crate) fn reference() -> Config {
 pub(crate) fn fleet(names: &[&str]) -> Config {
     let interval = duration("15s");
     Config {
-        generation: 0,
-        graph_url: None,
         mode: Mode::Live,
         evaluation_interval: interval,
         fleet_guard: Some(FleetGuard { services: 3, within: duration("10m") }),
         services: names.iter().map(|name| (service(name), reference_service(name, interval))).collect(),
+        ..Config::default()
     }
 }
 

@@ -328,6 +328,7 @@ impl World {
     /// The process dies and starts again: the state is what the journal says, and what was promised is done again.
     pub(crate) fn restart(&mut self) {
         self.state = self.replayed();
+        self.config.looking_since = Some(self.now);
         self.answered_until.clear();
         for effect in resume(&self.config, &self.state) {
             self.perform(&effect);

@@ -154,12 +154,11 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
 
 fn config(names: &[&str], triggers: &[Trigger]) -> Config {
     Config {
-        generation: 0,
-        graph_url: None,
         mode: Mode::Live,
         evaluation_interval: SLOT,
         fleet_guard: None,
         services: names.iter().map(|name| (service(name), plan_of(name, triggers.to_vec()))).collect(),
+        ..Config::default()
     }
 }
 

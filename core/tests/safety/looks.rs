@@ -286,6 +286,35 @@ fn r7_a_watch_that_ends_blind_has_not_passed() {
 }
 
 #[test]
+fn r7_a_daemon_that_was_down_past_the_end_of_a_watch_looks_before_it_ends_it() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    world.run("20m");
+    let mut worse = world.clone();
+
+    world.now = world.now + duration("30m");
+    world.restart();
+    let mut blind = world.clone();
+    world.run("20s");
+    assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed), "what was there all the time is seen");
+
+    blind.shop().queries_fail = true;
+    blind.run("40s");
+    assert!(blind.own().watch.is_some());
+    blind.run("20s");
+    assert_eq!(blind.watch_end("v2"), Some(WatchEnd::Blind), "it is waited for as long as for any last look");
+
+    worse.now = worse.now + duration("2m");
+    worse.show("error-rate", BAD);
+    worse.now = worse.now + duration("28m");
+    worse.restart();
+    worse.run("20s");
+    let own = worse.own();
+    assert_eq!(own.open_firings().map(|firing| firing.trigger.as_str()).collect::<Vec<_>>(), ["error-rate"]);
+    assert!(worse.paths_started().is_empty(), "its budget was spent while nobody looked: a human decides");
+}
+
+#[test]
 fn r7_a_gap_that_stays_does_not_keep_a_healthy_version_from_passing_in_time() {
     let mut world = World::proven();
     world.deploy("v2");

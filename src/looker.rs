@@ -330,13 +330,15 @@ impl Looker {
         }
         job.under_way = true;
         let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold)).filter(|_| job.closer.is_some());
-        let besides =
-            open.map_or_else(Vec::new, |since| closer::besides(since, hold, step, so_far.as_ref(), now - offset));
         if job.exactly_at.is_some_and(|at| at <= now) {
             job.exactly_at = None;
             job.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
         }
-        let so_far = so_far.filter(|known| !asks_gap_again(job, known, now));
+        // While a row is open, what is missing has its last chances to come in before it fires.
+        let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
+        let so_far = so_far.filter(|known| is_whole(known) && !asks_gap_again(job, known, now));
+        let besides =
+            open.map_or_else(Vec::new, |since| closer::besides(since, hold, step, so_far.as_ref(), now - offset));
         let from = so_far.map_or(from, |known| known.until + step);
         let to = (now - offset).floor(step).max(from);
         let look = Look {
@@ -379,7 +381,7 @@ impl Turn {
 /// Whether a look asks for the whole window again for the sake of a gap in what was seen so far: the longer ago that
 /// was, the more rarely.
 fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
-    let Some(gap_at) = so_far.gap_at else { return false };
+    let Some(gap_at) = so_far.open_at() else { return false };
     let asked_at = job.gap_asked_at.unwrap_or(gap_at).max(gap_at);
     let again = now.since(asked_at) >= now.since(gap_at) / GAP_PART;
     if again {

@@ -865,7 +865,7 @@ const fn answer(look: Look) -> &'static str {
     match look {
         Look::Breach(_) => "breach",
         Look::Clear(_) => "clear",
-        Look::LowTraffic => "low_traffic",
+        Look::LowTraffic | Look::NoTraffic => "low_traffic",
         Look::NoData => "no_data",
         Look::Error => "error",
         Look::Partial => "partial",

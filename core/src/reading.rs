@@ -81,6 +81,8 @@ pub enum Look {
     Clear(f64),
     /// Too little traffic to say anything.
     LowTraffic,
+    /// The same, and nothing counts any traffic: the samples that do may still come, where they come late.
+    NoTraffic,
     /// Empty, NaN or stale.
     NoData,
     /// The query failed.
@@ -95,7 +97,7 @@ impl Look {
     pub const fn value(self) -> Option<f64> {
         match self {
             Self::Breach(value) | Self::Clear(value) => Some(value),
-            Self::LowTraffic | Self::NoData | Self::Error | Self::Partial => None,
+            Self::LowTraffic | Self::NoTraffic | Self::NoData | Self::Error | Self::Partial => None,
         }
     }
 
@@ -104,7 +106,7 @@ impl Look {
     pub const fn is_blind(self) -> bool {
         match self {
             Self::NoData | Self::Error | Self::Partial => true,
-            Self::Breach(_) | Self::Clear(_) | Self::LowTraffic => false,
+            Self::Breach(_) | Self::Clear(_) | Self::LowTraffic | Self::NoTraffic => false,
         }
     }
 }

@@ -151,9 +151,10 @@ fn look_at(metric: &Metric, limit: Option<f64>, (answers, pairs): (&Answers, &Pa
         return Look::NoData;
     }
     if let Some(at_least) = &metric.at_least {
-        let traffic: f64 = values(answers.at_least.as_ref(), at).filter(|value| value.is_finite()).sum();
-        if traffic < at_least.value {
-            return Look::LowTraffic;
+        let mut counted = values(answers.at_least.as_ref(), at).peekable();
+        let nothing_counts = counted.peek().is_none();
+        if counted.filter(|value| value.is_finite()).sum::<f64>() < at_least.value {
+            return if nothing_counts { Look::NoTraffic } else { Look::LowTraffic };
         }
     }
     let value = match &metric.query {
@@ -285,7 +286,7 @@ pub fn judge_on(
     }
     verdict.so_far = follows.so_far();
     verdict.blind = is_blind(rule, so_far, points, answered_before);
-    let whole = so_far.is_none_or(|known| known.gap_at.is_none());
+    let whole = so_far.is_none_or(|known| !known.has_gap());
     verdict.answered_until = if whole { answered_until(points, answered_before) } else { answered_before };
     verdict
 }
@@ -297,7 +298,7 @@ fn arming_before(rule: &Rule, arming: Arming, points: &[Point]) -> Arming {
     match (arming, before) {
         (Arming::Spent, _) => Arming::Spent,
         (Arming::Unknown | Arming::Armed | Arming::Disarmed, Some(Look::Breach(_))) => Arming::Disarmed,
-        (Arming::Unknown, Some(Look::Clear(_) | Look::LowTraffic | Look::NoData)) => Arming::Armed,
+        (Arming::Unknown, Some(Look::Clear(_) | Look::LowTraffic | Look::NoTraffic | Look::NoData)) => Arming::Armed,
         (Arming::Unknown, Some(Look::Error | Look::Partial) | None) => Arming::Unknown,
         (Arming::Armed | Arming::Disarmed, _) => arming,
     }
@@ -315,7 +316,7 @@ fn take_point(rule: &Rule, point: Point, verdict: &mut Verdict) {
             }
             return;
         }
-        Look::LowTraffic => {
+        Look::LowTraffic | Look::NoTraffic => {
             verdict.breaching_since = None;
             verdict.said_breaching_since = None;
             return;

@@ -328,7 +328,7 @@ fn trigger_state(
     match latest.and_then(|verdict| verdict.latest).map(|point| point.look) {
         Some(Look::Breach(_)) => "breaching",
         Some(Look::Clear(_)) => "clear",
-        Some(Look::LowTraffic) => "low_traffic",
+        Some(Look::LowTraffic | Look::NoTraffic) => "low_traffic",
         Some(Look::NoData) => "no_data",
         Some(Look::Error | Look::Partial) => "error",
         None => match known.map(|(_, turn)| turn) {

@@ -115,7 +115,7 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
         match said.look {
             Look::Clear(_) => proof::trigger_seen(draft, name, said.at, true),
             Look::Breach(_) => proof::trigger_seen(draft, name, said.at, false),
-            Look::LowTraffic | Look::NoData | Look::Error | Look::Partial => {}
+            Look::LowTraffic | Look::NoTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
     }
 }
@@ -153,7 +153,7 @@ fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, verdict
         _ if verdict.blind => Turn::Blind,
         Some(Look::Breach(_)) => verdict.said_breaching_since.map_or(known.turn, |since| Turn::Breaching { since }),
         Some(Look::Clear(_)) => Turn::Clear,
-        Some(Look::LowTraffic) => Turn::LowTraffic,
+        Some(Look::LowTraffic | Look::NoTraffic) => Turn::LowTraffic,
         Some(Look::NoData | Look::Error | Look::Partial) | None => known.turn,
     };
     let seen_clear = verdict.clear_at.is_some();

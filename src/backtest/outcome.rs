@@ -200,7 +200,7 @@ impl Telling<'_> {
                 outcome.watched_seconds += step;
                 match point.look {
                     Look::NoData | Look::Error | Look::Partial => outcome.blind_seconds += step,
-                    Look::LowTraffic => outcome.low_traffic_seconds += step,
+                    Look::LowTraffic | Look::NoTraffic => outcome.low_traffic_seconds += step,
                     Look::Breach(_) | Look::Clear(_) => {}
                 }
             }

@@ -269,13 +269,15 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     async fn all(&self, queries: &QuerySet) -> Shared {
-        let (value, total, at_least, presence, freshness) = tokio::join!(
-            self.brought(Some(&queries.value)),
+        let (total, at_least, presence, freshness) = tokio::join!(
             self.brought(queries.total.as_ref()),
             self.brought(queries.at_least.as_ref()),
             self.brought(queries.presence.as_ref()),
             self.brought(queries.freshness.as_ref()),
         );
+        // Asked last: where a scrape lands in between, failures may be there without their `total`, and never a `total`
+        // without its failures, which would look like health.
+        let value = self.brought(Some(&queries.value)).await;
         let value = value.unwrap_or_else(|| Brought::Same(Answer::Failed("nothing was asked".to_owned())));
         Shared { value, total, at_least, presence, freshness }
     }

@@ -107,7 +107,7 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     let points: Vec<_> =
         (0..9).map(|number| rollbackd_core::reading::Point { at: at(number * 15), look: look(number) }).collect();
     let so_far = rollbackd_core::trigger::judge(&rule, Default::default(), &points, None).so_far.unwrap();
-    assert_eq!(so_far.gap_at, Some(at(15)));
+    assert_eq!(so_far.open_at(), Some(at(15)));
     let mut job = Job::due(at(0));
     let asked: Vec<i64> =
         (8..80).map(|number| number * 15).filter(|second| asks_gap_again(&mut job, &so_far, at(*second))).collect();

@@ -68,15 +68,19 @@ impl Truth<'_> {
         if shown > limit { Said::Breach } else { Said::Clear }
     }
 
-    /// R7: every slot from the breach on to the instant at which it was observed was a breach, and there.
+    /// R7: the breach's first instant, the one at which it was observed and every slot between them were a breach, and
+    /// there.
     pub(crate) fn held(&self, service: &ServiceName, firing: &Firing, deploy_at: Timestamp) -> Result<(), String> {
         let Some((trigger, metric)) = self.metric(service, &firing.trigger) else { return Ok(()) };
         let (breach, observed) = (firing.breach_at, firing.observed_at);
         if observed.since(breach) != trigger.hold || breach <= deploy_at || observed < breach {
             return Err(format!("{} breached at {breach} and is observed at {observed}", firing.trigger));
         }
-        let slots = std::iter::successors(Some(breach), |slot| Some(*slot + metric.step));
-        for slot in slots.take_while(|slot| *slot <= observed) {
+        // Its two ends may lie besides the slots, where it was looked closer; in between the slots are what is looked at.
+        let slots =
+            std::iter::successors(Some(breach.floor(metric.step) + metric.step), |slot| Some(*slot + metric.step));
+        let between = slots.take_while(|slot| *slot < observed);
+        for slot in std::iter::once(breach).chain(between).chain([observed]) {
             let said = self.said(service, &firing.trigger, firing.limit, slot);
             if said != Said::Breach || !is_visible_at(self.plan, slot, time::now()) {
                 return Err(format!("{} fired, and at {slot} the data said {said:?}", firing.trigger));

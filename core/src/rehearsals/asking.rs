@@ -173,7 +173,7 @@ pub(crate) fn checked(draft: &mut Draft<'_>, name: &TriggerName, answers: &Answe
         Some(Look::Breach(value)) => {
             call_off(draft, format!("the service is not healthy: {name} is breaching ({value:.4})"));
         }
-        Some(Look::Clear(_) | Look::LowTraffic) => {
+        Some(Look::Clear(_) | Look::LowTraffic | Look::NoTraffic) => {
             record(draft, RehearsalRecord::Checked { trigger: name.clone() });
             begin_if_checked(draft);
         }

@@ -27,7 +27,7 @@ pub(super) fn unchanged(
     let [point] = trigger::looks(metric, limit, newest)[..] else { return None };
     let clear_at = match (known.turn, point.look) {
         (Turn::Clear, Look::Clear(_)) if known.seen_clear => Some(at),
-        (Turn::LowTraffic, Look::LowTraffic) => before.clear_at,
+        (Turn::LowTraffic, Look::LowTraffic | Look::NoTraffic) => before.clear_at,
         (Turn::Unseen | Turn::Clear | Turn::Breaching { .. } | Turn::LowTraffic | Turn::Blind, _) => return None,
     };
     let said: Option<Point> = Some(point);

@@ -33,13 +33,14 @@ impl<'a> Pairs<'a> {
     pub(super) fn ratio(&self, at: Timestamp) -> Result<f64, Look> {
         let failures = |bad: &Series| bad.at(at).is_some_and(|value| value > 0.0);
         let mut worst: Option<f64> = None;
-        let mut traffic = false;
+        let (mut traffic, mut counted) = (false, false);
         let mut unmatched = self.alone.iter().any(|bad| failures(bad));
         for (total, bad) in &self.pairs {
             let Some(all) = total.at(at) else {
                 unmatched |= bad.is_some_and(failures);
                 continue;
             };
+            counted = true;
             // Zero is no traffic; NaN is neither traffic nor the lack of it.
             if all == 0.0 {
                 continue;
@@ -56,7 +57,7 @@ impl<'a> Pairs<'a> {
             return Err(Look::Error);
         }
         if !traffic {
-            return Err(Look::LowTraffic);
+            return Err(if counted { Look::LowTraffic } else { Look::NoTraffic });
         }
         worst.ok_or(Look::NoData)
     }

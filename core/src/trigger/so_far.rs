@@ -15,8 +15,10 @@ pub const SETTLES_AFTER_INTERVALS: u32 = super::BLIND_INTERVALS;
 pub struct SoFar {
     /// The last slot that it stands for.
     pub until: Timestamp,
-    /// The first of its slots that had no answer: it may be filled in later, and has to be asked for again at times.
-    pub gap_at: Option<Timestamp>,
+    /// The first of its slots that had no answer.
+    gap_at: Option<Timestamp>,
+    /// The first of its slots at which nothing counted any traffic: that is an answer, until samples come late.
+    uncounted_at: Option<Timestamp>,
     /// The config's by which they were judged.
     pub generation: u64,
     seen_at: Option<Timestamp>,
@@ -29,6 +31,17 @@ pub struct SoFar {
 }
 
 impl SoFar {
+    /// The first of its slots that may be filled in later, and so has to be asked for again at times.
+    #[must_use]
+    pub fn open_at(&self) -> Option<Timestamp> {
+        self.gap_at.into_iter().chain(self.uncounted_at).min()
+    }
+
+    /// Whether a slot had no answer.
+    pub(super) const fn has_gap(&self) -> bool {
+        self.gap_at.is_some()
+    }
+
     /// The last of its points that said something.
     pub(super) const fn seen_at(&self) -> Option<Timestamp> {
         self.seen_at
@@ -53,6 +66,7 @@ pub(super) struct Follows {
     answered_before: Option<Timestamp>,
     seen_at: Option<Timestamp>,
     gap_at: Option<Timestamp>,
+    uncounted_at: Option<Timestamp>,
 }
 
 impl Follows {
@@ -71,6 +85,7 @@ impl Follows {
             answered_before,
             seen_at: so_far.and_then(|known| known.seen_at),
             gap_at: so_far.and_then(|known| known.gap_at),
+            uncounted_at: so_far.and_then(|known| known.uncounted_at),
         }
     }
 
@@ -81,6 +96,9 @@ impl Follows {
         } else {
             self.seen_at = Some(point.at);
         }
+        if point.look == Look::NoTraffic {
+            self.uncounted_at.get_or_insert(point.at);
+        }
         let is_slot = point.at.floor(rule.step) == point.at;
         if !is_slot || verdict.arming == Arming::Unknown || self.settled_until.is_none_or(|until| point.at > until) {
             return;
@@ -88,6 +106,7 @@ impl Follows {
         self.so_far = Some(SoFar {
             until: point.at,
             gap_at: self.gap_at,
+            uncounted_at: self.uncounted_at,
             generation: 0,
             seen_at: self.seen_at,
             arming: verdict.arming,

@@ -63,7 +63,7 @@ fn letters(looks: &[Look]) -> String {
     let letter = |look: &Look| match look {
         Look::Breach(_) => 'B',
         Look::Clear(_) => 'c',
-        Look::LowTraffic => '-',
+        Look::LowTraffic | Look::NoTraffic => '-',
         Look::NoData => '?',
         Look::Error | Look::Partial => '!',
     };

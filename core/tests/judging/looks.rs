@@ -76,8 +76,8 @@ fn a_ratio_is_bad_over_total_and_says_nothing_without_traffic() {
         ("all failed", Some(100.0), Some(100.0), enough, Look::Breach(1.0)),
         ("total 0", Some(0.0), Some(0.0), enough, Look::LowTraffic),
         ("total 0 although something failed", Some(3.0), Some(0.0), enough, Look::LowTraffic),
-        ("total absent", None, None, enough, Look::LowTraffic),
-        ("total absent although something failed", Some(3.0), None, enough, Look::LowTraffic),
+        ("total absent", None, None, enough, Look::NoTraffic),
+        ("total absent although something failed", Some(3.0), None, enough, Look::NoTraffic),
         ("total NaN", Some(3.0), Some(NAN), enough, Look::NoData),
         ("total infinite", Some(3.0), Some(INFINITE), enough, Look::NoData),
         ("bad NaN", Some(NAN), Some(100.0), enough, Look::NoData),
@@ -85,7 +85,7 @@ fn a_ratio_is_bad_over_total_and_says_nothing_without_traffic() {
         ("both NaN", Some(NAN), Some(NAN), enough, Look::NoData),
         ("traffic just enough", Some(6.0), Some(100.0), Some(20.0), Look::Breach(0.06)),
         ("traffic just not enough", Some(6.0), Some(100.0), Some(19.9), Look::LowTraffic),
-        ("no traffic at all", Some(6.0), Some(100.0), None, Look::LowTraffic),
+        ("no traffic at all", Some(6.0), Some(100.0), None, Look::NoTraffic),
         ("too little traffic wins over the NaN that it causes", Some(NAN), Some(NAN), Some(1.0), Look::LowTraffic),
         ("and over the emptiness", None, None, Some(0.0), Look::LowTraffic),
     ];
@@ -112,7 +112,7 @@ fn with_several_ratios_the_worst_counts_and_labels_have_to_match() {
         ("bad that belongs to no total", &[("c", 20.0)], &total, Look::Error),
         ("that, although another one breaches", &[("b", 20.0), ("c", 20.0)], &total, Look::Error),
         ("bad that belongs to no total, but is none", &[("c", 0.0)], &total, Look::Clear(0.0)),
-        ("bad without any total", &[("c", 20.0)], &[], Look::LowTraffic),
+        ("bad without any total", &[("c", 20.0)], &[], Look::NoTraffic),
     ];
     for (name, bad, total, expected) in table {
         let answers = Answers { value: pods(bad), total: Some(pods(total)), ..empty(&metric) };

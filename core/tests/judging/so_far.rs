@@ -29,6 +29,7 @@ fn looks(most: usize) -> impl Strategy<Value = Vec<Look>> {
         8 => Just(Look::Breach(0.2)),
         4 => Just(Look::Clear(0.01)),
         1 => Just(Look::LowTraffic),
+        1 => Just(Look::NoTraffic),
         2 => Just(Look::NoData),
         1 => Just(Look::Error),
     ];
@@ -84,8 +85,9 @@ proptest! {
         if let Some(so_far) = verdict.so_far {
             let latest = points.last().expect("a point").at;
             prop_assert!(latest.since(so_far.until) >= STEP * SETTLES_AFTER_INTERVALS);
-            let first_gap = points.iter().find(|point| point.look.is_blind() && point.at <= so_far.until);
-            prop_assert_eq!(so_far.gap_at, first_gap.map(|point| point.at));
+            let may_come = |point: &&Point| point.look.is_blind() || point.look == Look::NoTraffic;
+            let first = points.iter().take_while(|point| point.at <= so_far.until).find(may_come);
+            prop_assert_eq!(so_far.open_at(), first.map(|point| point.at));
         }
     }
 }

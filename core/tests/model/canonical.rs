@@ -561,7 +561,7 @@ fn write_look(writer: &mut Writer, look: Look) {
     writer.byte(match look {
         Look::Breach(_) => 0,
         Look::Clear(_) => 1,
-        Look::LowTraffic => 2,
+        Look::LowTraffic | Look::NoTraffic => 2,
         Look::NoData => 3,
         Look::Error => 4,
         Look::Partial => 5,

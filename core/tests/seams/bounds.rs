@@ -94,7 +94,10 @@ fn a_deploy_that_passed_leaves_its_entry_in_the_ledger_and_nothing_else() {
     let (ledger, others) = (100..110).map(&mut deploy).last().expect("deploys");
     let (later, others_later) = (110..130).map(&mut deploy).last().expect("deploys");
     // Two counters may have a digit more.
-    assert!(others_later <= others + 4, "all but the ledger took {others} bytes, and {others_later} twenty deploys later");
+    assert!(
+        others_later <= others + 4,
+        "all but the ledger took {others} bytes, and {others_later} twenty deploys later"
+    );
     let each = (later - ledger) / 20;
     assert!(each <= 210, "{each} bytes for each deploy");
 }

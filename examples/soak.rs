@@ -58,6 +58,10 @@ struct Arguments {
     /// How long it takes, from the first deploy to the last sample.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1440))]
     minutes: u16,
+    /// How long each watch takes; half as long again is from one deploy of a service to its next. By default a fifth of
+    /// the whole, at most two minutes.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    watch: Option<Duration>,
 }
 
 /// What is run, with everything that follows from the arguments.
@@ -75,7 +79,8 @@ pub(crate) struct Plan {
 impl Plan {
     fn of(arguments: &Arguments) -> Self {
         let whole = Duration::from_secs(60) * u32::from(arguments.minutes);
-        let watch = (whole / WATCHES_IN_A_SOAK).min(LONGEST_WATCH);
+        let longest = whole / WATCHES_IN_A_SOAK;
+        let watch = arguments.watch.unwrap_or(LONGEST_WATCH).min(longest);
         Self {
             services: arguments.services,
             interval: arguments.interval,

@@ -206,9 +206,10 @@ impl Journal {
     /// # Errors
     /// `TooLarge`, `NotWritable` (nothing was replaced; ask again), and `Corrupt` where the file was changed from
     /// outside.
-    pub fn compact(&mut self, at: Timestamp, snapshot_body: &str) -> Result<(), Error> {
-        check("a snapshot", snapshot_body.len(), LARGEST_SNAPSHOT_BYTES, "bytes")?;
-        let (body, sequences) = (snapshot_body.to_owned(), self.sequences.clone());
+    pub fn compact(&mut self, at: Timestamp, snapshot_body: impl Into<String>) -> Result<(), Error> {
+        // Taken, not copied: it may be megabytes, and SQLite makes two copies of its own.
+        let (body, sequences) = (snapshot_body.into(), self.sequences.clone());
+        check("a snapshot", body.len(), LARGEST_SNAPSHOT_BYTES, "bytes")?;
         self.write("compact", |transaction, tip| {
             let snapshot = Snapshot { id: tip.id, at, body, sequences };
             let hash = chain::of_snapshot(&tip, at, &snapshot.body, &snapshot.sequences);

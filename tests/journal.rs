@@ -226,7 +226,7 @@ fn the_files_do_not_grow_with_the_number_of_compactions() {
         for _ in 0..20 {
             seq = journal.append("api", seq, at(round), &vec!["x".repeat(4000); 32]).unwrap();
         }
-        journal.compact(at(round), &"y".repeat(20_000)).unwrap();
+        journal.compact(at(round), "y".repeat(20_000)).unwrap();
         let size = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
         sizes.push(size("journal.db") + size("journal.db-wal"));
     }

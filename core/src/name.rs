@@ -5,7 +5,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A text that may not be used as a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +44,16 @@ fn is_id(text: &str) -> bool {
 macro_rules! checked_text {
     ($(#[$documentation:meta])* $name:ident, $kind:literal, $check:path, $expected:literal) => {
         $(#[$documentation])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(into = "String", try_from = "String")]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        // Never longer than it is: a ledger keeps thousands of them.
+        pub struct $name(Box<str>);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
 
         impl $name {
             /// Checks the text.
@@ -56,7 +63,7 @@ macro_rules! checked_text {
             pub fn new(text: impl Into<String>) -> Result<Self, NotAName> {
                 let text = text.into();
                 if $check(&text) {
-                    Ok(Self(text))
+                    Ok(Self(text.into_boxed_str()))
                 } else {
                     Err(NotAName { kind: $kind, text, expected: $expected })
                 }
@@ -77,7 +84,7 @@ macro_rules! checked_text {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.into_string()
             }
         }
 
@@ -152,7 +159,7 @@ impl PageId {
     pub(crate) fn shortened(text: &str) -> Self {
         let surplus = text.len().saturating_sub(128);
         let kept = text.get(surplus..).unwrap_or(text).trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
-        Self(kept.to_owned())
+        Self(kept.into())
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Sample {
     /// Since the soak began.
     pub(crate) at: Duration,
     pub(crate) resident_bytes: f64,
+    /// Of these, what is of no file: heap and stacks.
+    pub(crate) anonymous_bytes: f64,
     pub(crate) descriptors: f64,
     pub(crate) threads: f64,
     pub(crate) processor_seconds: f64,
@@ -37,9 +39,10 @@ pub(crate) struct Sample {
 pub(crate) type Column = (&'static str, fn(&Sample) -> f64);
 
 /// Every column, in order.
-pub(crate) const COLUMNS: [Column; 22] = [
+pub(crate) const COLUMNS: [Column; 23] = [
     ("seconds", |sample| sample.at.as_secs_f64()),
     ("resident_bytes", |sample| sample.resident_bytes),
+    ("anonymous_bytes", |sample| sample.anonymous_bytes),
     ("descriptors", |sample| sample.descriptors),
     ("threads", |sample| sample.threads),
     ("processor_seconds", |sample| sample.processor_seconds),
@@ -76,6 +79,7 @@ impl Sample {
         Ok(Self {
             at,
             resident_bytes: of_status("VmRSS")? * 1024.0,
+            anonymous_bytes: of_status("RssAnon")? * 1024.0,
             descriptors: f64::from(u32::try_from(descriptors).unwrap_or(u32::MAX)),
             threads: of_status("Threads")?,
             processor_seconds: processor_seconds(id)?,

@@ -18,6 +18,8 @@ use crate::sample::Sample;
 
 /// How long a process may take to answer first, and to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What the daemon runs under elsewhere: what is measured here has the same environment.
+const UNIT: &str = include_str!("../../systemd/rollbackd.service");
 /// How far back the triggers' queries look.
 const WINDOW: &str = "10s";
 /// One service of so many has a trigger of its own.
@@ -64,14 +66,14 @@ impl World {
         let several = plan.services.to_string();
         let listen = format!("127.0.0.1:{production_port}");
         let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
-        let mut others = vec![start(dir, "capstone_api", capstone_api, &served)?];
+        let mut others = vec![start(dir, "capstone_api", capstone_api, &served, &[])?];
         let listen = format!("--web.listen-address=127.0.0.1:{prometheus_port}");
         let arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=prometheus", &listen, "--log.level=warn"];
-        others.push(start(dir, "prometheus", Path::new("prometheus"), &arguments)?);
+        others.push(start(dir, "prometheus", Path::new("prometheus"), &arguments, &[])?);
         answers(&client, &format!("{production}/metrics")).await?;
         answers(&client, &format!("{prometheus}/-/ready")).await?;
         let arguments = ["run", "--config", "rollbackd.yml", "--log-format", "json"];
-        let daemon = start(dir, "rollbackd", rollbackd, &arguments)?;
+        let daemon = start(dir, "rollbackd", rollbackd, &arguments, &environment_of(UNIT))?;
         let daemon_id = daemon.id().ok_or("the daemon ended at once")?;
         answers(&client, &format!("{api}/readyz")).await?;
         Ok(Self { dir: dir.to_owned(), daemon, daemon_id, others, client, api, production, pages_taken })
@@ -128,11 +130,24 @@ fn write(file: &Path, content: &Value) -> Result<(), String> {
     std::fs::write(file, content.to_string()).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn start(dir: &Path, name: &str, program: &Path, arguments: &[&str]) -> Result<Child, String> {
+/// The environment that this unit of systemd gives its service.
+pub(crate) fn environment_of(unit: &str) -> Vec<(&str, &str)> {
+    unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('=')).collect()
+}
+
+/// Starts a program with nothing in its environment but the path and this.
+fn start(
+    dir: &Path,
+    name: &str,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Child, String> {
     let log = File::create(dir.join(format!("{name}.log"))).map_err(|error| format!("{name}.log: {error}"))?;
     let second = log.try_clone().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(dir);
+    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(environment.iter().copied()).current_dir(dir);
     command.stdin(Stdio::null()).stdout(second).stderr(log).kill_on_drop(true);
     command.spawn().map_err(|error| format!("could not start {}: {error}", program.display()))
 }
@@ -217,4 +232,29 @@ fn config(dir: &Path, capstone_api: &Path, plan: &Plan, [production, prometheus,
 
 fn seconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_gets_the_environment_of_its_unit() {
+        let unit =
+            "[Service]\n# Environment=NOT=this\nEnvironment=ONE=1\nExecStart=/bin/true --x=1\nEnvironment=TWO=a=b\n";
+        assert_eq!(environment_of(unit), [("ONE", "1"), ("TWO", "a=b")]);
+        // docs/operations.md says what each is for.
+        assert_eq!(environment_of(UNIT), [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072")]);
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_in_its_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = start(dir.path(), "env", Path::new("/usr/bin/env"), &[], &[("ONE", "1")]).unwrap();
+        assert!(child.wait().await.unwrap().success());
+        let shown = std::fs::read_to_string(dir.path().join("env.log")).unwrap();
+        let mut names: Vec<&str> = shown.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["ONE", "PATH"], "{shown}");
+    }
 }

@@ -59,7 +59,7 @@ impl Store for OffThread {
     }
 
     fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>> {
-        Box::pin(self.run(move |journal| journal.compact(at, &body)))
+        Box::pin(self.run(move |journal| journal.compact(at, body)))
     }
 
     fn probe(&mut self) -> Pending<'_, Result<(), Error>> {

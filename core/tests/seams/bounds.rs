@@ -57,6 +57,52 @@ fn a_ledger_forgets_its_oldest_deploys_but_never_the_latest_that_passed() {
 }
 
 #[test]
+fn a_ledger_has_little_room_that_it_does_not_use() {
+    let mut ledger = Ledger::default();
+    for number in 0..LONGEST_LEDGER * 2 {
+        ledger.add(entry(number, WatchEnd::Passed));
+        let unused = ledger.entries.capacity() - ledger.entries.len();
+        assert!(unused <= 16, "room for {unused} more beside {}", ledger.entries.len());
+        // One that came late goes in before the newest.
+        let newest = ledger.entries.pop();
+        ledger.add(entry(number, WatchEnd::Superseded));
+        ledger.entries.extend(newest);
+        assert!(ledger.entries.capacity() - ledger.entries.len() <= 16);
+    }
+}
+
+/// A fleet of 200 keeps 80,000 of these, each with the texts of its names besides.
+#[test]
+fn a_deploy_in_the_ledger_is_small() {
+    assert!(size_of::<Entry>() <= 192, "{} bytes", size_of::<Entry>());
+}
+
+#[test]
+fn a_deploy_that_passed_leaves_its_entry_in_the_ledger_and_nothing_else() {
+    let mut world = World::proven();
+    let written = |world: &World| {
+        let mut own = serde_json::to_value(world.own()).expect("a state that can be written");
+        let ledger = own["ledger"].take();
+        (ledger.to_string().len(), own.to_string().len())
+    };
+    let mut deploy = |number: usize| {
+        world.deploy(&format!("v{number}"));
+        world.run("31m");
+        assert_eq!(world.watch_end(&format!("v{number}")), Some(WatchEnd::Passed));
+        written(&world)
+    };
+    let (ledger, others) = (100..110).map(&mut deploy).last().expect("deploys");
+    let (later, others_later) = (110..130).map(&mut deploy).last().expect("deploys");
+    // Two counters may have a digit more.
+    assert!(
+        others_later <= others + 4,
+        "all but the ledger took {others} bytes, and {others_later} twenty deploys later"
+    );
+    let each = (later - ledger) / 20;
+    assert!(each <= 210, "{each} bytes for each deploy");
+}
+
+#[test]
 fn that_a_version_was_rolled_back_is_written_where_it_was_and_only_there() {
     let healthy = entry(1, WatchEnd::Passed);
     let left = Entry { rolled_back: true, automatically: true, ..entry(2, WatchEnd::RolledBack) };

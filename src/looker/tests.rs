@@ -5,23 +5,30 @@ use crate::config;
 use crate::door::Shared;
 use crate::edges::Edges;
 
-fn looker(dir: &std::path::Path) -> Looker {
+const REPORTED: &str = "name: smoke-test, observed: report, budget: 3m";
+
+fn edges(dir: &std::path::Path, prometheus: &str, trigger: &str) -> Edges {
     crate::http_client::install_crypto();
     let file = dir.join("rollbackd.yml");
     let text = format!(
-        "prometheus: {{url: 'http://127.0.0.1:9'}}\nlisten: 127.0.0.1:0\nstate_dir: {dir}\nreceipts_dir: {dir}\n\
+        "prometheus: {{url: 'http://{prometheus}'}}\nlisten: 127.0.0.1:0\nstate_dir: {dir}\nreceipts_dir: {dir}\n\
          services:\n  - {{name: api, watch: 30m, page: [oncall], side_effects: none, \
-         triggers: [{{name: smoke-test, observed: report, budget: 3m}}], \
+         triggers: [{{{trigger}}}], \
          paths: [{{name: path, timeout: 1m, command: ['true']}}]}}\n\
          pagers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]\n",
         dir = dir.display()
     );
     std::fs::write(&file, text).unwrap();
     let settings = config::load(&file).unwrap_or_else(|error| panic!("{}", config::explain(&error))).settings;
+    Edges::open(settings).unwrap()
+}
+
+fn looker(dir: &std::path::Path) -> Looker {
+    let edges = edges(dir, "127.0.0.1:9", REPORTED);
     let (events, _) = mpsc::channel(1);
     let door = Door::new(events, Arc::new(Shared::default()));
-    door.shared.set_config(Arc::new(settings.core.clone()));
-    Looker::new(door, InForce::new(Edges::open(settings).unwrap()), Arc::new(Metrics::new("test")))
+    door.shared.set_config(Arc::new(edges.settings().core.clone()));
+    Looker::new(door, InForce::new(edges), Arc::new(Metrics::new("test")))
 }
 
 fn key() -> Key {
@@ -114,4 +121,47 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     assert_eq!(asked[..4], [120, 135, 165, 195], "{asked:?}");
     assert!(asked.len() < 24, "{asked:?}");
     assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
+}
+
+/// Answers each query with nothing, one after the other, and says which of the names it was about.
+async fn nothing_but_the_order(listener: tokio::net::TcpListener, names: &[&str], said: mpsc::UnboundedSender<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let body = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut request = String::new();
+        let asked = loop {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).await.expect("a request");
+            request += &String::from_utf8_lossy(&bytes[..count]);
+            if let Some(name) = names.iter().find(|name| request.contains(**name)) {
+                break (*name).to_owned();
+            }
+        };
+        let _ = said.send(asked);
+        stream.write_all(answer.as_bytes()).await.expect("an answer");
+    }
+}
+
+#[tokio::test]
+async fn what_counts_traffic_is_asked_before_what_fails_so_that_a_scrape_in_between_never_looks_like_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let trigger = "name: error-rate, bad: 'sum(rate(failures[1m]))', total: 'sum(rate(requests[1m]))', \
+                   above: 5%, for: 1m, budget: 3m";
+    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), trigger);
+    let (said, mut order) = mpsc::unbounded_channel();
+    let server = tokio::spawn(nothing_but_the_order(listener, &["failures", "requests"], said));
+    let service = &edges.settings().core.services[&key().0];
+    let (rule, metric) = {
+        let rule = &service.triggers[0];
+        let Observed::Metric(metric) = &rule.observed else { panic!("observed by a metric") };
+        (rule, metric)
+    };
+    let at = Timestamp::from_milliseconds(1_800_000_000_000);
+    let range = (at, at + Duration::from_secs(60), Duration::from_secs(15));
+    let metrics = Arc::new(Metrics::new("test"));
+    ask::over(&edges, &metrics, (&service.name, rule, metric), &Values::default(), None, range).await;
+    server.abort();
+    assert_eq!([order.recv().await.unwrap(), order.recv().await.unwrap()], ["requests", "failures"]);
 }

@@ -19,6 +19,8 @@ mod process;
 mod scale;
 #[path = "bench/start.rs"]
 mod start;
+#[path = "bench/windows.rs"]
+mod windows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum What {
     Start(start::Start),
     /// A burst of deploys, each durable before it is accepted.
     Journal(journal::Burst),
+    /// From the instant at which a service fails to the first request of the way back, for several windows.
+    Windows(windows::Windows),
 }
 
 /// Where everything is.
@@ -71,6 +75,7 @@ async fn main() -> ExitCode {
             What::Scale(scale) => scale.run(&place).await,
             What::Start(start) => start.run(&place).await,
             What::Journal(burst) => burst.run(&place).await,
+            What::Windows(windows) => windows.run(&place).await,
         },
     };
     match ended {

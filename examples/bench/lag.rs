@@ -45,9 +45,9 @@ pub(crate) struct Lag {
 }
 
 /// When somebody was first told of a service, in seconds since the epoch.
-type Told = Arc<Mutex<BTreeMap<(&'static str, String), f64>>>;
+pub(crate) type Told = Arc<Mutex<BTreeMap<(&'static str, String), f64>>>;
 
-const OURS: &str = "rollbackd";
+pub(crate) const OURS: &str = "rollbackd";
 const TUNED: &str = "alerting rule, Alertmanager, webhook: tuned (1 s evaluation, 0 s group wait)";
 const DEFAULTS: &str = "the same at its defaults (15 s evaluation, 30 s group wait)";
 
@@ -233,12 +233,12 @@ fn rate(service: &str, matchers: &str) -> String {
     format!("sum(rate(http_requests_total{{service=\"{service}\",{matchers}}}[{WINDOW}]))")
 }
 
-fn now() -> f64 {
+pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Takes the way back of the daemon, the alerts of its peers, and pages; notes when each service was first told of.
-async fn listener(told: Told) -> Result<u16, String> {
+pub(crate) async fn listener(told: Told) -> Result<u16, String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     let note = |told: &Told, who: &'static str, service: String| {

@@ -13,6 +13,7 @@ use rollbackd_core::name::ServiceName;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::Verdict;
 use rollbackd_core::{Ahead, Decision, decide_after, wake_at};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -305,8 +306,10 @@ impl Supervisor {
         if let Some(fault) = &decision.fault {
             tracing::error!(service = %event.service, fault, "a record did not fit and was left out: please report this");
         }
-        self.note_verdict(event, &decision);
+        self.count_look(event, &decision);
         if !decision.records.is_empty() {
+            // Until its records are durable nothing goes on from it: they may have to be decided again.
+            self.show_verdict(event, decision.verdict.map(|verdict| Verdict { so_far: None, ..verdict }));
             let expected_seq = batch.ahead.sequence(&state, &event.service);
             match part(&event.service, expected_seq, now, &decision.records) {
                 Ok(part) => batch.parts.push(part),
@@ -326,6 +329,7 @@ impl Supervisor {
         let Decided { asked: Asked { event, reply: waiting }, now, decision } = decided;
         let span = self.span_of(&event.service);
         let _inside = span.enter();
+        self.show_verdict(&event, decision.verdict);
         if !decision.records.is_empty() {
             self.apply(&event.service, now, &decision.records);
         }
@@ -345,18 +349,23 @@ impl Supervisor {
         self.spans.get(service).cloned().unwrap_or_else(Span::none)
     }
 
-    fn note_verdict(&self, event: &Event, decision: &Decision) {
-        let Happening::Looked { trigger, .. } = &event.what else { return };
+    fn count_look(&self, event: &Event, decision: &Decision) {
+        if !matches!(event.what, Happening::Looked { .. }) {
+            return;
+        }
         match decision.verdict.and_then(|verdict| verdict.latest) {
             Some(latest) => self.metrics.evaluated(latest.look, latest.at),
             None => self.metrics.evaluation_unused(),
         }
-        if let Some(verdict) = decision.verdict {
-            let mut board = self.shared.board_mut();
-            match board.get_mut(&event.service) {
-                Some(own) => drop(own.insert(trigger.clone(), verdict)),
-                None => drop(board.insert(event.service.clone(), BTreeMap::from([(trigger.clone(), verdict)]))),
-            }
+    }
+
+    /// Puts what a look came to on the board, from where the next look goes on.
+    fn show_verdict(&self, event: &Event, verdict: Option<Verdict>) {
+        let (Happening::Looked { trigger, .. }, Some(verdict)) = (&event.what, verdict) else { return };
+        let mut board = self.shared.board_mut();
+        match board.get_mut(&event.service) {
+            Some(own) => drop(own.insert(trigger.clone(), verdict)),
+            None => drop(board.insert(event.service.clone(), BTreeMap::from([(trigger.clone(), verdict)]))),
         }
     }
 

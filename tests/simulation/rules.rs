@@ -479,7 +479,7 @@ impl Rules {
         if let Err(how) = truth.was_armed(service, firing, watch.at) {
             self.must("R5", false, || how);
         }
-        if truth.is_whole(watch.at, firing.observed_at) {
+        if truth.is_whole(watch.at, firing.observed_at) && !truth.is_behind() {
             if let Some(earlier) = truth.first(service, &firing.trigger, firing.limit, watch.at, firing.observed_at) {
                 let observed = firing.observed_at;
                 self.must("R9", earlier >= observed, || {

@@ -142,7 +142,13 @@ impl Truth<'_> {
     /// Whether slots that Prometheus has not come to yet look like slots without traffic: where the daemon's clock is ahead
     /// of Prometheus', a `total` is absent there, and by the design that is no traffic.
     pub(crate) fn looks_idle(&self, name: &TriggerName) -> bool {
-        name.as_str() == "error-rate" && time::most_ahead() > self.plan.prometheus_ahead
+        name.as_str() == "error-rate" && self.is_behind()
+    }
+
+    /// Whether Prometheus' clock was behind the daemon's: its newest samples are then always missing at first, and what is
+    /// missing is asked for again, but not with every look.
+    pub(crate) fn is_behind(&self) -> bool {
+        time::most_ahead() > self.plan.prometheus_ahead
     }
 
     /// Whether all samples of this time came when they were taken.

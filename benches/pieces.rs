@@ -123,7 +123,7 @@ fn config() -> Config {
     };
     let trigger = Trigger {
         name: trigger_name(),
-        observed: Observed::Metric(Box::new(metric)),
+        observed: Observed::Metric(std::sync::Arc::new(metric)),
         hold: STEP * 8,
         budget: Some(STEP * 20),
         action: rollbackd_core::config::Action::Page,

@@ -85,7 +85,7 @@ fn service() -> Service {
         version_query: Some(Template::parse("app_build_info").unwrap()),
         watch_version: false,
         triggers: vec![
-            trigger("error-rate", Observed::Metric(Box::new(ratio)), None),
+            trigger("error-rate", Observed::Metric(std::sync::Arc::new(ratio)), None),
             trigger("login-broken", Observed::Report, Some("Expand-contract; see RUNBOOK.md#migrations")),
         ],
         paths: vec![

@@ -9,6 +9,7 @@ pub mod node;
 pub use decode::PathParts;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName, Version};
@@ -169,7 +170,7 @@ pub enum Observed {
     /// A human or a pipeline says so.
     Report,
     /// Prometheus says so.
-    Metric(Box<Metric>),
+    Metric(Arc<Metric>),
 }
 
 /// What is asked of Prometheus for a trigger.

@@ -35,19 +35,23 @@ pub(crate) fn baseline_read(draft: &mut Draft<'_>, deploy: &DeployId, name: &Tri
     if !usable {
         return;
     }
-    let baseline = trigger::baseline(&metric, answers);
+    let baseline = trigger::baseline(metric, answers);
     let is_news = known.baseline.is_none_or(|known| known.value.is_none() && baseline.value.is_some());
     if watch.triggers.contains_key(name) && is_news {
         draft.watch_record(WatchRecord::BaselineKept { trigger: name.clone(), baseline });
     }
 }
 
-fn watched(draft: &Draft<'_>, deploy: &DeployId, name: &TriggerName) -> Option<(Watch, TriggerWatch, Trigger, Metric)> {
+fn watched<'a>(
+    draft: &Draft<'a>,
+    deploy: &DeployId,
+    name: &TriggerName,
+) -> Option<(Watch, TriggerWatch, &'a Trigger, &'a Metric)> {
     let watch = draft.own().watch.clone().filter(|watch| &watch.deploy == deploy)?;
     let known = watch.triggers.get(name)?.clone();
-    let trigger = draft.service.trigger(name)?.clone();
+    let service: &'a Service = draft.service;
+    let trigger = service.trigger(name)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
-    let metric = metric.as_ref().clone();
     Some((watch, known, trigger, metric))
 }
 
@@ -85,9 +89,9 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
         // What came before was judged by another config, or as a whole: only the whole window says what it is.
         return;
     }
-    let limit = trigger::limit(&metric, known.baseline.as_ref());
-    let points = points(&watch, &known, &metric, limit, seen);
-    let rule = rule(&trigger, &metric, &watch, draft.config.evaluation_interval);
+    let limit = trigger::limit(metric, known.baseline.as_ref());
+    let points = points(&watch, &known, metric, limit, seen);
+    let rule = rule(trigger, metric, &watch, draft.config.evaluation_interval);
     let mut verdict = trigger::judge_on(&rule, known.arming, seen.so_far, &points, seen.answered_until);
     verdict.so_far = verdict.so_far.filter(|_| metric.comparison.is_none());
     if let Some(so_far) = &mut verdict.so_far {
@@ -105,12 +109,12 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
             limit,
             note: None,
         };
-        rollback::fire(draft, &trigger, observation);
+        rollback::fire(draft, trigger, observation);
     }
     if trigger.action != Action::Shadow {
-        tell_humans(draft, &trigger, &verdict);
+        tell_humans(draft, trigger, &verdict);
     }
-    settle(draft, name, &metric, &verdict);
+    settle(draft, name, metric, &verdict);
     if let Some(said) = verdict.said {
         match said.look {
             Look::Clear(_) => proof::trigger_seen(draft, name, said.at, true),

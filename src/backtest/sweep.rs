@@ -63,7 +63,7 @@ fn around(trigger: &Trigger) -> Vec<(bool, Condition, Trigger)> {
     let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
     let changed = |(is_own, condition): (bool, Condition)| {
         let mut metric = metric.clone();
-        metric.condition = condition;
+        std::sync::Arc::make_mut(&mut metric).condition = condition;
         (is_own, condition, Trigger { observed: Observed::Metric(metric), ..trigger.clone() })
     };
     conditions(metric.condition).into_iter().map(changed).collect()

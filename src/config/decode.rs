@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::decode::{self as core, Dialect, Edges};
 use rollbackd_core::config::node::{self, Fields, Node, Place, Problems};
-use rollbackd_core::config::{Config, Observed};
+use rollbackd_core::config::{Config, Metric, Observed};
 use rollbackd_core::name::{AnnouncerName, NotAName, PagerName};
 
 use super::{PrometheusSettings, Scope, Settings, Token};
@@ -87,15 +88,21 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     })
 }
 
-/// How old a sample may be, where the config says so itself.
+/// How old a sample may be, where the config says so itself. What services share stays shared.
 fn stale_after(config: &mut Config, lookback_delta: Duration) {
+    // Each old one is kept as long, so that none gives its address to a new one.
+    let mut changed: BTreeMap<*const Metric, (Arc<Metric>, Arc<Metric>)> = BTreeMap::new();
     let triggers = config.services.values_mut().flat_map(|service| service.triggers.iter_mut());
     for trigger in triggers {
-        if let Observed::Metric(metric) = &mut trigger.observed
-            && let Some(freshness) = &mut metric.freshness
-        {
-            freshness.stale_after = lookback_delta;
-        }
+        let Observed::Metric(metric) = &mut trigger.observed else { continue };
+        let (_, new) = changed.entry(Arc::as_ptr(metric)).or_insert_with(|| {
+            let mut new = metric.as_ref().clone();
+            if let Some(freshness) = &mut new.freshness {
+                freshness.stale_after = lookback_delta;
+            }
+            (Arc::clone(metric), Arc::new(new))
+        });
+        *metric = Arc::clone(new);
     }
 }
 

@@ -192,7 +192,7 @@ fn trigger(name: &str, observed: Observed, action: Action) -> Trigger {
 }
 
 fn error_rate() -> Observed {
-    Observed::Metric(Box::new(Metric {
+    Observed::Metric(std::sync::Arc::new(Metric {
         query: Query::Ratio { bad: Template::parse("bad").unwrap(), total: Template::parse("total").unwrap() },
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
         at_least: None,

@@ -14,6 +14,7 @@ fn values_are_named_in_the_unit_of_their_query() {
     let told = |query: Query, condition: Condition| {
         let mut service = service();
         let Observed::Metric(metric) = &mut service.triggers[0].observed else { panic!("the trigger is measured") };
+        let metric = std::sync::Arc::make_mut(metric);
         (metric.query, metric.condition) = (query, condition);
         let mut firing = firing();
         (firing.value, firing.limit) = (Some(0.5), Some(0.25));

@@ -54,7 +54,7 @@ pub(crate) fn p99_latency(interval: Duration, hold: Duration) -> Metric {
 pub(crate) fn metric_trigger(name: &str, metric: Metric, hold: &str, budget: &str) -> Trigger {
     Trigger {
         name: trigger(name),
-        observed: Observed::Metric(Box::new(metric)),
+        observed: Observed::Metric(std::sync::Arc::new(metric)),
         hold: duration(hold),
         budget: Some(duration(budget)),
         action: Action::Rollback,

@@ -70,6 +70,7 @@ pub(crate) fn config(variant: Variant, mode: Mode) -> Config {
             each.hold = each.hold.min(duration("1m"));
             each.budget = each.budget.filter(|_| variant.budgets);
             if let Observed::Metric(metric) = &mut each.observed {
+                let metric = std::sync::Arc::make_mut(metric);
                 metric.step = Metric::step(each.hold, config.evaluation_interval);
             }
         }

@@ -254,7 +254,7 @@ fn r7_too_little_traffic_pages_nobody_and_ends_unproven() {
 fn r7_too_little_traffic_wins_over_the_nan_that_it_causes() {
     let mut config = reference();
     let Observed::Metric(p99) = &mut shop_trigger(&mut config, "p99-latency").observed else { panic!("a metric") };
-    p99.at_least = Some(AtLeast { expr: template("traffic"), value: 20.0 });
+    std::sync::Arc::make_mut(p99).at_least = Some(AtLeast { expr: template("traffic"), value: 20.0 });
     let mut world = World::proven_with(config);
     world.shop().sick.insert((crate::common::version("v2"), trigger("p99-latency")), Sample::Low);
     world.deploy("v2");

@@ -2,6 +2,7 @@
 //!
 //! Never asks Prometheus anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::comparison;
@@ -95,7 +96,7 @@ pub(super) fn decode(
     let freshness = freshness(&queried, origin, reading);
     let at_least = at_least.map(|(at_least, _)| at_least);
     let comparison = compared.map(|(comparison, _)| comparison);
-    Some(Observed::Metric(Box::new(Metric { query, condition, at_least, window, freshness, step, comparison })))
+    Some(Observed::Metric(Arc::new(Metric { query, condition, at_least, window, freshness, step, comparison })))
 }
 
 fn report(node: &Node, fields: &Fields<'_>, keys: &Keys<'_>, problems: &mut Problems) -> Option<Observed> {

@@ -315,7 +315,10 @@ impl Looker {
         let offset = turn.edges.settings().prometheus.query_offset;
         let verdict = self.verdict(&key.0, &trigger);
         let so_far = verdict.and_then(|verdict| verdict.so_far);
-        let so_far = so_far.filter(|known| known.generation == turn.config.generation && known.until >= from);
+        // Where the clock was set back, what was seen of the future was only what had not come yet.
+        let stands =
+            |known: &SoFar| known.generation == turn.config.generation && (from..now - offset).contains(&known.until);
+        let so_far = so_far.filter(stands);
         // While a recovery is awaited the clock stops by these looks.
         let state = self.door.shared.state();
         let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
@@ -382,7 +385,7 @@ impl Turn {
 /// was, the more rarely.
 fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
     let Some(gap_at) = so_far.open_at() else { return false };
-    let asked_at = job.gap_asked_at.unwrap_or(gap_at).max(gap_at);
+    let asked_at = job.gap_asked_at.filter(|at| *at <= now).unwrap_or(gap_at).max(gap_at);
     let again = now.since(asked_at) >= now.since(gap_at) / GAP_PART;
     if again {
         job.gap_asked_at = Some(now);

@@ -278,13 +278,12 @@ impl Looker {
                     answered_until: None,
                     split: ask::is_split(rule, metric),
                     since_deploy: None,
-                    values,
                     baseline: true,
                     so_far: None,
                     besides: Vec::new(),
                     due_at: None,
                 };
-                turn.group(metric, interval, look);
+                turn.group(metric, interval, &values, look);
             }
             (other, _) => {
                 let Some(job) = self.jobs.get_mut(&key) else { return };
@@ -353,13 +352,12 @@ impl Looker {
             answered_until: verdict.and_then(|verdict| verdict.answered_until),
             split: ask::is_split(rule, metric),
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
-            values,
             baseline: false,
             so_far,
             besides,
             due_at: Some(due_at),
         };
-        turn.group(metric, interval, look);
+        turn.group(metric, interval, &values, look);
     }
 
     fn verdict(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Verdict> {
@@ -368,8 +366,8 @@ impl Looker {
 }
 
 impl Turn {
-    fn group(&mut self, metric: &Metric, interval: Duration, look: Look) {
-        let queries = QuerySet::of(metric, &look.service, &look.values, look.since_deploy);
+    fn group(&mut self, metric: &Metric, interval: Duration, values: &Values, look: Look) {
+        let queries = QuerySet::of(metric, &look.service, values, look.since_deploy);
         let reach = if !look.besides.is_empty() {
             Reach::Alone(look.service.clone(), look.trigger.clone())
         } else if look.to.since(look.from) > interval * NEAR_INTERVALS {

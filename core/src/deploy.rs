@@ -236,11 +236,12 @@ impl Ledger {
     /// Adds a deploy and forgets the oldest beyond [`LONGEST_LEDGER`], but never the [`KEPT_TO_RETURN_TO`] latest
     /// versions to return to.
     pub fn add(&mut self, entry: Entry) {
-        /// A vector that grows by itself doubles, and what it has no use for yet would be much of the memory of a fleet.
-        const ROOM: usize = 16;
+        /// A vector that grows by itself doubles, and what it has no use for yet would be much of the memory of a fleet; so
+        /// would room for many deploys of services that have few.
+        const ROOM: std::ops::RangeInclusive<usize> = 2..=16;
         // Whoever adds a deploy that came late puts the newest one back behind it.
         if self.entries.capacity() < self.entries.len() + 2 {
-            self.entries.reserve_exact(ROOM);
+            self.entries.reserve_exact(self.entries.len().clamp(*ROOM.start(), *ROOM.end()));
         }
         self.entries.push(entry);
         if self.entries.len() > LONGEST_LEDGER {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use rollbackd_core::event::Happening;
 use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
 use rollbackd_core::reading::Answers;
-use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::SoFar;
 
@@ -45,7 +44,6 @@ pub(super) struct Look {
     pub(super) split: bool,
     /// Where the queries name `since_deploy`: the deploy's instant.
     pub(super) since_deploy: Option<Timestamp>,
-    pub(super) values: Values,
     pub(super) baseline: bool,
     /// What the slots before `from` have come to.
     pub(super) so_far: Option<SoFar>,

@@ -62,7 +62,8 @@ fn a_ledger_has_little_room_that_it_does_not_use() {
     for number in 0..LONGEST_LEDGER * 2 {
         ledger.add(entry(number, WatchEnd::Passed));
         let unused = ledger.entries.capacity() - ledger.entries.len();
-        assert!(unused <= 16, "room for {unused} more beside {}", ledger.entries.len());
+        let most = ledger.entries.len().clamp(2, 16);
+        assert!(unused <= most, "room for {unused} more beside {}", ledger.entries.len());
         // One that came late goes in before the newest.
         let newest = ledger.entries.pop();
         ledger.add(entry(number, WatchEnd::Superseded));

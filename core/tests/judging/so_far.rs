@@ -127,3 +127,48 @@ fn what_was_seen_between_two_slots_counts_from_there() {
     let fired = judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap();
     assert_eq!((fired.breach_at, fired.observed_at), (began, began + STEP * 2));
 }
+
+#[test]
+fn where_what_was_before_the_deploy_is_not_known_the_next_look_asks_for_it_again() {
+    let mut row = points(&[&[Look::Error][..], &[Look::Breach(0.2); 12]].concat());
+    let verdict = judge(&rule(2), Arming::Unknown, &row, None);
+    assert_eq!((verdict.arming, verdict.so_far), (Arming::Unknown, None));
+    row[0].look = Look::Clear(0.01);
+    assert!(judge(&rule(2), Arming::Unknown, &row, None).fired.is_some(), "it turns out to have been clear");
+}
+
+#[test]
+fn a_look_goes_on_from_a_slot_and_never_from_between_two() {
+    let mut row = points(&[Look::Clear(0.01); 12]);
+    let between = Duration::from_secs(7);
+    row.insert(9, Point { at: row[8].at + between, look: Look::Clear(0.01) });
+    row.push(Point { at: row[12].at + between, look: Look::Clear(0.01) });
+    let so_far = judge(&rule(2), Arming::Unknown, &row, None).so_far.unwrap();
+    assert_eq!(so_far.until, BEFORE + STEP * 8, "the one between is as old as what is settled");
+}
+
+#[test]
+fn what_was_seen_before_counts_where_the_new_points_say_nothing_yet() {
+    let mut row = points(&[Look::Clear(0.01); 10]);
+    // A gap, so that what came after it is not answered for good.
+    row[1].look = Look::NoData;
+    let verdict = judge(&rule(2), Arming::Unknown, &row, None);
+    let so_far = verdict.so_far.unwrap();
+    assert_eq!(so_far.until, BEFORE + STEP * 6);
+    row[7..].iter_mut().for_each(|point| point.look = Look::NoData);
+    for (count, blind) in [(9, false), (10, true)] {
+        let next = judge_on(&rule(2), Arming::Armed, Some(&so_far), &row[7..count], verdict.answered_until);
+        assert_eq!(next.blind, blind, "{count} slots");
+        assert_eq!(judge(&rule(2), Arming::Armed, &row[..count], verdict.answered_until).blind, blind);
+    }
+}
+
+#[test]
+fn a_slot_that_was_answered_before_is_no_gap_where_it_cannot_be_read_any_more() {
+    let mut row = points(&[Look::Clear(0.01); 12]);
+    row[2].look = Look::NoData;
+    for (answered, gap) in [(1, Some(2)), (2, None)] {
+        let verdict = judge(&rule(2), Arming::Unknown, &row, Some(BEFORE + STEP * answered));
+        assert_eq!(verdict.so_far.unwrap().open_at(), gap.map(|gap| BEFORE + STEP * gap));
+    }
+}

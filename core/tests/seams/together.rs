@@ -62,6 +62,25 @@ proptest! {
 }
 
 #[test]
+fn the_sequence_goes_on_from_what_is_ahead_and_from_the_state_where_nothing_is() {
+    let world = World::proven_with(fleet(&NAMES));
+    let (api, pay) = (service("api"), service("pay"));
+    let mut ahead = Ahead::of(&world.state);
+    let [durable, other] = [&api, &pay].map(|name| world.state.services[name].sequence);
+    assert_eq!(ahead.sequence(&world.state, &api), durable);
+    let frozen = Happening::Frozen { duration: duration("1h"), why: "a test".to_owned() };
+    for decided in 1..4 {
+        let event = Event { service: api.clone(), what: frozen.clone() };
+        let decision = decide_after(&world.config, &world.state, &ahead, &event, world.now);
+        assert_eq!(decision.records.len(), 1);
+        ahead.take(&world.state, &api, world.now, &decision.records).unwrap();
+        assert_eq!(ahead.sequence(&world.state, &api), durable + decided);
+    }
+    assert_eq!(ahead.sequence(&world.state, &pay), other, "nothing was decided about it");
+    assert_eq!(Ahead::default().sequence(&State::default(), &api), 0, "nothing has ever happened to it");
+}
+
+#[test]
 fn services_that_fire_together_are_one_outage_before_any_of_it_is_durable() {
     let mut world = World::proven_with(fleet(&NAMES));
     for name in NAMES {

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{Arming, Rule, SETTLES_AFTER_INTERVALS, SoFar, Verdict, judge, judge_on};
+
+use crate::common::plan::SHOP;
+use crate::common::world::World;
+use crate::common::{instant, service, trigger};
 
 const STEP: Duration = Duration::from_secs(15);
 const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
@@ -171,4 +176,34 @@ fn a_slot_that_was_answered_before_is_no_gap_where_it_cannot_be_read_any_more() 
         let verdict = judge(&rule(2), Arming::Unknown, &row, Some(BEFORE + STEP * answered));
         assert_eq!(verdict.so_far.unwrap().open_at(), gap.map(|gap| BEFORE + STEP * gap));
     }
+}
+
+#[test]
+fn a_look_that_goes_on_from_what_another_config_has_judged_says_nothing() {
+    let mut world = World::proven();
+    let deploy = world.deploy("v2");
+    world.now = instant("2026-11-23T10:45:00Z");
+    let (shop, name) = (service(SHOP), trigger("error-rate"));
+    let metric = world.metric(&shop, &name);
+    let mut look = |generation: u64, so_far: Option<SoFar>| {
+        world.config.generation = generation;
+        let answers = world.outside[SHOP].answers(
+            &name,
+            &metric,
+            instant("2026-11-23T10:40:00Z"),
+            instant("2026-11-23T10:45:00Z"),
+        );
+        let (deploy, trigger) = (deploy.clone(), name.clone());
+        let besides = Vec::new();
+        world.decide(&shop, Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides })
+    };
+    let so_far = look(1, None).verdict.expect("a look that says something").so_far;
+    assert_eq!(so_far.map(|so_far| so_far.generation), Some(1));
+    assert!(look(1, so_far).verdict.is_some());
+    let other = look(2, so_far);
+    assert_eq!(
+        (other.verdict, other.records),
+        (None, Vec::new()),
+        "only the whole window says what it is by this config"
+    );
 }

@@ -2,6 +2,7 @@
 
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::Answers;
+use rollbackd_core::time::Timestamp;
 
 use crate::common::outside::Sample;
 use crate::common::plan::SHOP;
@@ -28,12 +29,12 @@ fn answers(world: &World, from: &str, to: &str) -> Answers {
 }
 
 /// The look at all slots, and at these instants besides: when it began to breach and when it fired.
-fn looked(world: &mut World, besides: Vec<Answers>) -> Option<(String, String)> {
+fn looked(world: &mut World, besides: Vec<Answers>) -> Option<(Timestamp, Timestamp)> {
     let answers = answers(world, "2026-11-23T10:40:00Z", "2026-11-23T10:43:15Z");
     let deploy = world.own().watch.as_ref().expect("a watch").deploy.clone();
     let trigger = trigger("error-rate");
     world.tell(Happening::Looked { deploy, trigger, answers, answered_until: None, so_far: None, besides });
-    world.fired("error-rate").map(|firing| (firing.breach_at.to_string(), firing.observed_at.to_string()))
+    world.fired("error-rate").map(|firing| (firing.breach_at, firing.observed_at))
 }
 
 fn at(world: &World, instant: &str) -> Answers {
@@ -48,7 +49,7 @@ fn a_breach_that_was_seen_between_two_slots_counts_from_there_and_fires_between_
     assert_eq!(looked(&mut world, vec![began.clone()]), None, "nor is it known whether it still is one");
     let still = at(&world, "2026-11-23T10:43:20Z");
     let fired = looked(&mut world, vec![still, began]);
-    assert_eq!(fired, Some(("2026-11-23T10:41:20Z".to_owned(), "2026-11-23T10:43:20Z".to_owned())));
+    assert_eq!(fired, Some((instant("2026-11-23T10:41:20Z"), instant("2026-11-23T10:43:20Z"))));
 }
 
 #[test]

@@ -18,8 +18,7 @@ impl Ahead {
     /// Nothing yet, on top of this state.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        let (last_receipt, last_published) = (state.last_receipt, state.last_published.clone());
-        Self(State { last_receipt, last_published, ..State::default() })
+        Self(State { last_receipt: state.last_receipt, ..State::default() })
     }
 
     /// Adds what was just decided about a service.

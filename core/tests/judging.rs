@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "each test crate uses another part of it")]
 mod common;
 
+#[path = "judging/besides.rs"]
+mod besides;
 #[path = "judging/comparisons.rs"]
 mod comparisons;
 #[path = "judging/looks.rs"]

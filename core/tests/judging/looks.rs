@@ -102,7 +102,7 @@ fn with_several_ratios_the_worst_counts_and_labels_have_to_match() {
     type Pods<'a> = &'a [(&'a str, f64)];
     let metric = Metric { at_least: None, ..ratio() };
     let total = [("a", 100.0), ("b", 100.0)];
-    let table: [(&str, Pods<'_>, Pods<'_>, Look); 10] = [
+    let table: [(&str, Pods<'_>, Pods<'_>, Look); 11] = [
         ("one of two", &[("a", 1.0), ("b", 20.0)], &total, Look::Breach(0.2)),
         ("only the clean one has no bad", &[("b", 20.0)], &total, Look::Breach(0.2)),
         ("both clean", &[], &total, Look::Clear(0.0)),
@@ -110,6 +110,7 @@ fn with_several_ratios_the_worst_counts_and_labels_have_to_match() {
         ("none with traffic", &[], &[("a", 0.0), ("b", 0.0)], Look::LowTraffic),
         ("one NaN, one breach", &[("a", NAN), ("b", 20.0)], &total, Look::Breach(0.2)),
         ("bad that belongs to no total", &[("c", 20.0)], &total, Look::Error),
+        ("one bad and one total that are not of the same", &[("c", 20.0)], &[("a", 100.0)], Look::Error),
         ("that, although another one breaches", &[("b", 20.0), ("c", 20.0)], &total, Look::Error),
         ("bad that belongs to no total, but is none", &[("c", 0.0)], &total, Look::Clear(0.0)),
         ("bad without any total", &[("c", 20.0)], &[], Look::NoTraffic),
@@ -117,6 +118,18 @@ fn with_several_ratios_the_worst_counts_and_labels_have_to_match() {
     for (name, bad, total, expected) in table {
         let answers = Answers { value: pods(bad), total: Some(pods(total)), ..empty(&metric) };
         assert_eq!(look(&metric, Some(0.05), &answers), expected, "{name}");
+    }
+}
+
+#[test]
+fn failures_at_a_slot_at_which_their_total_has_no_sample_are_a_mistake_and_not_health() {
+    let metric = Metric { at_least: None, ..ratio() };
+    let Answer::Series(mut total) = several(&[100.0, 100.0]) else { panic!("not a series") };
+    total[1].samples.clear();
+    for (bad, expected) in [(20.0, Look::Error), (0.0, Look::Clear(0.01))] {
+        let bad = pods(&[("a", 1.0), ("b", bad)]);
+        let answers = Answers { value: bad, total: Some(Answer::Series(total.clone())), ..empty(&metric) };
+        assert_eq!(look(&metric, Some(0.05), &answers), expected);
     }
 }
 

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{Arming, Rule, SETTLES_AFTER_INTERVALS, SoFar, Verdict, judge, judge_on};
+
+use crate::common::plan::SHOP;
+use crate::common::world::World;
+use crate::common::{instant, service, trigger};
 
 const STEP: Duration = Duration::from_secs(15);
 const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
@@ -126,4 +131,79 @@ fn what_was_seen_between_two_slots_counts_from_there() {
     row.push(Point { at: began + STEP * 2, look: Look::Breach(0.2) });
     let fired = judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap();
     assert_eq!((fired.breach_at, fired.observed_at), (began, began + STEP * 2));
+}
+
+#[test]
+fn where_what_was_before_the_deploy_is_not_known_the_next_look_asks_for_it_again() {
+    let mut row = points(&[&[Look::Error][..], &[Look::Breach(0.2); 12]].concat());
+    let verdict = judge(&rule(2), Arming::Unknown, &row, None);
+    assert_eq!((verdict.arming, verdict.so_far), (Arming::Unknown, None));
+    row[0].look = Look::Clear(0.01);
+    assert!(judge(&rule(2), Arming::Unknown, &row, None).fired.is_some(), "it turns out to have been clear");
+}
+
+#[test]
+fn a_look_goes_on_from_a_slot_and_never_from_between_two() {
+    let mut row = points(&[Look::Clear(0.01); 12]);
+    let between = Duration::from_secs(7);
+    row.insert(9, Point { at: row[8].at + between, look: Look::Clear(0.01) });
+    row.push(Point { at: row[12].at + between, look: Look::Clear(0.01) });
+    let so_far = judge(&rule(2), Arming::Unknown, &row, None).so_far.unwrap();
+    assert_eq!(so_far.until, BEFORE + STEP * 8, "the one between is as old as what is settled");
+}
+
+#[test]
+fn what_was_seen_before_counts_where_the_new_points_say_nothing_yet() {
+    let mut row = points(&[Look::Clear(0.01); 10]);
+    // A gap, so that what came after it is not answered for good.
+    row[1].look = Look::NoData;
+    let verdict = judge(&rule(2), Arming::Unknown, &row, None);
+    let so_far = verdict.so_far.unwrap();
+    assert_eq!(so_far.until, BEFORE + STEP * 6);
+    row[7..].iter_mut().for_each(|point| point.look = Look::NoData);
+    for (count, blind) in [(9, false), (10, true)] {
+        let next = judge_on(&rule(2), Arming::Armed, Some(&so_far), &row[7..count], verdict.answered_until);
+        assert_eq!(next.blind, blind, "{count} slots");
+        assert_eq!(judge(&rule(2), Arming::Armed, &row[..count], verdict.answered_until).blind, blind);
+    }
+}
+
+#[test]
+fn a_slot_that_was_answered_before_is_no_gap_where_it_cannot_be_read_any_more() {
+    let mut row = points(&[Look::Clear(0.01); 12]);
+    row[2].look = Look::NoData;
+    for (answered, gap) in [(1, Some(2)), (2, None)] {
+        let verdict = judge(&rule(2), Arming::Unknown, &row, Some(BEFORE + STEP * answered));
+        assert_eq!(verdict.so_far.unwrap().open_at(), gap.map(|gap| BEFORE + STEP * gap));
+    }
+}
+
+#[test]
+fn a_look_that_goes_on_from_what_another_config_has_judged_says_nothing() {
+    let mut world = World::proven();
+    let deploy = world.deploy("v2");
+    world.now = instant("2026-11-23T10:45:00Z");
+    let (shop, name) = (service(SHOP), trigger("error-rate"));
+    let metric = world.metric(&shop, &name);
+    let mut look = |generation: u64, so_far: Option<SoFar>| {
+        world.config.generation = generation;
+        let answers = world.outside[SHOP].answers(
+            &name,
+            &metric,
+            instant("2026-11-23T10:40:00Z"),
+            instant("2026-11-23T10:45:00Z"),
+        );
+        let (deploy, trigger) = (deploy.clone(), name.clone());
+        let besides = Vec::new();
+        world.decide(&shop, Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides })
+    };
+    let so_far = look(1, None).verdict.expect("a look that says something").so_far;
+    assert_eq!(so_far.map(|so_far| so_far.generation), Some(1));
+    assert!(look(1, so_far).verdict.is_some());
+    let other = look(2, so_far);
+    assert_eq!(
+        (other.verdict, other.records),
+        (None, Vec::new()),
+        "only the whole window says what it is by this config"
+    );
 }

@@ -72,6 +72,8 @@ fn r9_a_path_that_cannot_finish_in_what_is_left_is_not_started() {
         world.end_attempt(&attempt, failed("exit 1"));
         assert_eq!(world.paths_started().len(), if fits { 2 } else { 1 }, "{past:?}");
         assert_eq!(world.paged_for().contains(&PageReason::NoPathLeft), !fits, "{past:?}");
+        let by = if past.len() == 1 { "(by 1 past run)".to_owned() } else { format!("(by {} past runs)", past.len()) };
+        assert_eq!(world.said().contains(&by), !fits, "{past:?}: {}", world.said());
     }
 }
 

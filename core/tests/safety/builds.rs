@@ -3,14 +3,14 @@
 
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::{DeployReport, Happening, Reply};
-use rollbackd_core::firing::{FiringEnd, Outcome};
+use rollbackd_core::firing::{FiringEnd, Outcome, Stage as FiringStage};
 use rollbackd_core::name::{AttemptId, Commit};
 use rollbackd_core::record::{Record, WatchRecord};
 
 use crate::common::outside::Run;
 use crate::common::plan::SHOP;
 use crate::common::world::{Entry, World, report};
-use crate::common::{path, version};
+use crate::common::{duration, path, version};
 
 /// The commit of the revert.
 const REVERT: &str = "8f3c0d5a1b2e4f60718293a4b5c6d7e8f9012345";
@@ -151,9 +151,15 @@ fn r4_the_build_of_a_revert_is_known_for_a_watch_after_its_firing_and_until_anot
     assert!(matches!(world.announce(built("v3", REVERT)), Reply::SameDeploy(_)));
     assert_eq!((watches(&world), world.own().running.clone()), (before, Some(version("v3"))));
 
-    let mut world = given_up();
-    world.run("40m");
-    assert!(matches!(world.announce(built("v3", REVERT)), Reply::Deploy(_)));
+    for (after, is_ours) in [("1799s", true), ("30m", false), ("40m", false)] {
+        let mut world = given_up();
+        let FiringStage::Ended { at, .. } = world.fired("smoke-test").unwrap().stage else {
+            panic!("it has not ended")
+        };
+        world.run_to(at + duration(after));
+        let reply = world.announce(built("v3", REVERT));
+        assert_eq!(matches!(reply, Reply::SameDeploy(_)), is_ours, "{after}: {reply:?}");
+    }
 
     let mut world = given_up();
     world.deploy("v4");

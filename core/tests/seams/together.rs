@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use rollbackd_core::apply::apply;
-use rollbackd_core::event::{Event, Happening};
-use rollbackd_core::record::Record;
+use rollbackd_core::event::{Event, Happening, Reply};
+use rollbackd_core::record::{FiringRecord, Record};
 use rollbackd_core::state::State;
 use rollbackd_core::{Ahead, Decision, decide, decide_after};
 
@@ -59,6 +59,49 @@ proptest! {
         }
         prop_assert_eq!(durable, one_by_one);
     }
+}
+
+#[test]
+fn the_sequence_goes_on_from_what_is_ahead_and_from_the_state_where_nothing_is() {
+    let world = World::proven_with(fleet(&NAMES));
+    let (api, pay) = (service("api"), service("pay"));
+    let mut ahead = Ahead::of(&world.state);
+    let [durable, other] = [&api, &pay].map(|name| world.state.services[name].sequence);
+    assert_eq!(ahead.sequence(&world.state, &api), durable);
+    let frozen = Happening::Frozen { duration: duration("1h"), why: "a test".to_owned() };
+    for decided in 1..4 {
+        let event = Event { service: api.clone(), what: frozen.clone() };
+        let decision = decide_after(&world.config, &world.state, &ahead, &event, world.now);
+        assert_eq!(decision.records.len(), 1);
+        ahead.take(&world.state, &api, world.now, &decision.records).unwrap();
+        assert_eq!(ahead.sequence(&world.state, &api), durable + decided);
+    }
+    assert_eq!(ahead.sequence(&world.state, &pay), other, "nothing was decided about it");
+    assert_eq!(Ahead::default().sequence(&State::default(), &api), 0, "nothing has ever happened to it");
+}
+
+#[test]
+fn receipts_that_are_promised_together_are_numbered_on_from_the_last_one_that_is_durable() {
+    let mut world = World::proven_with(fleet(&NAMES));
+    let firings = NAMES.map(|name| {
+        let what = Happening::Reported { trigger: trigger("login-broken"), note: None, about: Default::default() };
+        let reply = world.tell_of(&service(name), what);
+        let Reply::Firing(firing) = reply else { panic!("expected a firing, not {reply:?}") };
+        Event { service: service(name), what: Happening::Dismissed { firing, why: "it works".to_owned() } }
+    });
+    let [first, others @ ..] = firings;
+    world.tell_of(&first.service, first.what);
+    assert_eq!(world.receipts(), [1]);
+    let mut ahead = Ahead::of(&world.state);
+    let promised = others.map(|event| {
+        let decision = decide_after(&world.config, &world.state, &ahead, &event, world.now);
+        ahead.take(&world.state, &event.service, world.now, &decision.records).unwrap();
+        decision.records.iter().find_map(|record| {
+            let Record::Firing { what: FiringRecord::Ended { receipt, .. }, .. } = record else { return None };
+            Some(*receipt)
+        })
+    });
+    assert_eq!(promised, [Some(2), Some(3), Some(4)]);
 }
 
 #[test]

@@ -59,6 +59,40 @@ fn a_baseline_is_asked_for_over_its_window_up_to_the_deploy() {
 }
 
 #[test]
+fn before_a_rehearsal_the_triggers_are_asked_for_four_slots_back() {
+    let mut world = World::proven();
+    world.tell(Happening::RehearsalAsked { bad: version("v13-bad"), witness: None });
+    let rehearsal = world.own().rehearsal.clone().expect("a rehearsal");
+    let asked = wanted(&world).into_iter().find_map(|want| match want {
+        Want::Trigger { deploy, trigger, from, deploy_at, .. } => Some((deploy, trigger.to_string(), from, deploy_at)),
+        Want::Baseline { .. }
+        | Want::VersionBefore { .. }
+        | Want::Serving { .. }
+        | Want::Version { .. }
+        | Want::Smoke { .. } => None,
+    });
+    let (from, deploy_at) = (instant("2026-11-23T10:39:00Z"), instant("2026-11-23T10:39:07Z"));
+    assert_eq!(asked, Some((rehearsal.deploy, "error-rate".to_owned(), from, deploy_at)));
+}
+
+#[test]
+fn where_versions_are_told_of_one_that_appears_is_looked_for_only_while_a_rehearsal_deploys_and_it_can_be_seen() {
+    let looked_for = |world: &World| wanted(world).iter().any(|want| matches!(want, Want::Version { .. }));
+    let mut config = reference();
+    shop(&mut config).watch_version = false;
+    let mut world = World::proven_with(config);
+    assert!(!looked_for(&world), "nothing is deployed that nobody tells of");
+    world.shop().runs.insert(path("pipeline"), Run::Hangs);
+    world.tell(Happening::RehearsalAsked { bad: version("v13-bad"), witness: None });
+    assert!(!looked_for(&world), "nothing is being deployed yet");
+    world.run("15s");
+    assert!(world.own().rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.is_deploying()));
+    assert!(looked_for(&world));
+    shop(&mut world.config).version_query = None;
+    assert!(!looked_for(&world), "there is nothing to look at");
+}
+
+#[test]
 fn the_version_before_is_never_the_one_that_was_deployed_then() {
     let mut world = World::new(reference());
     world.shop().queries_fail = true;

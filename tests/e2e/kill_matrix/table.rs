@@ -17,7 +17,8 @@ receipt, numbered without gaps, its clock is the one that was recorded, every pa
 that was there is lost or changed, and `journal verify` and `receipts verify` find nothing.\n
 This page is written by the test: `UPDATE=1 cargo test --test e2e kill_matrix::table`. \
 `cargo test --test e2e kill_matrix` runs a fixed selection that passes through every state; `KILL_MATRIX=all` runs every \
-kind at every moment, and a kill before every single call on the journal's files.\n";
+kind at every moment, and a kill before every single call on the journal's files; `KILL_MATRIX=3/20` runs every twentieth \
+cell of that, from the third on.\n";
 
 const FAULTS: &str = "\n## A faulty disk\n
 | fault | what the daemon does |

@@ -8,6 +8,7 @@ mod preload;
 mod records;
 mod scenario;
 mod table;
+mod together;
 
 use std::collections::BTreeSet;
 use std::path::Path;

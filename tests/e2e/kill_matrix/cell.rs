@@ -230,10 +230,18 @@ impl Life<'_> {
         Ok(Seen { view, firings: firings.as_array().cloned().unwrap_or_default() })
     }
 
+    /// Whether Prometheus has seen this version serve.
+    async fn is_seen(&self, version: &str) -> bool {
+        let query = format!("count(app_build_info{{service=\"{}\",version=\"{version}\"}})", self.service);
+        self.world.prometheus.value(&query).await.is_ok_and(|count| count.is_some_and(|count| count > 0.0))
+    }
+
     /// Gives whether it is known to have been taken.
     async fn perform(&mut self, act: Act, seen: &Seen) -> bool {
         let now = rollbackd::clock::now().to_string();
         match act {
+            // A version that no scrape has met can't be seen to have been replaced.
+            Act::BringBack if !self.is_seen("v2").await => return false,
             Act::BringBack => {
                 self.world.production.deploy(&self.service, "v1", "test").await;
                 return true;

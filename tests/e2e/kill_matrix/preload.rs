@@ -61,13 +61,15 @@ pub(super) enum Place {
     Call(u32),
     /// At this point of the append that holds the first record of this kind.
     Record(Point, &'static str),
+    /// At this point of the append that holds the first record with this text.
+    Text(Point, &'static str),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(number) => write!(formatter, "call {number}"),
-            Self::Record(point, kind) => write!(formatter, "{} {kind}", point.name()),
+            Self::Record(point, text) | Self::Text(point, text) => write!(formatter, "{} {text}", point.name()),
         }
     }
 }
@@ -76,7 +78,7 @@ impl Place {
     /// As the library is told it.
     fn told(&self) -> String {
         match self {
-            Self::Call(_) => self.to_string(),
+            Self::Call(_) | Self::Text(..) => self.to_string(),
             Self::Record(point, kind) => format!("{} {}", point.name(), text_of(kind)),
         }
     }

@@ -17,7 +17,8 @@ receipt, numbered without gaps, its clock is the one that was recorded, every pa
 that was there is lost or changed, and `journal verify` and `receipts verify` find nothing.\n
 This page is written by the test: `UPDATE=1 cargo test --test e2e kill_matrix::table`. \
 `cargo test --test e2e kill_matrix` runs a fixed selection that passes through every state; `KILL_MATRIX=all` runs every \
-kind at every moment, and a kill before every single call on the journal's files.\n";
+kind at every moment, and a kill before every single call on the journal's files; `KILL_MATRIX=3/20` runs every twentieth \
+cell of that, from the third on.\n";
 
 const FAULTS: &str = "\n## A faulty disk\n
 | fault | what the daemon does |
@@ -28,6 +29,10 @@ const FAULTS: &str = "\n## A faulty disk\n
 | the state folder is read-only | does not start; names the file and the reason |
 | a file cut off, a bit flipped, a file gone | does not start, names the record where there is one, `journal verify` and `journal repair`; or nothing is lost and it goes on with the same records |
 | a second daemon on the same folder | does not start, names the process that has it; a killed one frees its place |
+
+## Seen on 2026-11-30, on two cores shared with others
+
+The selection: 44 of 44 kills at records, 92 damaged journals; the deploys of 40 services told at once, of which 39 were in one append, killed at each of the five moments. A third of all kills at calls (295 of 883): 286 as they should be; eight met a machine so late that a watch ended blind (five) or a deploy was told after its watch (three), and one brought production back between two scrapes, which the test no longer does.
 ";
 
 fn moments(page: &mut String) {

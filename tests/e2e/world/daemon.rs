@@ -200,7 +200,16 @@ impl Daemon {
 
     /// `POST` with a JSON body, where the daemon may end at any moment.
     pub(crate) async fn try_post(&self, route: &str, body: Value) -> Result<Answer, String> {
-        answer(self.client.post(format!("{}{route}", self.url)).json(&body)).await
+        self.posting(route, body).await
+    }
+
+    /// The same, to be sent beside others.
+    pub(crate) fn posting(
+        &self,
+        route: &str,
+        body: Value,
+    ) -> impl Future<Output = Result<Answer, String>> + Send + 'static {
+        answer(self.client.post(format!("{}{route}", self.url)).json(&body))
     }
 
     /// `POST` with a JSON body.

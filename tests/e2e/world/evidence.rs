@@ -2,6 +2,7 @@
 //!
 //! Never uses the daemon's own code to judge it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rollbackd_core::time::{Timestamp, milliseconds};
@@ -22,6 +23,9 @@ pub(crate) fn instant(receipt: &Receipt, key: &str) -> Timestamp {
     let text = receipt.get(key);
     Timestamp::try_from(text.to_owned()).unwrap_or_else(|error| panic!("{key} {text:?}: {error}"))
 }
+
+/// The beginning of a breach is found to this, and no coarser than a sixtieth of a slot (decision 0025).
+const FINEST: Duration = Duration::from_millis(50);
 
 /// What has to have held, and for how long, before something may be observed.
 #[derive(Clone, Debug)]
@@ -44,15 +48,25 @@ impl Held {
     }
 }
 
-/// When it had held for its `for`, by the data of today: the first instant at which it may be observed.
+/// When it had held for its `for`, by the data of today: the first instant at which it may be observed. It may have
+/// begun between two slots; from there to the first slot it has to be a breach throughout, then at each slot, and at
+/// last at the instant at which the `for` is over.
 async fn first_observable(prometheus: &Prometheus, receipt: &Receipt, held: &Held) -> Timestamp {
     let (deployed_at, observed_at) = (instant(receipt, "deployed_at"), instant(receipt, "observed_at"));
+    let fine = FINEST.max(held.step / 60);
     let first = deployed_at.floor(held.step) + held.step;
-    let values = prometheus.range(&held.query, first, observed_at, held.step).await;
-    let breaches: Vec<Timestamp> =
+    let values = prometheus.range(&held.query, first, observed_at, fine).await;
+    let breaches: BTreeSet<Timestamp> =
         values.into_iter().filter(|(_, value)| *value > held.above).map(|(at, _)| at).collect();
-    let slots = u32::try_from(held.hold.as_millis() / held.step.as_millis()).expect("few slots");
-    let for_long = |from: &&Timestamp| (0..=slots).all(|slot| breaches.contains(&(**from + held.step * slot)));
+    let all_in = |from: Timestamp, until: Timestamp, step: Duration| {
+        let mut instants = std::iter::successors(Some(from), |at| Some(*at + step)).take_while(|at| *at <= until);
+        instants.all(|at| breaches.contains(&at))
+    };
+    let for_long = |from: &&Timestamp| {
+        let over = **from + held.hold;
+        let slot = if from.floor(held.step) == **from { **from } else { from.floor(held.step) + held.step };
+        all_in(**from, slot, fine) && all_in(slot, over, held.step) && breaches.contains(&over)
+    };
     let since = breaches.iter().find(for_long);
     *since.unwrap_or_else(|| panic!("by the data {held:?} did not hold up to {observed_at}: {breaches:?}")) + held.hold
 }

@@ -329,6 +329,9 @@ impl Looker {
             let next = next_slot(now - offset, pace) + offset;
             count_due(&self.metrics, slots_due(job.due_at, next, pace));
             job.due_at = next;
+        } else {
+            // Looked closer, besides the slots: due by what was seen.
+            count_due(&self.metrics, 1);
         }
         job.under_way = true;
         let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold)).filter(|_| job.closer.is_some());

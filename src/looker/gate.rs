@@ -60,13 +60,18 @@ impl Gate {
     }
 
     fn learn(&self, permit: OwnedSemaphorePermit, took: Duration, failed: bool) {
+        // What hangs until its timeout or is refused says nothing of how much the server bears: one query that hangs must
+        // not keep all others waiting.
+        if failed {
+            return;
+        }
         let open = self.open.load(Ordering::Relaxed);
         if took * SLOW_PART >= self.timeout {
             if open > 1 {
                 permit.forget();
                 self.set(open - 1);
             }
-        } else if !failed && took * QUICK_PART < self.timeout && open < self.most {
+        } else if took * QUICK_PART < self.timeout && open < self.most {
             self.room.add_permits(1);
             self.set(open + 1);
         }
@@ -106,6 +111,8 @@ mod tests {
             answered_after(&gate, Duration::from_millis(1), false).await;
             assert_eq!(gate.room.available_permits(), expected);
         }
+        answered_after(&gate, Duration::from_secs(5), true).await;
+        assert_eq!(gate.room.available_permits(), 3, "one that hangs keeps no other waiting");
         assert!(metrics.text().contains("rollbackd_prometheus_query_limit 3"));
     }
 

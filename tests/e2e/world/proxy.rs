@@ -23,7 +23,7 @@ use super::wait::wait_until;
 const SLOW: Duration = Duration::from_secs(5);
 
 /// More series than the daemon reads of one answer.
-const TOO_MANY_SERIES: usize = 10_001;
+const TOO_MANY_SERIES: usize = 100_001;
 
 /// As Prometheus says that a query took longer than it allows.
 const GAVE_UP: &str = r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;

@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::decode::{self as core, Dialect, Edges};
 use rollbackd_core::config::node::{self, Fields, Node, Place, Problems};
-use rollbackd_core::config::{Config, Metric, Observed};
 use rollbackd_core::name::{AnnouncerName, NotAName, PagerName};
 
 use super::{PrometheusSettings, Scope, Settings, Token};
@@ -53,6 +51,7 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     let edges = Edges {
         promql: &promql::read,
         dialect,
+        lookback_delta: prometheus.as_ref().and_then(|prometheus| prometheus.lookback_delta),
         pagers: &names,
         announcers: &announcer_names,
         path_kinds: paths::KINDS,
@@ -64,9 +63,6 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
     };
     let mut decoded = core::decode(&mut fields, edges, problems);
     decoded.config.graph_url = graph_url;
-    if let Some(lookback_delta) = prometheus.as_ref().and_then(|prometheus| prometheus.lookback_delta) {
-        stale_after(&mut decoded.config, lookback_delta);
-    }
     let sources = fields.optional("sources").and_then(|node| Sources::decode(node, &decoded.config, problems));
     fields.finish(problems);
     let pagers = pagers.into_iter().filter_map(|(name, pager)| Some((name, pager?))).collect();
@@ -86,24 +82,6 @@ pub(super) fn decode(root: &Node, problems: &mut Problems) -> Option<Settings> {
         heartbeat,
         external_url: external_url.map(str::to_owned),
     })
-}
-
-/// How old a sample may be, where the config says so itself. What services share stays shared.
-fn stale_after(config: &mut Config, lookback_delta: Duration) {
-    // Each old one is kept as long, so that none gives its address to a new one.
-    let mut changed: BTreeMap<*const Metric, (Arc<Metric>, Arc<Metric>)> = BTreeMap::new();
-    let triggers = config.services.values_mut().flat_map(|service| service.triggers.iter_mut());
-    for trigger in triggers {
-        let Observed::Metric(metric) = &mut trigger.observed else { continue };
-        let (_, new) = changed.entry(Arc::as_ptr(metric)).or_insert_with(|| {
-            let mut new = metric.as_ref().clone();
-            if let Some(freshness) = &mut new.freshness {
-                freshness.stale_after = lookback_delta;
-            }
-            (Arc::clone(metric), Arc::new(new))
-        });
-        *metric = Arc::clone(new);
-    }
 }
 
 /// What stands under `prometheus`.

@@ -23,6 +23,8 @@ pub struct Edges<'a> {
     pub promql: PromqlReader<'a>,
     /// Whether PromQL that can't be read is a mistake.
     pub dialect: Dialect,
+    /// How old a sample may be and still count, where the config says so itself.
+    pub lookback_delta: Option<Duration>,
     /// The pagers that a service may name.
     pub pagers: &'a BTreeSet<PagerName>,
     /// The announcers that a service may name.

@@ -198,7 +198,8 @@ fn freshness(queried: &[Queried], origin: Origin, reading: &Reading<'_>) -> Opti
     selectors.dedup();
     let by_name = queried.iter().any(|queried| queried.template.names(Variable::Service));
     let per_label = (origin == Origin::Shared && !by_name).then_some(reading.service_label.as_str());
-    let stale_after = reading.evaluation_interval * STALE_INTERVALS;
+    let by_default = reading.evaluation_interval * STALE_INTERVALS;
+    let stale_after = reading.edges.lookback_delta.unwrap_or(by_default);
     Some(Freshness { newest: query::newest(&selectors, per_label)?, stale_after })
 }
 

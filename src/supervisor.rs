@@ -243,7 +243,7 @@ impl Supervisor {
                 answer(waiting, Err(NotDone::JournalNotWritable(error.to_string())));
             }
         }
-        match self.append(&batch.parts).await {
+        match self.append(batch.parts).await {
             Ok(()) => {
                 let replies: Vec<_> = batch.decided.into_iter().map(|decided| self.publish(decided)).collect();
                 self.take_kept().await?;
@@ -277,7 +277,7 @@ impl Supervisor {
                 self.cannot_write(&unwritable.error);
                 continue;
             }
-            match self.append(&batch.parts).await {
+            match self.append(batch.parts).await {
                 Ok(()) => batch.decided.into_iter().for_each(|decided| drop(self.publish(decided))),
                 Err(error) if self.is_left_undone(&error) => {
                     self.cannot_write(&error);
@@ -362,20 +362,16 @@ impl Supervisor {
     /// Puts what a look came to on the board, from where the next look goes on.
     fn show_verdict(&self, event: &Event, verdict: Option<Verdict>) {
         let (Happening::Looked { trigger, .. }, Some(verdict)) = (&event.what, verdict) else { return };
-        let mut board = self.shared.board_mut();
-        match board.get_mut(&event.service) {
-            Some(own) => drop(own.insert(trigger.clone(), verdict)),
-            None => drop(board.insert(event.service.clone(), BTreeMap::from([(trigger.clone(), verdict)]))),
-        }
+        self.shared.board_mut().entry(event.service.clone()).or_default().insert(trigger.clone(), verdict);
     }
 
-    async fn append(&mut self, parts: &[Part]) -> Result<(), journal::Error> {
+    async fn append(&mut self, parts: Vec<Part>) -> Result<(), journal::Error> {
         if parts.is_empty() {
             return Ok(());
         }
-        let began = Instant::now();
-        self.journal.append(parts.to_vec()).await?;
-        self.metrics.records_appended(parts.iter().map(|part| part.bodies.len()).sum(), began.elapsed());
+        let (began, records) = (Instant::now(), parts.iter().map(|part| part.bodies.len()).sum());
+        self.journal.append(parts).await?;
+        self.metrics.records_appended(records, began.elapsed());
         if !self.shared.journal_writable() {
             self.journal_is_back();
         }

@@ -177,7 +177,7 @@ impl Looker {
         let Some(verdict) = self.verdict(&key.0, name) else { return };
         let config = self.door.shared.config();
         let Some((rule, metric)) = metric_of(&config, key) else { return };
-        let hold = hold_of(rule, metric);
+        let hold = rule.row();
         let since = closer::open_row(&verdict, hold).filter(|_| !wants::names_since_deploy(metric));
         let slot = since.map(|since| closer::slot_of(since, metric.step));
         let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && job.closer != slot);
@@ -310,7 +310,7 @@ impl Looker {
         (deploy, trigger, from, deploy_at, values): (DeployId, TriggerName, Timestamp, Timestamp, Values),
     ) {
         let (interval, step, now) = (turn.config.evaluation_interval, metric.step, turn.now);
-        let hold = hold_of(rule, metric);
+        let hold = rule.row();
         let offset = turn.edges.settings().prometheus.query_offset;
         let verdict = self.verdict(&key.0, &trigger);
         let so_far = verdict.and_then(|verdict| verdict.so_far);
@@ -399,11 +399,6 @@ fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metr
     let trigger = config.services.get(&key.0)?.trigger(name)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
     Some((trigger, metric))
-}
-
-/// How long a breach must hold before a trigger fires. A comparison's own windows are its hold, and it fires by itself.
-fn hold_of(rule: &Trigger, metric: &Metric) -> Duration {
-    if metric.comparison.is_some() { Duration::ZERO } else { rule.hold }
 }
 
 fn next_slot(now: Timestamp, step: Duration) -> Timestamp {

@@ -152,6 +152,17 @@ pub struct Trigger {
     pub shared: bool,
 }
 
+impl Trigger {
+    /// How long its looks must be breaches without a gap before it fires. A comparison's own windows are that already.
+    #[must_use]
+    pub fn row(&self) -> Duration {
+        match &self.observed {
+            Observed::Metric(metric) if metric.comparison.is_some() => Duration::ZERO,
+            Observed::Metric(_) | Observed::Report => self.hold,
+        }
+    }
+}
+
 /// What happens when a trigger fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Action {

@@ -19,12 +19,12 @@ use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, SoFar, Verdict};
 
 /// The rule of a trigger for the judgement of one watch.
 pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: Duration) -> Rule {
-    if metric.comparison.is_some() {
-        // Its own windows are its hold, and its samples come one step apart.
-        let (hold, window) = (Duration::ZERO, metric.window + trigger.hold);
-        return Rule { hold, step: metric.step, window, interval: interval.max(metric.step), deploy_at: watch.at };
-    }
-    Rule { hold: trigger.hold, step: metric.step, window: metric.window, interval, deploy_at: watch.at }
+    let (window, interval) = match metric.comparison {
+        // Its samples come one step apart.
+        Some(_) => (metric.window + trigger.hold, interval.max(metric.step)),
+        None => (metric.window, interval),
+    };
+    Rule { hold: trigger.row(), step: metric.step, window, interval, deploy_at: watch.at }
 }
 
 /// The expression before the deploy was read. A value is kept, and never asked for again; that there is none is kept

@@ -199,6 +199,20 @@ pub enum Happening {
     Woke,
 }
 
+impl Happening {
+    /// A look at a trigger whose answers hold its whole window: nothing is gone on from, and no instant was looked at besides
+    /// the slots.
+    #[must_use]
+    pub const fn looked_whole(
+        deploy: DeployId,
+        trigger: TriggerName,
+        answers: Answers,
+        answered_until: Option<Timestamp>,
+    ) -> Self {
+        Self::Looked { deploy, trigger, answers, answered_until, so_far: None, besides: Vec::new() }
+    }
+}
+
 /// What a deploy event says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeployReport {

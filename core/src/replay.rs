@@ -249,14 +249,7 @@ impl<S: Source> Replay<S> {
         let Some(answers) = self.ask(service, &trigger, values, deploy_at, (from, to)) else { return };
         let event = Event {
             service: service.clone(),
-            what: Happening::Looked {
-                deploy: deploy.clone(),
-                trigger,
-                answers,
-                answered_until,
-                so_far: None,
-                besides: Vec::new(),
-            },
+            what: Happening::looked_whole(deploy.clone(), trigger, answers, answered_until),
         };
         let Some(verdict) = self.step(&event).1 else { return };
         if let Some(until) = verdict.answered_until {

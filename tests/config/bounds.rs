@@ -57,6 +57,14 @@ fn what_is_read_without_a_range_is_read_with_its_age() {
 }
 
 #[test]
+fn how_old_a_sample_may_be_is_what_the_config_says_of_it() {
+    let of_queue = with("sum(rate(errors_total[1m]))", "sum(queue)");
+    let told = of_queue.replacen("9090\"}", "9090\", lookback_delta: 30s}", 1);
+    let age = |text: &str| metric(&errors_trigger(text)).freshness.as_ref().map(|freshness| freshness.stale_after);
+    assert_eq!([age(&of_queue), age(&told)], [75, 30].map(|seconds| Some(Duration::from_secs(seconds))));
+}
+
+#[test]
 fn a_shared_query_is_told_apart_by_service_only_where_it_does_not_name_one() {
     let shared = r#"
 triggers:

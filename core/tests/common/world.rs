@@ -301,14 +301,7 @@ impl World {
         let from = overlap.map_or(wanted, |overlap| wanted.min(overlap)).max(wanted.min(deploy_at.floor(metric.step)));
         let to = self.now.floor(metric.step).max(from);
         let answers = self.outside.get(name).expect("a service of the world").answers(&trigger, &metric, from, to);
-        let what = Happening::Looked {
-            deploy: deploy.clone(),
-            trigger,
-            answers,
-            answered_until,
-            so_far: None,
-            besides: Vec::new(),
-        };
+        let what = Happening::looked_whole(deploy.clone(), trigger, answers, answered_until);
         let decision = self.decide(name, what);
         if let Some(until) = decision.verdict.and_then(|verdict| verdict.answered_until) {
             self.answered_until.insert(key, (deploy, until));

@@ -8,13 +8,13 @@ use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{Arming, Rule, Verdict, judge};
 
 /// From slot to slot, and from look to look.
-const STEP: Duration = Duration::from_secs(15);
+pub(crate) const STEP: Duration = Duration::from_secs(15);
 
 /// The slot before the deploy; the deploy is seven seconds later.
-const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
+pub(crate) const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
 
 /// The slot of this number; the one before the deploy is 0.
-fn slot(number: u32) -> Timestamp {
+pub(crate) fn slot(number: u32) -> Timestamp {
     BEFORE + STEP * number
 }
 
@@ -34,7 +34,7 @@ fn points(row: &str) -> Vec<Point> {
     row.chars().zip(0..).map(|(each, number)| Point { at: slot(number), look: letter(each) }).collect()
 }
 
-fn rule(hold_in_slots: u32) -> Rule {
+pub(crate) fn rule(hold_in_slots: u32) -> Rule {
     Rule {
         hold: STEP * hold_in_slots,
         step: STEP,

@@ -5,28 +5,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
-use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{Arming, Rule, SETTLES_AFTER_INTERVALS, SoFar, Verdict, judge, judge_on};
 
 use crate::common::plan::SHOP;
 use crate::common::world::World;
 use crate::common::{instant, service, trigger};
-
-const STEP: Duration = Duration::from_secs(15);
-const BEFORE: Timestamp = Timestamp::from_milliseconds(900_000);
-
-fn rule(hold_in_slots: u32) -> Rule {
-    Rule {
-        hold: STEP * hold_in_slots,
-        step: STEP,
-        window: STEP * 2,
-        interval: STEP,
-        deploy_at: BEFORE + Duration::from_secs(7),
-    }
-}
+use crate::rows::{BEFORE, STEP, rule, slot};
 
 fn points(looks: &[Look]) -> Vec<Point> {
-    looks.iter().zip(0..).map(|(look, number)| Point { at: BEFORE + STEP * number, look: *look }).collect()
+    looks.iter().zip(0..).map(|(look, number)| Point { at: slot(number), look: *look }).collect()
 }
 
 fn looks(most: usize) -> impl Strategy<Value = Vec<Look>> {
@@ -102,7 +89,7 @@ fn a_look_that_failed_moves_nothing_out_of_reach() {
     let seen = points(&[Look::Clear(0.01); 10]);
     let verdict = judge(&rule(2), Arming::Unknown, &seen, None);
     let so_far = verdict.so_far.unwrap();
-    let failed: Vec<Point> = (7..20).map(|number| Point { at: BEFORE + STEP * number, look: Look::Error }).collect();
+    let failed: Vec<Point> = (7..20).map(|number| Point { at: slot(number), look: Look::Error }).collect();
     let next = judge_on(&rule(2), Arming::Armed, Some(&so_far), &failed, verdict.answered_until);
     assert_eq!(next.so_far, Some(so_far), "the slots that the failed look was about are asked for again");
     assert!(next.blind);

@@ -46,14 +46,7 @@ fn looked(name: &'static str, shown: impl Fn(usize) -> Sample + 'static) -> Even
             let slot = at.since(first).as_secs() / 15;
             if slot == 0 { Sample::Value(0.01) } else { shown(usize::try_from(slot).unwrap_or(0)) }
         });
-        Happening::Looked {
-            deploy: state.deploy.clone(),
-            trigger: trigger("error-rate"),
-            answers,
-            answered_until: None,
-            so_far: None,
-            besides: Vec::new(),
-        }
+        Happening::looked_whole(state.deploy.clone(), trigger("error-rate"), answers, None)
     })
 }
 
@@ -71,14 +64,7 @@ fn failed_look(state: &State) -> Happening {
     let answers = window(state, "error-rate", |_, _| Sample::Missing);
     let window = Window { from: answers.from, to: answers.to, step: answers.step };
     let answers = window.all(&metric, || Answer::Failed("refused".to_owned()));
-    Happening::Looked {
-        deploy: state.deploy.clone(),
-        trigger: trigger("error-rate"),
-        answers,
-        answered_until: None,
-        so_far: None,
-        besides: Vec::new(),
-    }
+    Happening::looked_whole(state.deploy.clone(), trigger("error-rate"), answers, None)
 }
 
 fn serving(name: &'static str, shown: Option<&'static str>) -> Event {

@@ -541,7 +541,7 @@ fn look(turn: &mut Turn<'_>, service: &ServiceName, shown: &[Shown], fails: bool
                 };
                 let known = outside.answered_until.get(&trigger).filter(|(known, _)| known == &deploy);
                 let answered_until = known.map(|(_, until)| *until);
-                Happening::Looked { deploy, trigger, answers, answered_until, so_far: None, besides: Vec::new() }
+                Happening::looked_whole(deploy, trigger, answers, answered_until)
             }
             Want::Smoke { .. } => Happening::SmokeAnswered { at: now, healthy: smoke },
             Want::Serving { .. } if !fails => Happening::ServingRead { serving: outside.serving(), at: now },

@@ -212,14 +212,7 @@ fn r7_a_trigger_whose_baseline_is_read_late_is_still_judged_by_what_was_before_t
     let metric = world.metric(&service(SHOP), &name);
     let from = world.own().watch.as_ref().unwrap().at.floor(metric.step);
     let answers = world.shop().answers(&name, &metric, from, now.floor(metric.step));
-    world.tell(Happening::Looked {
-        deploy,
-        trigger: name,
-        answers,
-        answered_until: None,
-        so_far: None,
-        besides: Vec::new(),
-    });
+    world.tell(Happening::looked_whole(deploy, name, answers, None));
     assert_eq!(arming(&world, "p99-latency"), Arming::Unknown, "nothing could be compared yet");
     world.run("10m");
     assert_eq!(arming(&world, "p99-latency"), Arming::Disarmed);

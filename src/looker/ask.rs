@@ -96,7 +96,7 @@ pub(crate) async fn over(
     let settings = &edges.settings().prometheus;
     let gate = Gate::beside(settings.concurrency, settings.http.timeout, Arc::clone(metrics));
     let asked = Asked { edges, gate: &gate, range, since_deploy, only };
-    asked.all(&queries).await.part(service, range)
+    asked.all(&queries).await.part(service, range, Again::No)
 }
 
 /// Whether one answer holds all services' series, told apart by `service_label`.
@@ -136,13 +136,12 @@ pub(super) async fn group(
         besides.push((*range, ask(*range).await));
     }
     let mut names = BTreeSet::new();
-    let shared_twice = !looks.iter().all(|look| names.insert(&look.service));
+    let once_each = looks.iter().all(|look| names.insert(&look.service));
+    let again = if once_each { Again::No } else { Again::Yes };
     drop(names);
     for look in looks {
-        let range = (look.from, look.to, shares.step);
-        let part =
-            if shared_twice { answers.part(&look.service, range) } else { answers.take_part(&look.service, range) };
-        let besides = besides.iter().map(|(range, shown)| shown.part(&look.service, *range)).collect();
+        let part = answers.part(&look.service, (look.from, look.to, shares.step), again);
+        let besides = besides.iter_mut().map(|(range, shown)| shown.part(&look.service, *range, again)).collect();
         let event = Event { service: look.service.clone(), what: look.happening(part, besides) };
         if let Some(due_at) = look.due_at {
             metrics.looked_late(clock::now().since(due_at));
@@ -203,18 +202,22 @@ enum Brought {
     Split(BTreeMap<String, Vec<Series>>),
 }
 
-impl Brought {
-    fn part(&self, service: &ServiceName) -> Answer {
-        match self {
-            Self::Same(answer) => answer.clone(),
-            Self::Split(parts) => Answer::Series(parts.get(service.as_str()).cloned().unwrap_or_default()),
-        }
-    }
+/// Whether a service's part is asked for again: only then is it worth a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
+}
 
-    fn take_part(&mut self, service: &ServiceName) -> Answer {
+impl Brought {
+    fn part(&mut self, service: &ServiceName, again: Again) -> Answer {
         match self {
             Self::Same(answer) => answer.clone(),
-            Self::Split(parts) => Answer::Series(parts.remove(service.as_str()).unwrap_or_default()),
+            Self::Split(parts) => {
+                let name = service.as_str();
+                let found = if again == Again::Yes { parts.get(name).cloned() } else { parts.remove(name) };
+                Answer::Series(found.unwrap_or_default())
+            }
         }
     }
 }
@@ -229,28 +232,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn part(&self, service: &ServiceName, (from, to, step): Range) -> Answers {
-        let part = |brought: &Option<Brought>| brought.as_ref().map(|brought| brought.part(service));
+    fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
+        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.part(service, again));
         Answers {
             from,
             to,
             step,
-            value: self.value.part(service),
-            total: part(&self.total),
-            at_least: part(&self.at_least),
-            presence: part(&self.presence),
-            freshness: part(&self.freshness),
-        }
-    }
-
-    /// The same, once for each service.
-    fn take_part(&mut self, service: &ServiceName, (from, to, step): Range) -> Answers {
-        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.take_part(service));
-        Answers {
-            from,
-            to,
-            step,
-            value: self.value.take_part(service),
+            value: self.value.part(service, again),
             total: part(&mut self.total),
             at_least: part(&mut self.at_least),
             presence: part(&mut self.presence),

@@ -15,6 +15,8 @@ mod lag;
 mod measure;
 #[path = "bench/process.rs"]
 mod process;
+#[path = "loopback/processes.rs"]
+mod processes;
 #[path = "bench/scale.rs"]
 mod scale;
 #[path = "bench/start.rs"]

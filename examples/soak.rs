@@ -11,6 +11,8 @@ mod account;
 mod judge;
 #[path = "soak/picture.rs"]
 mod picture;
+#[path = "loopback/processes.rs"]
+mod processes;
 #[path = "soak/sample.rs"]
 mod sample;
 #[path = "soak/story.rs"]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::measure::{Metrics, quantile};
 use crate::process::{self, Connection};
+use crate::processes;
 use crate::scale::name;
 use crate::{Place, say};
 
@@ -27,8 +28,8 @@ impl Burst {
         let dir = place.output.join("journal");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
-        let [port] = process::free_ports()?;
-        process::write(&dir, "rollbackd.yml", &config(&dir, self.services, port))?;
+        let [port] = processes::free_ports()?;
+        processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, port))?;
         let (mut daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         let (took, answers) = deploy_all(port, self.services, self.connections, "v1").await?;
         let appends = Metrics::parse(&process::get(port, "/metrics").await?);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::measure::{Metrics, median, quantile};
 use crate::process::{self, Process};
+use crate::processes;
 use crate::scale::name;
 use crate::{Place, say};
 
@@ -59,7 +60,7 @@ impl Lag {
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let told = Told::default();
         let listener = listener(Arc::clone(&told)).await?;
-        let [production, port] = process::free_ports()?;
+        let [production, port] = processes::free_ports()?;
         let several = self.breaches.to_string();
         let listen = format!("127.0.0.1:{production}");
         let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
@@ -70,7 +71,7 @@ impl Lag {
         if self.defaults {
             running.extend(self.peer(&dir, "defaults", "15s", "30s", production, listener).await?.0);
         }
-        process::write(&dir, "rollbackd.yml", &self.config(&dir, [prometheus, port, listener]))?;
+        processes::write(&dir.join("rollbackd.yml"), &self.config(&dir, [prometheus, port, listener]))?;
         let (daemon, _) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         running.insert(0, daemon);
         let measured = self.measure(port, production, prometheus, &told).await;
@@ -174,11 +175,10 @@ impl Lag {
         production: u16,
         listener: u16,
     ) -> Result<(Vec<Process>, u16), String> {
-        let [alertmanager, _] = process::free_ports()?;
+        let [alertmanager, _] = processes::free_ports()?;
         let hook = format!("http://127.0.0.1:{listener}/alert/{peer}");
-        process::write(
-            dir,
-            &format!("{peer}-alertmanager.yml"),
+        processes::write(
+            &dir.join(format!("{peer}-alertmanager.yml")),
             &json!({
                 "route": {"receiver": "hook", "group_by": ["service"], "group_wait": wait, "group_interval": "1m", "repeat_interval": "1h"},
                 "receivers": [{"name": "hook", "webhook_configs": [{"url": hook}]}],
@@ -192,7 +192,10 @@ impl Lag {
             Process::start(dir, &format!("{peer}-alertmanager"), Path::new("prometheus-alertmanager"), &arguments)?;
         let by = |matchers: &str| format!("sum by (service) (rate(http_requests_total{{{matchers}}}[{WINDOW}]))");
         let rule = json!({"alert": "ErrorRate", "expr": format!("{} / {} > {LIMIT}", by("code=~\"5..\""), by("")), "for": format!("{}s", self.hold)});
-        process::write(dir, &format!("{peer}-rules.yml"), &json!({"groups": [{"name": "bench", "rules": [rule]}]}))?;
+        processes::write(
+            &dir.join(format!("{peer}-rules.yml")),
+            &json!({"groups": [{"name": "bench", "rules": [rule]}]}),
+        )?;
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": evaluation},
             "rule_files": [format!("{peer}-rules.yml")],

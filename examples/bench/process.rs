@@ -1,19 +1,17 @@
 //! Processes on loopback, and the plainest of HTTP clients: what drives the benchmark must not be what is measured.
 
-use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-/// How long a process may take to answer first, and to end when it is asked to.
+use crate::processes;
+
+/// How long a process may take to answer first.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process of the benchmark.
@@ -26,32 +24,31 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program in a folder; its output goes to a file named after it.
     pub(crate) fn start(dir: &Path, name: &str, program: &Path, arguments: &[&str]) -> Result<Self, String> {
-        let log = File::create(dir.join(format!("{name}.log"))).map_err(|error| format!("{name}.log: {error}"))?;
-        let second = log.try_clone().map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(dir);
-        // As in the unit for systemd.
-        command.env("MALLOC_ARENA_MAX", "1").stdin(Stdio::null()).stdout(second).stderr(log).kill_on_drop(true);
-        let child = command.spawn().map_err(|error| format!("could not start {}: {error}", program.display()))?;
+        Self::start_in(dir, name, program, arguments, &[])
+    }
+
+    fn start_in(
+        dir: &Path,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let child = processes::start(dir, name, program, arguments, environment)?;
         let id = child.id().ok_or("it ended at once")?;
         Ok(Self { child, id })
     }
 
     /// Asks it to end, or ends it as a crash would.
     pub(crate) async fn end(&mut self, signal: Signal) {
-        if let Some(id) = i32::try_from(self.id).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(id, signal);
-        }
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
-        }
+        processes::end(&mut self.child, signal).await;
     }
 }
 
 /// Starts a Prometheus with this config, and waits until it is ready.
 pub(crate) async fn prometheus(dir: &Path, name: &str, config: &Value) -> Result<(Process, u16), String> {
-    let [port] = free_ports()?;
-    write(dir, &format!("{name}.yml"), config)?;
+    let [port] = processes::free_ports()?;
+    processes::write(&dir.join(format!("{name}.yml")), config)?;
     let listen = format!("--web.listen-address=127.0.0.1:{port}");
     let (config, data) = (format!("--config.file={name}.yml"), format!("--storage.tsdb.path={name}-data"));
     let arguments = [config.as_str(), data.as_str(), listen.as_str(), "--log.level=warn", "--query.max-concurrency=20"];
@@ -63,28 +60,10 @@ pub(crate) async fn prometheus(dir: &Path, name: &str, config: &Value) -> Result
 /// Starts the daemon, and waits until it is ready; how long that took.
 pub(crate) async fn rollbackd(dir: &Path, program: &Path, port: u16) -> Result<(Process, Duration), String> {
     let began = Instant::now();
-    let process =
-        Process::start(dir, "rollbackd", program, &["run", "--config", "rollbackd.yml", "--log-format", "json"])?;
+    let arguments = ["run", "--config", "rollbackd.yml", "--log-format", "json"];
+    let process = Process::start_in(dir, "rollbackd", program, &arguments, &processes::environment())?;
     answers(port, "/readyz").await?;
     Ok((process, began.elapsed()))
-}
-
-/// Writes a config; JSON is YAML.
-pub(crate) fn write(dir: &Path, name: &str, content: &Value) -> Result<(), String> {
-    let file = dir.join(name);
-    std::fs::write(&file, content.to_string()).map_err(|error| format!("{}: {error}", file.display()))
-}
-
-/// Free ports below the range that the kernel gives to outgoing connections. None is given out twice: whoever was told
-/// one may not listen on it yet.
-pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], String> {
-    static GIVEN: AtomicU16 = AtomicU16::new(0);
-    let given = GIVEN.fetch_add(50, Ordering::Relaxed);
-    let begin = 12_000 + u16::try_from(std::process::id() * 61 % 17_000).unwrap_or(0) + given;
-    let free = (begin..32_000).filter_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).ok()?)));
-    let held: Vec<(u16, TcpListener)> = free.take(COUNT).collect();
-    let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
-    ports.try_into().map_err(|_| "no ports are free".to_owned())
 }
 
 async fn answers(port: u16, path: &str) -> Result<(), String> {

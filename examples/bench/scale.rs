@@ -13,6 +13,7 @@ use crate::chart::{Line, draw};
 use crate::journal::deploy_all;
 use crate::measure::{Metrics, Usage};
 use crate::process::{self, Process};
+use crate::processes;
 use crate::{Place, say};
 
 /// The series of one service, `{}` standing for its name: 14 of them.
@@ -113,8 +114,8 @@ impl Scale {
         let scrapes = json!({"global": {"scrape_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [format!("127.0.0.1:{exporter}")]}]}]});
         let (mut prometheus, metrics_port) = process::prometheus(dir, "prometheus", &scrapes).await?;
-        let [port] = process::free_ports()?;
-        process::write(dir, "rollbackd.yml", &config(dir, services, &interval, [metrics_port, port]))?;
+        let [port] = processes::free_ports()?;
+        processes::write(&dir.join("rollbackd.yml"), &config(dir, services, &interval, [metrics_port, port]))?;
         // Rates need two scrapes.
         tokio::time::sleep(Duration::from_secs(self.interval * 2 + 1)).await;
         let (mut daemon, _) = process::rollbackd(dir, &place.rollbackd, port).await?;

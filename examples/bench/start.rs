@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use crate::journal::config;
 use crate::measure::{Metrics, Usage};
 use crate::process;
+use crate::processes;
 use crate::scale::name;
 use crate::{Place, say};
 
@@ -44,15 +45,15 @@ impl Start {
         say(&format!("making a journal of {} records", self.records));
         let left = self.make(&dir.join("state"))?;
         let size = std::fs::metadata(dir.join("state/journal.db")).map_or(0, |file| file.len()) / 1024 / 1024;
-        let [port] = process::free_ports()?;
-        process::write(&dir, "rollbackd.yml", &config(&dir, self.services, port))?;
+        let [port] = processes::free_ports()?;
+        processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, port))?;
         let (mut daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         let used = Usage::of(daemon.id)?;
         let open = Metrics::parse(&process::get(port, "/metrics").await?).sum("rollbackd_watches_open");
         daemon.end(Signal::TERM).await;
         let idle = dir.join("idle");
         std::fs::create_dir_all(&idle).map_err(|error| error.to_string())?;
-        process::write(&idle, "rollbackd.yml", &config(&idle, 1, port))?;
+        processes::write(&idle.join("rollbackd.yml"), &config(&idle, 1, port))?;
         let (mut daemon, idle_ready) = process::rollbackd(&idle, &place.rollbackd, port).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let idle_used = Usage::of(daemon.id)?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::lag::{OURS, Told, listener, now};
 use crate::process::{self, Process};
+use crate::processes;
 use crate::scale::name;
 use crate::{Place, say};
 
@@ -46,7 +47,7 @@ impl Windows {
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let told = Told::default();
         let listener = listener(Told::clone(&told)).await?;
-        let [production, port] = process::free_ports()?;
+        let [production, port] = processes::free_ports()?;
         let several = cases().count().to_string();
         let listen = format!("127.0.0.1:{production}");
         let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
@@ -57,7 +58,7 @@ impl Windows {
         });
         let (process, prometheus) = process::prometheus(&dir, "prometheus", &scrapes).await?;
         running.push(process);
-        process::write(&dir, "rollbackd.yml", &config(&dir, [prometheus, port, listener]))?;
+        processes::write(&dir.join("rollbackd.yml"), &config(&dir, [prometheus, port, listener]))?;
         let (daemon, _) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         running.insert(0, daemon);
         let measured = self.measure(port, production, &told).await;

@@ -1,25 +1,21 @@
 //! Everything around the daemon, and the daemon: processes on loopback, ended by their ids.
 
-use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::routing::post;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::Plan;
+use crate::processes;
 use crate::sample::Sample;
 
-/// How long a process may take to answer first, and to end when it is asked to.
+/// How long a process may take to answer first.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the daemon runs under elsewhere: what is measured here has the same environment.
-const UNIT: &str = include_str!("../../systemd/rollbackd.service");
 /// How far back the triggers' queries look.
 const WINDOW: &str = "10s";
 /// One service of so many has a trigger of its own.
@@ -50,7 +46,7 @@ impl World {
         let client = client.build().map_err(|error| error.to_string())?;
         let pages_taken = Arc::new(AtomicU64::new(0));
         let pager = pager(Arc::clone(&pages_taken)).await?;
-        let [production_port, prometheus_port, api_port] = free_ports()?;
+        let [production_port, prometheus_port, api_port] = processes::free_ports()?;
         let production = format!("http://127.0.0.1:{production_port}");
         let prometheus = format!("http://127.0.0.1:{prometheus_port}");
         let api = format!("http://127.0.0.1:{api_port}");
@@ -60,20 +56,20 @@ impl World {
              "static_configs": [{"targets": [format!("127.0.0.1:{api_port}")]}]},
         ]});
         let config = config(dir, capstone_api, plan, [&production, &prometheus, &api, &pager]);
-        write(&dir.join("prometheus.yml"), &scrapes)?;
-        write(&dir.join("rollbackd.yml"), &config)?;
+        processes::write(&dir.join("prometheus.yml"), &scrapes)?;
+        processes::write(&dir.join("rollbackd.yml"), &config)?;
 
         let several = plan.services.to_string();
         let listen = format!("127.0.0.1:{production_port}");
         let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
-        let mut others = vec![start(dir, "capstone_api", capstone_api, &served, &[])?];
+        let mut others = vec![processes::start(dir, "capstone_api", capstone_api, &served, &[])?];
         let listen = format!("--web.listen-address=127.0.0.1:{prometheus_port}");
         let arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=prometheus", &listen, "--log.level=warn"];
-        others.push(start(dir, "prometheus", Path::new("prometheus"), &arguments, &[])?);
+        others.push(processes::start(dir, "prometheus", Path::new("prometheus"), &arguments, &[])?);
         answers(&client, &format!("{production}/metrics")).await?;
         answers(&client, &format!("{prometheus}/-/ready")).await?;
         let arguments = ["run", "--config", "rollbackd.yml", "--log-format", "json"];
-        let daemon = start(dir, "rollbackd", rollbackd, &arguments, &environment_of(UNIT))?;
+        let daemon = processes::start(dir, "rollbackd", rollbackd, &arguments, &processes::environment())?;
         let daemon_id = daemon.id().ok_or("the daemon ended at once")?;
         answers(&client, &format!("{api}/readyz")).await?;
         Ok(Self { dir: dir.to_owned(), daemon, daemon_id, others, client, api, production, pages_taken })
@@ -115,50 +111,10 @@ impl World {
     /// Ends every process, the daemon first, and removes what only Prometheus needed.
     pub(crate) async fn end(&mut self) {
         for child in std::iter::once(&mut self.daemon).chain(self.others.iter_mut().rev()) {
-            if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-                let _ = kill_process(id, Signal::TERM);
-            }
-            if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
-                let _ = child.kill().await;
-            }
+            processes::end(child, Signal::TERM).await;
         }
         let _ = std::fs::remove_dir_all(self.place("prometheus"));
     }
-}
-
-fn write(file: &Path, content: &Value) -> Result<(), String> {
-    std::fs::write(file, content.to_string()).map_err(|error| format!("{}: {error}", file.display()))
-}
-
-/// The environment that this unit of systemd gives its service.
-pub(crate) fn environment_of(unit: &str) -> Vec<(&str, &str)> {
-    unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('=')).collect()
-}
-
-/// Starts a program with nothing in its environment but the path and this.
-fn start(
-    dir: &Path,
-    name: &str,
-    program: &Path,
-    arguments: &[&str],
-    environment: &[(&str, &str)],
-) -> Result<Child, String> {
-    let log = File::create(dir.join(format!("{name}.log"))).map_err(|error| format!("{name}.log: {error}"))?;
-    let second = log.try_clone().map_err(|error| error.to_string())?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.envs(environment.iter().copied()).current_dir(dir);
-    command.stdin(Stdio::null()).stdout(second).stderr(log).kill_on_drop(true);
-    command.spawn().map_err(|error| format!("could not start {}: {error}", program.display()))
-}
-
-/// Free ports below the range that the kernel gives to outgoing connections; held together, so that they differ.
-fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], String> {
-    let begin = 12_000 + u16::try_from(std::process::id() * 61 % 19_000).unwrap_or(0);
-    let free = (begin..32_000).filter_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).ok()?)));
-    let held: Vec<(u16, TcpListener)> = free.take(COUNT).collect();
-    let ports: Vec<u16> = held.iter().map(|(port, _)| *port).collect();
-    ports.try_into().map_err(|_| "no ports are free".to_owned())
 }
 
 /// A webhook that takes every page.
@@ -232,29 +188,4 @@ fn config(dir: &Path, capstone_api: &Path, plan: &Plan, [production, prometheus,
 
 fn seconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_daemon_gets_the_environment_of_its_unit() {
-        let unit =
-            "[Service]\n# Environment=NOT=this\nEnvironment=ONE=1\nExecStart=/bin/true --x=1\nEnvironment=TWO=a=b\n";
-        assert_eq!(environment_of(unit), [("ONE", "1"), ("TWO", "a=b")]);
-        // docs/operations.md says what each is for.
-        assert_eq!(environment_of(UNIT), [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072")]);
-    }
-
-    #[tokio::test]
-    async fn nothing_else_is_in_its_environment() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = start(dir.path(), "env", Path::new("/usr/bin/env"), &[], &[("ONE", "1")]).unwrap();
-        assert!(child.wait().await.unwrap().success());
-        let shown = std::fs::read_to_string(dir.path().join("env.log")).unwrap();
-        let mut names: Vec<&str> = shown.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["ONE", "PATH"], "{shown}");
-    }
 }

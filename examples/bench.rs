@@ -21,6 +21,8 @@ mod processes;
 mod scale;
 #[path = "bench/start.rs"]
 mod start;
+#[path = "loopback/usage.rs"]
+mod usage;
 #[path = "bench/windows.rs"]
 mod windows;
 

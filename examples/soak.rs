@@ -17,6 +17,8 @@ mod processes;
 mod sample;
 #[path = "soak/story.rs"]
 mod story;
+#[path = "loopback/usage.rs"]
+mod usage;
 #[path = "soak/world.rs"]
 mod world;
 

@@ -6,10 +6,11 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::measure::{Metrics, quantile};
+use crate::measure::quantile;
 use crate::process::{self, Connection};
 use crate::processes;
 use crate::scale::name;
+use crate::usage::Metrics;
 use crate::{Place, say};
 
 #[derive(Args)]
@@ -35,7 +36,7 @@ impl Burst {
         let appends = Metrics::parse(&process::get(port, "/metrics").await?);
         daemon.end(Signal::KILL).await;
         let (mut daemon, again) = process::rollbackd(&dir, &place.rollbackd, port).await?;
-        let open = Metrics::parse(&process::get(port, "/metrics").await?).sum("rollbackd_watches_open");
+        let open = Metrics::parse(&process::get(port, "/metrics").await?).sum("rollbackd_watches_open", "");
         daemon.end(Signal::TERM).await;
         say(
             "deploys | accepted within s | one answer p50 s | p99 s | syncs | records | watches open after kill -9 | first start s | start after it s",
@@ -46,8 +47,8 @@ impl Burst {
             took.as_secs_f64(),
             quantile(&answers, 0.5),
             quantile(&answers, 0.99),
-            appends.sum("rollbackd_journal_append_duration_seconds_count"),
-            appends.sum("rollbackd_records_total"),
+            appends.sum("rollbackd_journal_append_duration_seconds_count", ""),
+            appends.sum("rollbackd_records_total", ""),
             ready.as_secs_f64(),
             again.as_secs_f64(),
         ));

@@ -11,10 +11,11 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::measure::{Metrics, median, quantile};
+use crate::measure::{median, quantile};
 use crate::process::{self, Process};
 use crate::processes;
 use crate::scale::name;
+use crate::usage::Metrics;
 use crate::{Place, say};
 
 /// How far the queries look back, and the condition.
@@ -101,7 +102,7 @@ impl Lag {
         tokio::time::sleep(patience).await;
         let after = Metrics::parse(&process::get(port, "/metrics").await?);
         let queries =
-            after.sum("rollbackd_prometheus_queries_total") - before.sum("rollbackd_prometheus_queries_total");
+            after.sum("rollbackd_prometheus_queries_total", "") - before.sum("rollbackd_prometheus_queries_total", "");
         let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
         let peers = if self.defaults { vec![OURS, TUNED, DEFAULTS] } else { vec![OURS, TUNED] };

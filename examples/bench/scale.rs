@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use crate::chart::{Line, draw};
 use crate::journal::deploy_all;
-use crate::measure::{Metrics, Usage};
+use crate::measure::quantile_between;
 use crate::process::{self, Process};
 use crate::processes;
+use crate::usage::{Metrics, Usage};
 use crate::{Place, say};
 
 /// The series of one service, `{}` standing for its name: 14 of them.
@@ -138,20 +139,20 @@ impl Scale {
         let (after, used_then, prometheus_then, ended) = seen().await?;
         let seconds = ended.duration_since(began).as_secs_f64();
         let intervals = seconds / Duration::from_secs(self.interval).as_secs_f64();
-        let grew = |name: &str| after.sum(name) - before.sum(name);
-        let late = |share: f64| after.quantile(&before, "rollbackd_evaluation_lateness_seconds", share);
+        let grew = |name: &str| after.sum(name, "") - before.sum(name, "");
+        let late = |share: f64| quantile_between(&before, &after, "rollbackd_evaluation_lateness_seconds", share);
         Ok(Row {
             services,
-            processor_share: (used_then.processor_seconds - used.processor_seconds) / seconds,
-            resident: used_then.resident_mebibytes,
-            peak: used_then.peak_mebibytes,
+            processor_share: (used_then.processor_seconds()? - used.processor_seconds()?) / seconds,
+            resident: used_then.status("VmRSS")? / 1024.0,
+            peak: used_then.status("VmHWM")? / 1024.0,
             queries_per_interval: grew("rollbackd_prometheus_queries_total") / intervals,
             looks_per_interval: grew("rollbackd_evaluations_total") / intervals,
             lateness: [late(0.5), late(0.999)],
             query_seconds: grew("rollbackd_prometheus_query_duration_seconds_sum")
                 / grew("rollbackd_prometheus_query_duration_seconds_count"),
             missed: grew("rollbackd_evaluations_missed_total"),
-            prometheus_share: (prometheus_then.processor_seconds - prometheus_used.processor_seconds) / seconds,
+            prometheus_share: (prometheus_then.processor_seconds()? - prometheus_used.processor_seconds()?) / seconds,
         })
     }
 }

@@ -17,10 +17,10 @@ use rollbackd_core::trigger::Arming;
 use rustix::process::Signal;
 
 use crate::journal::config;
-use crate::measure::{Metrics, Usage};
 use crate::process;
 use crate::processes;
 use crate::scale::name;
+use crate::usage::{Metrics, Usage};
 use crate::{Place, say};
 
 /// The triggers of each service.
@@ -49,7 +49,7 @@ impl Start {
         processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, port))?;
         let (mut daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         let used = Usage::of(daemon.id)?;
-        let open = Metrics::parse(&process::get(port, "/metrics").await?).sum("rollbackd_watches_open");
+        let open = Metrics::parse(&process::get(port, "/metrics").await?).sum("rollbackd_watches_open", "");
         daemon.end(Signal::TERM).await;
         let idle = dir.join("idle");
         std::fs::create_dir_all(&idle).map_err(|error| error.to_string())?;
@@ -68,11 +68,11 @@ impl Start {
             "{} | {left} | {size} | {open:.0} | {:.2} | {:.2} | {:.1} | {:.1} | {:.3} | {:.1} | {binary:.1}",
             self.records,
             ready.as_secs_f64(),
-            used.processor_seconds,
-            used.resident_mebibytes,
-            used.peak_mebibytes,
+            used.processor_seconds()?,
+            used.status("VmRSS")? / 1024.0,
+            used.status("VmHWM")? / 1024.0,
             idle_ready.as_secs_f64(),
-            idle_used.resident_mebibytes,
+            idle_used.status("VmRSS")? / 1024.0,
         ));
         Ok(())
     }

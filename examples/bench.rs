@@ -29,20 +29,13 @@ mod windows;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(about = "Measures the daemon as a whole, and the usual alerting beside it")]
 struct Arguments {
-    /// The binary of the daemon.
-    #[arg(long)]
-    rollbackd: PathBuf,
-    /// The binary of the example service.
-    #[arg(long)]
-    capstone_api: PathBuf,
-    /// Where tables, pictures and logs go.
-    #[arg(long)]
-    output: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     what: What,
 }
@@ -62,16 +55,32 @@ enum What {
 }
 
 /// Where everything is.
+#[derive(Args)]
 pub(crate) struct Place {
+    /// The binary of the daemon.
+    #[arg(long)]
     pub(crate) rollbackd: PathBuf,
+    /// The binary of the example service.
+    #[arg(long)]
     pub(crate) capstone_api: PathBuf,
+    /// Where tables, pictures and logs go.
+    #[arg(long)]
     pub(crate) output: PathBuf,
+}
+
+impl Place {
+    /// An empty folder for one benchmark.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, String> {
+        let dir = self.output.join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        Ok(dir)
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { rollbackd, capstone_api, output, what } = Arguments::parse();
-    let place = Place { rollbackd, capstone_api, output };
+    let Arguments { place, what } = Arguments::parse();
     let ended = match std::fs::create_dir_all(&place.output) {
         Err(error) => Err(format!("{}: {error}", place.output.display())),
         Ok(()) => match what {

@@ -36,30 +36,14 @@ pub(crate) fn draw(title: &str, x_name: &str, lines: &[Line]) -> String {
     for power in powers(left, right) {
         let at = x(10_f64.powf(power));
         let _ = writeln!(svg, "<path d=\"M{at:.1} {MARGIN}V{:.1}\" stroke=\"#ddd\"/>", HEIGHT - MARGIN);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            HEIGHT - MARGIN + 16.0,
-            10_f64.powf(power)
-        );
+        svg += &text(at, HEIGHT - MARGIN + 16.0, "middle", &10_f64.powf(power).to_string());
     }
     for power in powers(low, high) {
         let at = y(10_f64.powf(power));
         let _ = writeln!(svg, "<path d=\"M{MARGIN} {at:.1}H{:.1}\" stroke=\"#ddd\"/>", WIDTH - MARGIN);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            MARGIN - 6.0,
-            at + 4.0,
-            10_f64.powf(power)
-        );
+        svg += &text(MARGIN - 6.0, at + 4.0, "end", &10_f64.powf(power).to_string());
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x_name}</text>",
-        WIDTH / 2.0,
-        HEIGHT - 14.0
-    );
+    svg += &text(WIDTH / 2.0, HEIGHT - 14.0, "middle", x_name);
     for (line, number) in lines.iter().zip(0_u8..) {
         let points: Vec<String> = line
             .points
@@ -78,4 +62,8 @@ pub(crate) fn draw(title: &str, x_name: &str, lines: &[Line]) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+fn text(x: f64, y: f64, anchor: &str, words: &str) -> String {
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>\n")
 }

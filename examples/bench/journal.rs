@@ -26,9 +26,7 @@ pub(crate) struct Burst {
 impl Burst {
     /// The burst, a crash, and what is left.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
-        let dir = place.output.join("journal");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let dir = place.folder("journal")?;
         let [port] = processes::free_ports()?;
         processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, port))?;
         let (mut daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;

@@ -56,16 +56,13 @@ const DEFAULTS: &str = "the same at its defaults (15 s evaluation, 30 s group wa
 impl Lag {
     /// Everything in one run, on the same samples.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
-        let dir = place.output.join("lag");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let dir = place.folder("lag")?;
         let told = Told::default();
         let listener = listener(Arc::clone(&told)).await?;
-        let [production, port] = processes::free_ports()?;
-        let several = self.breaches.to_string();
-        let listen = format!("127.0.0.1:{production}");
-        let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
-        let mut running = vec![Process::start(&dir, "capstone_api", &place.capstone_api, &served)?];
+        let [port] = processes::free_ports()?;
+        let services = usize::try_from(self.breaches).map_err(|error| error.to_string())?;
+        let (first, production) = process::production(&dir, &place.capstone_api, services)?;
+        let mut running = vec![first];
         let peer = self.peer(&dir, "tuned", "1s", "0s", production, listener).await?;
         let prometheus = peer.1;
         running.extend(peer.0);

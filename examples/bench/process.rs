@@ -45,6 +45,14 @@ impl Process {
     }
 }
 
+/// Starts the example service as so many services, and gives its port.
+pub(crate) fn production(dir: &Path, program: &Path, services: usize) -> Result<(Process, u16), String> {
+    let [port] = processes::free_ports()?;
+    let (several, listen) = (services.to_string(), format!("127.0.0.1:{port}"));
+    let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
+    Ok((Process::start(dir, "capstone_api", program, &served)?, port))
+}
+
 /// Starts a Prometheus with this config, and waits until it is ready.
 pub(crate) async fn prometheus(dir: &Path, name: &str, config: &Value) -> Result<(Process, u16), String> {
     let [port] = processes::free_ports()?;

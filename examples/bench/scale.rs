@@ -72,8 +72,7 @@ impl Scale {
         );
         let mut rows = Vec::new();
         for services in &self.services {
-            let dir = place.output.join(format!("scale-{services}"));
-            std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+            let dir = place.folder(&format!("scale-{services}"))?;
             let row = self.once(place, &dir, *services).await?;
             say(&format!(
                 "{} | {:.2} % | {:.1} | {:.1} | {:.1} | {:.0} | ≤ {} | ≤ {} | {:.3} | {:.0} | {:.0} %",
@@ -109,7 +108,6 @@ impl Scale {
     }
 
     async fn once(&self, place: &Place, dir: &Path, services: u32) -> Result<Row, String> {
-        let _ = std::fs::remove_dir_all(dir.join("state"));
         let exporter = exporter(services).await?;
         let interval = format!("{}s", self.interval);
         let scrapes = json!({"global": {"scrape_interval": interval, "scrape_timeout": interval},

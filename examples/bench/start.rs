@@ -39,8 +39,7 @@ pub(crate) struct Start {
 impl Start {
     /// Makes the journal, starts on it, and starts without one.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
-        let dir = place.output.join("start");
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = place.folder("start")?;
         std::fs::create_dir_all(dir.join("state")).map_err(|error| error.to_string())?;
         say(&format!("making a journal of {} records", self.records));
         let left = self.make(&dir.join("state"))?;

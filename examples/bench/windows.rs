@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::lag::{OURS, Told, listener, now};
-use crate::process::{self, Process};
+use crate::process;
 use crate::processes;
 use crate::scale::name;
 use crate::{Place, say};
@@ -42,19 +42,15 @@ fn cases() -> impl Iterator<Item = (u32, &'static str, f64)> {
 impl Windows {
     /// All in one run, on one Prometheus.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
-        let dir = place.output.join("windows");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let dir = place.folder("windows")?;
         let told = Told::default();
         let listener = listener(Told::clone(&told)).await?;
-        let [production, port] = processes::free_ports()?;
-        let several = cases().count().to_string();
-        let listen = format!("127.0.0.1:{production}");
-        let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
-        let mut running = vec![Process::start(&dir, "capstone_api", &place.capstone_api, &served)?];
+        let [port] = processes::free_ports()?;
+        let (first, production) = process::production(&dir, &place.capstone_api, cases().count())?;
+        let mut running = vec![first];
         let scrapes = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [{"job_name": "production", "static_configs": [{"targets": [listen]}]}],
+            "scrape_configs": [{"job_name": "production", "static_configs": [{"targets": [format!("127.0.0.1:{production}")]}]}],
         });
         let (process, prometheus) = process::prometheus(&dir, "prometheus", &scrapes).await?;
         running.push(process);

@@ -9,7 +9,7 @@
 //                      torn | written | synced | acknowledged | next TEXT: the append whose record holds TEXT:
 //                      half written, written, synced, acknowledged, or before the append after it begins
 // JOURNAL_FAULT_UNTIL  a file: fail, full and slow go on until it is there; without it they happen once
-// JOURNAL_FAULT_LOG    a file: each call on the journal's files is noted there
+// JOURNAL_FAULT_LOG    a file: each call on the journal's files is noted there, and each record that is acknowledged
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -107,6 +107,15 @@ static void note(const char *when, enum call call, enum file file, int fd) {
 
 static int is(const char *one, const char *other) { return !strcmp(one, other); }
 
+// Notes up to which record all is acknowledged by what is written: the number that it begins with.
+static void note_acknowledged(const char *data, size_t size) {
+  char line[128];
+  int digits = 0;
+  while ((size_t)digits < size && digits < 20 && data[digits] >= '0' && data[digits] <= '9') digits++;
+  int written = snprintf(line, sizeof line, "acknowledged %.*s\n", digits, data);
+  if (events >= 0) real_write(events, line, (size_t)written);
+}
+
 // Whether this call, which has not run yet, is the place.
 static int is_before(enum call call, enum file file, const void *data, size_t size) {
   if (wanted_call) return calls == wanted_call;
@@ -158,6 +167,7 @@ static int before(enum call call, enum file file, int fd, const void *data, size
   int error = meant && (first || goes_on()) ? (is(act, "full") ? ENOSPC : EIO) : 0;
   int slow = is(act, "slow") && call == SYNC && (first || goes_on());
   note(error ? "failed" : slow ? "slow" : "done", call, file, fd);
+  if (!error && file == ACKNOWLEDGED && call == WRITE) note_acknowledged(data, size);
   pthread_mutex_unlock(&turn);
   if (slow) {
     nanosleep(&(struct timespec){.tv_sec = 2}, NULL);

@@ -3,7 +3,9 @@
 //! Never takes for granted that several were together: a life in which they were not shows nothing.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -46,6 +48,17 @@ async fn tell_all(daemon: &Daemon, at: &str) -> Vec<u16> {
     told.join_all().await.into_iter().flatten().collect()
 }
 
+/// The records of the append that was acknowledged last, by what the library noted.
+fn acknowledged_last(notes: &Path) -> Range<usize> {
+    let notes = std::fs::read_to_string(notes).expect("notes");
+    let up_to: Vec<usize> = notes.lines().filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok()).collect();
+    match up_to.as_slice() {
+        [] => 0..0,
+        [only] => 0..*only,
+        [.., before, last] => *before..*last,
+    }
+}
+
 fn lying_in(world: &World) -> Vec<String> {
     records::lying_in(&world.place("state")).into_iter().map(|(_, body)| body).collect()
 }
@@ -53,12 +66,13 @@ fn lying_in(world: &World) -> Vec<String> {
 /// Lives once, and gives how many services were in the append at which the daemon was killed.
 async fn live(world: &World, point: Point) -> usize {
     let state = world.place("state");
-    let _ = std::fs::remove_dir_all(&state);
+    let notes = world.place("calls");
+    let _ = (std::fs::remove_dir_all(&state), std::fs::remove_file(&notes));
     let mut plan = world.plan();
     plan.several(SERVICES, [triggers::shared_error_rate()]);
     let mut daemon = Daemon::new(&world.place(""), &plan, &[]);
     let fault = Fault { act: Act::Kill, place: Place::Text(point, KILLED_AT), until: None };
-    daemon.launch_with(&fault.environment(&world.place("calls")));
+    daemon.launch_with(&fault.environment(&notes));
     wait_until("the daemon is ready", async || daemon.status_of("/readyz").await.map(drop)).await;
 
     let at = rollbackd::clock::now().to_string();
@@ -87,7 +101,7 @@ async fn live(world: &World, point: Point) -> usize {
     match point {
         Point::Torn => usize::from(SERVICES) - before.len(),
         Point::Written | Point::Synced => together.len(),
-        Point::Acknowledged | Point::Next => before.len() - taken.len(),
+        Point::Acknowledged | Point::Next => deploys_in(&bodies[acknowledged_last(&notes)]).len(),
     }
 }
 

@@ -121,7 +121,7 @@ fn config() -> Config {
         step: STEP,
         comparison: None,
     };
-    let trigger = Trigger {
+    let trigger = std::sync::Arc::new(Trigger {
         name: trigger_name(),
         observed: Observed::Metric(std::sync::Arc::new(metric)),
         hold: STEP * 8,
@@ -131,7 +131,7 @@ fn config() -> Config {
         veto: Duration::ZERO,
         note: None,
         shared: true,
-    };
+    });
     let service = |number: usize| Service {
         name: name(number),
         watch: STEP * 120,
@@ -140,14 +140,14 @@ fn config() -> Config {
         announce: Vec::new(),
         version_query: None,
         watch_version: false,
-        triggers: vec![trigger.clone()],
+        triggers: vec![std::sync::Arc::clone(&trigger)],
         paths: Vec::new(),
         smoke: None,
         automatic_limit: rollbackd_core::config::AutomaticLimit::default(),
         side_effects: None,
         rehearsal: None,
     };
-    let services = (0..SERVICES).map(|number| (name(number), service(number))).collect();
+    let services = (0..SERVICES).map(|number| (name(number), service(number).into())).collect();
     Config { evaluation_interval: STEP, services, ..Config::default() }
 }
 

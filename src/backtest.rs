@@ -174,8 +174,8 @@ fn replay(
 
 /// A config in which one service has one trigger alone.
 fn alone(config: &Config, service: &Service, trigger: rollbackd_core::config::Trigger) -> Config {
-    let service = Service { triggers: vec![trigger], ..service.clone() };
-    let services = BTreeMap::from([(service.name.clone(), service)]);
+    let service = Service { triggers: vec![trigger.into()], ..service.clone() };
+    let services = BTreeMap::from([(service.name.clone(), service.into())]);
     // Alone it is no outage.
     Config { services, fleet_guard: None, ..config.clone() }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::announcement::Announcement;
@@ -184,7 +185,12 @@ impl Outside for Edges {
         self.pagers.get(pager).and_then(PagerClient::resend_every)
     }
 
-    fn publish(&self, plan: Service, firing: Firing, mut evidence: Evidence) -> Pending<'_, Result<String, String>> {
+    fn publish(
+        &self,
+        plan: Arc<Service>,
+        firing: Firing,
+        mut evidence: Evidence,
+    ) -> Pending<'_, Result<String, String>> {
         let receipts = Receipts::new(self.settings.receipts_dir.clone());
         let written = tokio::task::spawn_blocking(move || {
             let Stage::Ended { receipt: number, .. } = firing.stage else {

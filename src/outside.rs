@@ -103,7 +103,7 @@ pub trait Outside: Send + Sync {
 
     /// Writes the receipt of a firing that ended, and returns its SHA-256 once it is durable. A receipt that was
     /// written before is the same receipt.
-    fn publish(&self, plan: Service, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>>;
+    fn publish(&self, plan: Arc<Service>, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>>;
 
     /// Commits what is new among the receipts, and pushes it; `None` where the config says nothing of it.
     fn keep_receipts(&self) -> Option<Pending<'_, Result<Kept, NotKept>>> {

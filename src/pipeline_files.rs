@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
-use rollbackd_core::config::Config;
+use rollbackd_core::config::{Config, PathRule};
 
 use crate::receipts;
 
@@ -14,8 +15,11 @@ const LARGEST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Reads the files that the paths name. To be done whenever a config is loaded: they change with the repository.
 pub fn read(config: &mut Config) {
-    let paths = config.services.values_mut().flat_map(|service| &mut service.paths);
-    for file in paths.flat_map(|path| &mut path.pipeline_files) {
+    // What names no file stays shared.
+    let names_files = |path: &Arc<PathRule>| !path.pipeline_files.is_empty();
+    let services = config.services.values_mut().filter(|service| service.paths.iter().any(names_files));
+    let paths = services.flat_map(|service| &mut Arc::make_mut(service).paths).filter(|path| names_files(path));
+    for file in paths.flat_map(|path| &mut Arc::make_mut(path).pipeline_files) {
         file.sha256 = match sha256_of(&file.name) {
             Ok(sha256) => Some(sha256),
             Err(error) => {

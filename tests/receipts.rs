@@ -10,6 +10,7 @@ mod picture;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd::receipts::{Error, Receipts, json, table};
@@ -85,17 +86,18 @@ fn service() -> Service {
         version_query: Some(Template::parse("app_build_info").unwrap()),
         watch_version: false,
         triggers: vec![
-            trigger("error-rate", Observed::Metric(std::sync::Arc::new(ratio)), None),
-            trigger("login-broken", Observed::Report, Some("Expand-contract; see RUNBOOK.md#migrations")),
+            trigger("error-rate", Observed::Metric(Arc::new(ratio)), None).into(),
+            trigger("login-broken", Observed::Report, Some("Expand-contract; see RUNBOOK.md#migrations")).into(),
         ],
         paths: vec![
-            path("pipeline", "github_actions", &[("inputs.image_tag", "{{ target.version }}")], None),
+            path("pipeline", "github_actions", &[("inputs.image_tag", "{{ target.version }}")], None).into(),
             path(
                 "console",
                 "command",
                 &console,
                 Some("commit the revert, or the next deploy brings the bad version back"),
-            ),
+            )
+            .into(),
         ],
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
@@ -489,7 +491,7 @@ fn a_path_that_changed_since_its_rehearsal_is_a_gap() {
     let evidence = Evidence { earlier: Some(earlier), ..evidence() };
     assert!(!gaps(&told(&firing(), &evidence)).contains(&GapKind::PathChanged));
     let mut changed = service();
-    changed.paths[1].run[0].value = Template::parse("gcloud-beta").unwrap();
+    Arc::make_mut(&mut changed.paths[1]).run[0].value = Template::parse("gcloud-beta").unwrap();
     assert!(gaps(&receipt(&firing(), &changed, &evidence).unwrap()).contains(&GapKind::PathChanged));
     assert!(receipts.experience(&ServiceName::new("billing").unwrap()).unwrap().is_empty());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::attempts;
-use crate::config::{Observed, Trigger};
+use crate::config::Observed;
 use crate::deploy::{Deploy, Target, TargetSource};
 use crate::deploys::{LARGEST_CLOCK_SKEW, current, own_attempt, target_now};
 use crate::draft::Draft;
@@ -114,7 +114,7 @@ fn is_same_commit(left: &str, right: &str) -> bool {
 }
 
 fn unknown_trigger(draft: &Draft<'_>, asked: &TriggerName) -> Reply {
-    let names = draft.service.triggers.iter().map(|trigger: &Trigger| trigger.name.as_str());
+    let names = draft.service.triggers.iter().map(|trigger| trigger.name.as_str());
     Reply::Refused(Refusal::UnknownTrigger {
         service: draft.name().clone(),
         asked: asked.to_string(),

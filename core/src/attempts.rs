@@ -39,7 +39,7 @@ fn candidates<'a>(draft: &Draft<'a>, firing: &Firing) -> Vec<&'a PathRule> {
     let tried: Vec<&PathName> =
         firing.attempts.iter().skip(firing.earlier_attempts).map(|attempt| &attempt.path).collect();
     let allowed = |path: &&PathRule| firing.only_path.as_ref().is_none_or(|only| only == &path.name);
-    draft.service.paths.iter().filter(allowed).filter(|path| !tried.contains(&&path.name)).collect()
+    draft.service.paths.iter().map(AsRef::as_ref).filter(allowed).filter(|path| !tried.contains(&&path.name)).collect()
 }
 
 pub(crate) fn start_next(draft: &mut Draft<'_>, id: &FiringId) {

@@ -42,8 +42,8 @@ pub struct Config {
     pub fleet_guard: Option<FleetGuard>,
     /// Where people see Prometheus' own pages, for the link to a chart; without a slash at its end.
     pub graph_url: Option<String>,
-    /// The services by name.
-    pub services: BTreeMap<ServiceName, Service>,
+    /// The services by name. A config that is put in force shares them with the one that was read.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
 }
 
 /// This many services firing within this time are one outage (design, R10).
@@ -87,10 +87,10 @@ pub struct Service {
     pub version_query: Option<Template>,
     /// Whether a version that the query shows and nobody told of is a deploy.
     pub watch_version: bool,
-    /// The trigger list: its own triggers, then the shared ones that it doesn't replace.
-    pub triggers: Vec<Trigger>,
-    /// The rollback paths, preferred first.
-    pub paths: Vec<PathRule>,
+    /// The trigger list: its own triggers, then the shared ones that it doesn't replace; all services have those in common.
+    pub triggers: Vec<Arc<Trigger>>,
+    /// The rollback paths, preferred first. Services whose paths say the same have them in common.
+    pub paths: Vec<Arc<PathRule>>,
     /// The URL that must answer 2xx before the clock stops.
     pub smoke: Option<String>,
     /// How often automatic rollback may happen.
@@ -119,13 +119,13 @@ impl Service {
     /// The trigger of this name.
     #[must_use]
     pub fn trigger(&self, name: &TriggerName) -> Option<&Trigger> {
-        self.triggers.iter().find(|trigger| &trigger.name == name)
+        self.triggers.iter().find(|trigger| &trigger.name == name).map(Arc::as_ref)
     }
 
     /// The path of this name, with its place in the order of preference.
     #[must_use]
     pub fn path(&self, name: &PathName) -> Option<&PathRule> {
-        self.paths.iter().find(|path| &path.name == name)
+        self.paths.iter().find(|path| &path.name == name).map(Arc::as_ref)
     }
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
+use smol_str::SmolStr;
 
 /// A text that may not be used as a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +47,8 @@ macro_rules! checked_text {
         $(#[$documentation])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         #[serde(try_from = "String")]
-        // Never longer than it is: a ledger keeps thousands of them.
-        pub struct $name(Box<str>);
+        // A fleet has hundreds of thousands of them, most of them copies: a short one is in its place, a long one is shared.
+        pub struct $name(SmolStr);
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -63,7 +64,7 @@ macro_rules! checked_text {
             pub fn new(text: impl Into<String>) -> Result<Self, NotAName> {
                 let text = text.into();
                 if $check(&text) {
-                    Ok(Self(text.into_boxed_str()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(NotAName { kind: $kind, text, expected: $expected })
                 }
@@ -84,7 +85,7 @@ macro_rules! checked_text {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into_string()
+                name.0.into()
             }
         }
 

@@ -1,9 +1,10 @@
 //! What is to be looked at now, as data: the cadence of looking is the shell's, what to look at is decided here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comparison;
-use crate::config::{Config, Metric, Observed, Query, Service, Trigger};
+use crate::config::{Config, Metric, Observed, PathRule, Query, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::proof::{awaited_since, needs};
@@ -188,7 +189,7 @@ fn earliest_open(own: &ServiceState) -> Option<Timestamp> {
 
 /// Whether a path names the platform's revision, and that of the version under watch is not known yet.
 fn learns_revision(plan: &Service, own: &ServiceState) -> bool {
-    let names = |path: &crate::config::PathRule| path.run.iter().any(|part| part.value.names(Variable::TargetRevision));
+    let names = |path: &Arc<PathRule>| path.run.iter().any(|part| part.value.names(Variable::TargetRevision));
     let unknown = own.watch.as_ref().is_some_and(|watch| own.ledger.revision(&watch.version).is_none());
     unknown && plan.paths.iter().any(names)
 }

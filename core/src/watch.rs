@@ -1,5 +1,6 @@
 //! One watch: what looks turn its triggers to, what they fire, and how it ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comparison::{self, Scene};
@@ -240,7 +241,7 @@ pub(crate) fn end_if_due(draft: &mut Draft<'_>) {
 
 /// The metric triggers that count for the end: those of the config that are no shadows.
 fn live_triggers<'a>(service: &Service, watch: &'a Watch) -> Vec<&'a TriggerWatch> {
-    let counts = |trigger: &&Trigger| trigger.action != Action::Shadow;
+    let counts = |trigger: &&Arc<Trigger>| trigger.action != Action::Shadow;
     service.triggers.iter().filter(counts).filter_map(|trigger| watch.triggers.get(&trigger.name)).collect()
 }
 

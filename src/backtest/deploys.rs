@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use rollbackd_core::config::Service;
 use rollbackd_core::deploy::{Deploy, Migration};
@@ -63,7 +64,7 @@ pub(super) struct Found {
 /// A version query failed.
 pub(super) fn find(
     asker: &Asker,
-    services: &BTreeMap<ServiceName, Service>,
+    services: &BTreeMap<ServiceName, Arc<Service>>,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<Found, String> {
     let mut notes = Vec::new();

@@ -20,7 +20,7 @@ pub(super) fn service<'a>(fields: &mut Fields<'_>, config: &'a Config, problems:
         let hint = if near.is_empty() { String::new() } else { format!(": did you mean `{}`?", near.join("` or `")) };
         problems.error(node.place, format!("there is no service {written}{hint}"));
     }
-    known
+    known.map(AsRef::as_ref)
 }
 
 /// The trigger with `observed: report` at this node.

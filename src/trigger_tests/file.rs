@@ -152,7 +152,7 @@ fn service<'a>(node: &Node, known: &Known<'a>, problems: &mut Problems) -> Optio
         let names = known.config.services.keys().map(ServiceName::as_str);
         problems.error(node.place, no_such("service", written, names));
     }
-    found
+    found.map(AsRef::as_ref)
 }
 
 /// The trigger that is named at this node.

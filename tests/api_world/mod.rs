@@ -215,7 +215,7 @@ fn path(name: &str) -> PathRule {
     }
 }
 
-fn service(name: &str) -> (ServiceName, Service) {
+fn service(name: &str) -> (ServiceName, Arc<Service>) {
     let name = ServiceName::new(name).unwrap();
     let service = Service {
         name: name.clone(),
@@ -226,19 +226,19 @@ fn service(name: &str) -> (ServiceName, Service) {
         version_query: None,
         watch_version: false,
         triggers: vec![
-            trigger("error-rate", error_rate(), Action::Rollback),
-            trigger("smoke-test", Observed::Report, Action::Rollback),
-            trigger("login-broken", Observed::Report, Action::Page),
-            trigger("data-corruption", Observed::Report, Action::Page),
-            trigger("canary", Observed::Report, Action::Shadow),
+            trigger("error-rate", error_rate(), Action::Rollback).into(),
+            trigger("smoke-test", Observed::Report, Action::Rollback).into(),
+            trigger("login-broken", Observed::Report, Action::Page).into(),
+            trigger("data-corruption", Observed::Report, Action::Page).into(),
+            trigger("canary", Observed::Report, Action::Shadow).into(),
         ],
-        paths: vec![path("pipeline"), path("console")],
+        paths: vec![path("pipeline").into(), path("console").into()],
         smoke: None,
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
         rehearsal: None,
     };
-    (name, service)
+    (name, service.into())
 }
 
 fn config() -> Config {

@@ -13,7 +13,9 @@ fn texts(receipt: &Receipt) -> Vec<String> {
 fn values_are_named_in_the_unit_of_their_query() {
     let told = |query: Query, condition: Condition| {
         let mut service = service();
-        let Observed::Metric(metric) = &mut service.triggers[0].observed else { panic!("the trigger is measured") };
+        let Observed::Metric(metric) = &mut std::sync::Arc::make_mut(&mut service.triggers[0]).observed else {
+            panic!("the trigger is measured")
+        };
         let metric = std::sync::Arc::make_mut(metric);
         (metric.query, metric.condition) = (query, condition);
         let mut firing = firing();

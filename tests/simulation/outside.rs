@@ -1,6 +1,7 @@
 //! The seam to the outside, with the simulated world behind it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd::config::Settings;
@@ -260,7 +261,7 @@ impl Outside for Simulated {
         (pager_number(pager) == 1).then_some(Duration::from_secs(30))
     }
 
-    fn publish(&self, plan: Service, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>> {
+    fn publish(&self, plan: Arc<Service>, firing: Firing, evidence: Evidence) -> Pending<'_, Result<String, String>> {
         Box::pin(async move {
             self.shared.meet_slowly(self.latency()).await;
             if self.shared.lock().is_wrong(|trouble| trouble == Trouble::ReceiptsFail) {

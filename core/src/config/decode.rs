@@ -11,10 +11,11 @@ mod service;
 mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::node::{self, Fields, Node, Place, Problems};
-use super::{Config, FleetGuard, Mode, RunPart};
+use super::{Config, FleetGuard, Mode, PathRule, RunPart};
 use crate::name::{AnnouncerName, NotAName, PagerName, PathName, ServiceName};
 
 /// What the shell brings to the reading.
@@ -113,7 +114,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
         .unwrap_or(15 * SECOND);
     let fleet_guard = fields.optional("fleet_guard").and_then(|node| fleet_guard(node, problems));
     let service_label = service_label(fields, problems);
-    let mut reading = Reading { edges, evaluation_interval, service_label };
+    let mut reading = Reading { edges, evaluation_interval, service_label, latest: BTreeMap::new() };
     let shared = fields.optional("triggers");
     let shared = shared.map(|node| trigger::decode_list(node, trigger::Origin::Shared, &reading, problems));
     let services = match fields.required("services", problems) {
@@ -131,6 +132,20 @@ struct Reading<'a> {
     edges: Edges<'a>,
     evaluation_interval: Duration,
     service_label: String,
+    /// The latest path of each name: a fleet's paths say the same.
+    latest: BTreeMap<PathName, Arc<PathRule>>,
+}
+
+impl Reading<'_> {
+    /// The path itself, or the one before of this name, where that says the same.
+    fn share(&mut self, rule: PathRule) -> Arc<PathRule> {
+        if let Some(same) = self.latest.get(&rule.name).filter(|known| known.as_ref() == &rule) {
+            return Arc::clone(same);
+        }
+        let rule = Arc::new(rule);
+        self.latest.insert(rule.name.clone(), Arc::clone(&rule));
+        rule
+    }
 }
 
 fn fleet_guard(node: &Node, problems: &mut Problems) -> Option<FleetGuard> {

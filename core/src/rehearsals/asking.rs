@@ -140,7 +140,7 @@ pub(crate) fn unchecked<'a>(
             Observed::Metric(metric) => {
                 let counts = trigger.action != Action::Shadow && metric.baseline_window().is_none();
                 let open = counts && !rehearsal.checked.contains(&trigger.name);
-                open.then_some((rehearsal, trigger, metric.as_ref()))
+                open.then_some((rehearsal, trigger.as_ref(), metric.as_ref()))
             }
             Observed::Report => None,
         })

@@ -1,5 +1,6 @@
 //! The reference trigger list of the design as a config, without any file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::{
@@ -112,15 +113,15 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
         version_query: Some(template("app_build_info")),
         watch_version: true,
         triggers: vec![
-            metric_trigger("error-rate", error_rate, "2m", "5m"),
-            metric_trigger("p99-latency", p99, "5m", "10m"),
-            report_trigger("smoke-test", Some("3m"), Action::Rollback),
-            report_trigger("login-broken", Some("10m"), Action::Page),
-            corruption,
+            metric_trigger("error-rate", error_rate, "2m", "5m").into(),
+            metric_trigger("p99-latency", p99, "5m", "10m").into(),
+            report_trigger("smoke-test", Some("3m"), Action::Rollback).into(),
+            report_trigger("login-broken", Some("10m"), Action::Page).into(),
+            corruption.into(),
         ],
         paths: vec![
-            rollback_path("pipeline", "4m", "{{ target.version }}"),
-            rollback_path("console", "2m", "--to-revisions={{ target.revision }}=100"),
+            rollback_path("pipeline", "4m", "{{ target.version }}").into(),
+            rollback_path("console", "2m", "--to-revisions={{ target.revision }}=100").into(),
         ],
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
@@ -146,22 +147,24 @@ pub(crate) fn fleet(names: &[&str]) -> Config {
         mode: Mode::Live,
         evaluation_interval: interval,
         fleet_guard: Some(FleetGuard { services: 3, within: duration("10m") }),
-        services: names.iter().map(|name| (service(name), reference_service(name, interval))).collect(),
+        services: names.iter().map(|name| (service(name), reference_service(name, interval).into())).collect(),
         ..Config::default()
     }
 }
 
 /// The service of this config that most tests are about, to be changed.
 pub(crate) fn shop(config: &mut Config) -> &mut Service {
-    config.services.get_mut(SHOP).expect("the reference service")
+    Arc::make_mut(config.services.get_mut(SHOP).expect("the reference service"))
 }
 
 /// A trigger of that service, to be changed.
 pub(crate) fn shop_trigger<'a>(config: &'a mut Config, name: &str) -> &'a mut Trigger {
-    shop(config).triggers.iter_mut().find(|trigger| trigger.name.as_str() == name).expect("a trigger of the config")
+    let mut triggers = shop(config).triggers.iter_mut();
+    Arc::make_mut(triggers.find(|trigger| trigger.name.as_str() == name).expect("a trigger of the config"))
 }
 
 /// A path of that service, to be changed.
 pub(crate) fn shop_path<'a>(config: &'a mut Config, name: &str) -> &'a mut PathRule {
-    shop(config).paths.iter_mut().find(|path| path.name.as_str() == name).expect("a path of the config")
+    let mut paths = shop(config).paths.iter_mut();
+    Arc::make_mut(paths.find(|path| path.name.as_str() == name).expect("a path of the config"))
 }

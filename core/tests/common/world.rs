@@ -3,9 +3,10 @@
 //! Never performs an effect before its records are applied, and never starts an attempt twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rollbackd_core::apply::apply;
-use rollbackd_core::config::{Config, Metric, Observed};
+use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::deploy::{Migration, WatchEnd};
 use rollbackd_core::event::{DeployReport, Effect, Event, Happening, Order, Refusal, Reply};
 use rollbackd_core::firing::Outcome;
@@ -90,8 +91,7 @@ impl World {
     /// A world with this config in which nothing was ever deployed, at 10:00.
     pub(crate) fn new(config: Config) -> Self {
         let metric_triggers = |service: &rollbackd_core::config::Service| {
-            let is_metric =
-                |trigger: &&rollbackd_core::config::Trigger| matches!(trigger.observed, Observed::Metric(_));
+            let is_metric = |trigger: &&Arc<Trigger>| matches!(trigger.observed, Observed::Metric(_));
             Outside::new(service.triggers.iter().filter(is_metric).map(|trigger| trigger.name.clone()))
         };
         let outside = config.services.iter().map(|(name, plan)| (name.clone(), metric_triggers(plan))).collect();

@@ -3,6 +3,8 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "each way of being broken concerns a few arms")]
 
+use std::sync::Arc;
+
 use rollbackd_core::Decision;
 use rollbackd_core::config::{Action, Config, Mode, Service};
 use rollbackd_core::deploy::{Migration, WatchEnd};
@@ -81,20 +83,21 @@ pub(crate) fn config(broken: Break, config: &Config) -> Config {
         Break::ActsInDryRun => config.mode = Mode::Live,
         _ => {}
     }
-    config.services.values_mut().for_each(|service| plan(broken, service));
+    config.services.values_mut().map(Arc::make_mut).for_each(|service| plan(broken, service));
     config
 }
 
 fn plan(broken: Break, service: &mut Service) {
+    let triggers = service.triggers.iter_mut().map(Arc::make_mut);
     match broken {
         Break::IgnoresLimit | Break::IgnoresOncePerDeploy => service.automatic_limit.rollbacks = 99,
-        Break::RunsWhatAsks => service.triggers.iter_mut().for_each(|trigger| trigger.action = Action::Rollback),
-        Break::RunsNever => service.triggers.iter_mut().for_each(|trigger| {
+        Break::RunsWhatAsks => triggers.for_each(|trigger| trigger.action = Action::Rollback),
+        Break::RunsNever => triggers.for_each(|trigger| {
             trigger.action = Action::Rollback;
             trigger.never_roll_back = false;
         }),
         Break::FiresAtOnce => {
-            service.triggers.iter_mut().for_each(|trigger| trigger.hold = std::time::Duration::ZERO);
+            triggers.for_each(|trigger| trigger.hold = std::time::Duration::ZERO);
         }
         _ => {}
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing happens here: that is `acts`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::config::{
@@ -140,10 +141,10 @@ fn plan_of(name: &str, triggers: Vec<Trigger>) -> Service {
         announce: Vec::new(),
         version_query: Some(template("build_info")),
         watch_version: false,
-        triggers,
+        triggers: triggers.into_iter().map(Arc::new).collect(),
         paths: vec![
-            rollback_path("pipeline", &in_slots(2), "{{ target.version }}"),
-            rollback_path("console", &in_slots(1), "{{ target.version }}"),
+            rollback_path("pipeline", &in_slots(2), "{{ target.version }}").into(),
+            rollback_path("console", &in_slots(1), "{{ target.version }}").into(),
         ],
         smoke: None,
         automatic_limit: AutomaticLimit { rollbacks: 3, within: slots(6) },
@@ -157,7 +158,7 @@ fn config(names: &[&str], triggers: &[Trigger]) -> Config {
         mode: Mode::Live,
         evaluation_interval: SLOT,
         fleet_guard: None,
-        services: names.iter().map(|name| (service(name), plan_of(name, triggers.to_vec()))).collect(),
+        services: names.iter().map(|name| (service(name), plan_of(name, triggers.to_vec()).into())).collect(),
         ..Config::default()
     }
 }
@@ -184,7 +185,7 @@ fn plan(name: &'static str, triggers: &[Trigger], bounds: Bounds) -> Plan {
 }
 
 fn own(plan: &mut Plan) -> impl Iterator<Item = &mut Service> {
-    plan.config.services.values_mut()
+    plan.config.services.values_mut().map(Arc::make_mut)
 }
 
 /// The configurations; the larger bounds add one of most things.
@@ -215,7 +216,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(attempts);
 
     let mut repeatable = plan("repeatable", &[smoke()], Bounds { reports: 1, crashes: 1 + more, away: more, ..one });
-    own(&mut repeatable).for_each(|own| own.paths[0].repeatable = true);
+    own(&mut repeatable).for_each(|own| Arc::make_mut(&mut own.paths[0]).repeatable = true);
     repeatable.runs = vec![Run::Fails, Run::Unknown];
     if large {
         repeatable.runs.extend([Run::Succeeds, Run::Cancelled]);
@@ -320,7 +321,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(limit);
 
     let mut fleet = plan("two services, fleet guard", &[metric(1, false)], Bounds { deploys: 2, crashes: more, ..one });
-    fleet.config.services.insert(service("b"), plan_of("b", vec![metric(1, false)]));
+    fleet.config.services.insert(service("b"), plan_of("b", vec![metric(1, false)]).into());
     fleet.config.fleet_guard = Some(FleetGuard { services: 2, within: slots(3) });
     fleet.readings = vec![Reading::Breach, Reading::Clear];
     fleet.runs = vec![Run::Succeeds];
@@ -331,7 +332,7 @@ pub(crate) fn plans(large: bool) -> Vec<Plan> {
     all.push(fleet);
 
     let mut pair = plan("two services", &[smoke()], Bounds { deploys: 2, reports: 2, crashes: 1, ..one });
-    pair.config.services.insert(service("b"), plan_of("b", vec![smoke()]));
+    pair.config.services.insert(service("b"), plan_of("b", vec![smoke()]).into());
     pair.runs = vec![Run::Succeeds];
     if large {
         pair.runs.push(Run::Fails);

@@ -1,5 +1,6 @@
 //! What may happen on a random day, and the config that it happens to. Nothing happens here: that is `living`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -52,7 +53,7 @@ pub(crate) fn config(variant: Variant, mode: Mode) -> Config {
     config.evaluation_interval = duration("30s");
     let guard = FleetGuard { services: 2, within: duration("3m") };
     config.fleet_guard = variant.fleet_guard.then_some(guard);
-    for plan in config.services.values_mut() {
+    for plan in config.services.values_mut().map(Arc::make_mut) {
         plan.watch = duration("8m");
         plan.automatic_limit = AutomaticLimit { rollbacks: variant.limit, within: duration("30m") };
         let like_error_rate = plan.triggers[0].clone();
@@ -60,13 +61,13 @@ pub(crate) fn config(variant: Variant, mode: Mode) -> Config {
         veto.veto = duration("45s");
         let mut never = report_trigger("never", Some("5m"), Action::Rollback);
         never.never_roll_back = true;
-        plan.triggers.extend([veto, never, report_trigger("shadow-report", None, Action::Shadow)]);
+        plan.triggers.extend([veto, never, report_trigger("shadow-report", None, Action::Shadow)].map(Arc::new));
         if let Observed::Metric(metric) = &like_error_rate.observed {
             let mut shadowed = metric_trigger("shadowed", metric.as_ref().clone(), "1m", "5m");
             shadowed.action = Action::Shadow;
-            plan.triggers.push(shadowed);
+            plan.triggers.push(shadowed.into());
         }
-        for each in &mut plan.triggers {
+        for each in plan.triggers.iter_mut().map(Arc::make_mut) {
             each.hold = each.hold.min(duration("1m"));
             each.budget = each.budget.filter(|_| variant.budgets);
             if let Observed::Metric(metric) = &mut each.observed {
@@ -80,7 +81,7 @@ pub(crate) fn config(variant: Variant, mode: Mode) -> Config {
         if !variant.smoke {
             plan.smoke = None;
         }
-        plan.paths[0].repeatable = variant.repeatable;
+        Arc::make_mut(&mut plan.paths[0]).repeatable = variant.repeatable;
     }
     config
 }

@@ -57,7 +57,7 @@ fn r1_a_report_that_is_repeated_joins_once() {
 #[test]
 fn r1_another_report_that_is_repeated_joins_once() {
     let mut config = reference();
-    shop(&mut config).triggers.push(report_trigger("canary-test", Some("3m"), Action::Rollback));
+    shop(&mut config).triggers.push(report_trigger("canary-test", Some("3m"), Action::Rollback).into());
     let mut world = World::proven_with(config);
     world.shop().runs.insert(path("pipeline"), Run::Hangs);
     world.deploy("v2");

@@ -32,7 +32,7 @@ fn compared(test: Test) -> Config {
     };
     let trigger = metric_trigger("p99-latency", metric, hold, "20m");
     let place = shop(&mut config).triggers.iter_mut().find(|known| known.name == trigger.name);
-    *place.expect("the trigger of the reference list") = trigger;
+    *place.expect("the trigger of the reference list") = trigger.into();
     config
 }
 

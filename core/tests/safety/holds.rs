@@ -1,6 +1,8 @@
 //! R10, R11 and R12: what holds every rollback, and the dry run that touches nothing.
 
-use rollbackd_core::config::{Mode, Service};
+use std::sync::Arc;
+
+use rollbackd_core::config::Mode;
 use rollbackd_core::event::{Effect, Happening, Reply};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::page::PageReason;
@@ -98,8 +100,9 @@ fn r10_what_a_human_asked_for_is_no_outage() {
 fn r10_a_veto_looks_again_when_it_is_over() {
     let names = ["a", "b", "c"];
     let mut config = fleet(&names);
-    let first: &mut Service = config.services.get_mut("a").unwrap();
-    first.triggers.iter_mut().find(|trigger| trigger.name.as_str() == "smoke-test").unwrap().veto = duration("30s");
+    let mut triggers = Arc::make_mut(config.services.get_mut("a").unwrap()).triggers.iter_mut().map(Arc::make_mut);
+    triggers.find(|trigger| trigger.name.as_str() == "smoke-test").unwrap().veto = duration("30s");
+    drop(triggers);
     let mut world = World::proven_with(config);
     deploy_all(&mut world, &names);
     for name in names {

@@ -432,7 +432,7 @@ fn r7_an_alerting_rule_pastes_in() {
         step: duration("15s"),
         comparison: None,
     };
-    shop(&mut config).triggers.push(metric_trigger("down", metric, "1m", "5m"));
+    shop(&mut config).triggers.push(metric_trigger("down", metric, "1m", "5m").into());
     let mut world = World::new(config);
     world.show("down", Sample::Value(0.0));
     world.shop().sick.insert((crate::common::version("v1"), trigger("down")), Sample::Value(0.0));

@@ -39,7 +39,8 @@ fn triggers(written: &Written, problems: &mut Problems) {
 }
 
 fn rolling_back(written: &Written) -> impl Iterator<Item = &Trigger> {
-    written.service.triggers.iter().filter(|trigger| trigger.action == Action::Rollback)
+    let triggers = written.service.triggers.iter().map(AsRef::as_ref);
+    triggers.filter(|trigger: &&Trigger| trigger.action == Action::Rollback)
 }
 
 fn holds(written: &Written, problems: &mut Problems) {

@@ -1,6 +1,7 @@
 //! `rehearsal`: which path deploys a bad version on purpose, how often that is due, and how long the version may stay.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DAY, MINUTE, SHORTEST, once, unknown};
@@ -13,7 +14,7 @@ use crate::template::Variable;
 pub(super) fn decode(
     node: &Node,
     watch: Duration,
-    (paths, unread_paths): (&[PathRule], bool),
+    (paths, unread_paths): (&[Arc<PathRule>], bool),
     problems: &mut Problems,
 ) -> Option<RehearsalRule> {
     let mut fields = Fields::of(node, "rehearsal", problems)?;

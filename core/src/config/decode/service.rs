@@ -4,6 +4,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::query::{self, Use};
@@ -43,7 +44,7 @@ pub(super) fn decode_list(
     shared: &[Placed],
     reading: &mut Reading<'_>,
     problems: &mut Problems,
-) -> BTreeMap<ServiceName, Service> {
+) -> BTreeMap<ServiceName, Arc<Service>> {
     let mut seen = BTreeMap::new();
     let mut services = BTreeMap::new();
     let nodes = node::list(node, "services", problems);
@@ -64,7 +65,7 @@ pub(super) fn decode_list(
         let written = decode(&mut fields, name, place, shared, reading, problems);
         fields.finish(problems);
         check::service(&written, problems);
-        services.insert(written.service.name.clone(), written.service);
+        services.insert(written.service.name.clone(), Arc::new(written.service));
     }
     services
 }
@@ -98,7 +99,7 @@ fn decode(
     let smoke = fields.optional("smoke").and_then(|node| smoke(node, problems));
     let automatic_limit = fields.optional("automatic_limit").and_then(|node| automatic_limit(node, problems));
     let side_effects = fields.optional("side_effects").map(|node| side_effects(node, reading, problems));
-    let (places, paths): (Vec<Place>, Vec<PathRule>) = paths.into_iter().unzip();
+    let (places, paths): (Vec<Place>, Vec<Arc<PathRule>>) = paths.into_iter().unzip();
     let unread = Unread {
         page: unread_page,
         paths: unread_paths,
@@ -115,7 +116,7 @@ fn decode(
         escalate_after: escalate_after.map(|(after, _)| after),
         version_query: version_query.map(|queried| queried.template),
         watch_version,
-        triggers: triggers.iter().map(|placed| placed.trigger.clone()).collect(),
+        triggers: triggers.iter().map(|placed| Arc::clone(&placed.trigger)).collect(),
         paths,
         smoke,
         automatic_limit: automatic_limit.unwrap_or_default(),
@@ -230,7 +231,7 @@ fn paths(
     service: &ServiceName,
     reading: &mut Reading<'_>,
     problems: &mut Problems,
-) -> (Vec<(Place, PathRule)>, bool) {
+) -> (Vec<(Place, Arc<PathRule>)>, bool) {
     let Some(node) = fields.optional("paths") else { return (Vec::new(), false) };
     let mut seen = BTreeMap::new();
     let mut paths = Vec::new();
@@ -244,7 +245,7 @@ fn paths(
         let named = found.clone().or_else(|| Some((PathName::new("unnamed").ok()?, fields.place)));
         let rule = named.and_then(|(name, _)| path(&mut fields, name, service, reading, problems));
         fields.finish(problems);
-        paths.extend(found.zip(rule).map(|((_, place), rule)| (place, rule)));
+        paths.extend(found.zip(rule).map(|((_, place), rule)| (place, reading.share(rule))));
     }
     let unread = length(node) != Some(paths.len());
     (paths, unread)

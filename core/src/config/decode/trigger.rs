@@ -3,6 +3,7 @@
 //! Never looks at the service it belongs to: what only shows there is checked there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DAY, MINUTE, Reading, metric, name, once};
@@ -24,7 +25,7 @@ pub(super) enum Origin {
 /// A trigger, and where its `for` stands, which its service is checked against.
 #[derive(Clone)]
 pub(super) struct Placed {
-    pub(super) trigger: Trigger,
+    pub(super) trigger: Arc<Trigger>,
     pub(super) hold_place: Place,
 }
 
@@ -82,7 +83,7 @@ fn decode(
     let shared = origin == Origin::Shared;
     let observed = observed?;
     let trigger = Trigger { name, observed, hold, budget, action, never_roll_back, veto, note, shared };
-    Some(Placed { trigger, hold_place: fields.value_place("for") })
+    Some(Placed { trigger: Arc::new(trigger), hold_place: fields.value_place("for") })
 }
 
 fn action(node: &Node, problems: &mut Problems) -> Option<Action> {

@@ -136,18 +136,18 @@ impl Looker {
         let wanted: BTreeSet<Subject> = wanted.iter().map(subject).collect();
         let now = clock::now();
         let jobs = self.jobs.of_mut(service);
-        jobs.retain(|subject, job| {
+        for (subject, job) in jobs.iter_mut() {
             let is_wanted = wanted.contains(subject);
             if is_wanted && job.unwanted {
                 // It owes nothing for the time in which it was not wanted.
                 job.due_at = now;
             }
             job.unwanted = !is_wanted;
-            is_wanted || job.under_way
-        });
-        for subject in wanted {
-            jobs.entry(subject).or_insert(Job::due(now));
         }
+        jobs.retain(|_, job| !job.unwanted || job.under_way);
+        let new: Vec<Subject> = wanted.into_iter().filter(|subject| !jobs.contains_key(subject)).collect();
+        jobs.reserve(new.len());
+        new.into_iter().for_each(|subject| drop(jobs.insert(subject, Job::due(now))));
         // A look comes to its end before what it brought is judged, or after that: what it said is followed both times.
         let idle = jobs.iter().filter(|(_, job)| !job.under_way);
         let idle: Vec<Key> = idle.map(|(subject, _)| (service.clone(), subject.clone())).collect();
@@ -364,7 +364,7 @@ impl Looker {
     }
 
     fn verdict(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Verdict> {
-        self.door.shared.board().get(service)?.get(trigger).copied()
+        self.door.shared.board().get(service, trigger).copied()
     }
 }
 

@@ -74,7 +74,6 @@ pub struct Supervisor {
     changed: mpsc::UnboundedSender<ServiceName>,
     wakes: BTreeSet<(Timestamp, ServiceName)>,
     wake_of: BTreeMap<ServiceName, Timestamp>,
-    spans: BTreeMap<ServiceName, Span>,
     kept: VecDeque<Event>,
     /// The services whose attempt is looked up after the start, until then at most.
     lookups: BTreeMap<ServiceName, Instant>,
@@ -150,7 +149,6 @@ impl Supervisor {
             changed,
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
-            spans: BTreeMap::new(),
             kept: VecDeque::new(),
             lookups: BTreeMap::new(),
             scheduled_by,
@@ -167,11 +165,6 @@ impl Supervisor {
     fn go_on(&mut self) {
         let until = Instant::now() + LOOKUP_PATIENCE;
         for (name, own) in &self.shared.state().services {
-            if let Some(watch) = &own.watch {
-                let span =
-                    tracing::info_span!("watch", service = %name, deploy = %watch.deploy, version = %watch.version);
-                self.spans.insert(name.clone(), span);
-            }
             let deploys = own.rehearsing().is_some_and(|rehearsal| rehearsal.running().is_some());
             if deploys || own.open_firings().any(|firing| firing.running().is_some()) {
                 self.lookups.insert(name.clone(), until);
@@ -300,10 +293,9 @@ impl Supervisor {
         let (now, event) = (clock::now(), &asked.event);
         let state = self.shared.state();
         let decision = decide_after(&batch.config, &state, &batch.ahead, event, now);
-        let span = self.span_of(&event.service);
-        let _inside = span.enter();
         self.metrics.event(&event.what);
         if let Some(fault) = &decision.fault {
+            let _inside = span_of(&state, &event.service).entered();
             tracing::error!(service = %event.service, fault, "a record did not fit and was left out: please report this");
         }
         self.count_look(event, &decision);
@@ -327,8 +319,8 @@ impl Supervisor {
     /// What was decided is durable: apply, perform. Gives who waits for the reply, and the reply.
     fn publish(&mut self, decided: Decided) -> (Option<Waiting>, Reply) {
         let Decided { asked: Asked { event, reply: waiting }, now, decision } = decided;
-        let span = self.span_of(&event.service);
-        let _inside = span.enter();
+        let is_told = !decision.records.is_empty() || !decision.effects.is_empty();
+        let _inside = is_told.then(|| span_of(&self.shared.state(), &event.service).entered());
         self.show_verdict(&event, decision.verdict);
         if !decision.records.is_empty() {
             self.apply(&event.service, now, &decision.records);
@@ -345,10 +337,6 @@ impl Supervisor {
         (waiting, decision.reply)
     }
 
-    fn span_of(&self, service: &ServiceName) -> Span {
-        self.spans.get(service).cloned().unwrap_or_else(Span::none)
-    }
-
     fn count_look(&self, event: &Event, decision: &Decision) {
         if !matches!(event.what, Happening::Looked { .. }) {
             return;
@@ -362,7 +350,7 @@ impl Supervisor {
     /// Puts what a look came to on the board, from where the next look goes on.
     fn show_verdict(&self, event: &Event, verdict: Option<Verdict>) {
         let (Happening::Looked { trigger, .. }, Some(verdict)) = (&event.what, verdict) else { return };
-        self.shared.board_mut().entry(event.service.clone()).or_default().insert(trigger.clone(), verdict);
+        self.shared.board_mut().put(&self.shared.config(), &event.service, trigger, verdict);
     }
 
     async fn append(&mut self, parts: Vec<Part>) -> Result<(), journal::Error> {
@@ -391,7 +379,7 @@ impl Supervisor {
             self.gauge_rehearsals();
         }
         for record in records {
-            self.follow_watch(service, record);
+            self.forget_looks(service, record);
             telling::log(service, record);
             counting::count(&self.metrics, &self.shared.state(), service, record);
         }
@@ -419,16 +407,11 @@ impl Supervisor {
         self.performer.journal_is_back();
     }
 
-    fn follow_watch(&mut self, service: &ServiceName, record: &Record) {
+    /// What was looked at belongs to one watch.
+    fn forget_looks(&self, service: &ServiceName, record: &Record) {
         match record {
-            Record::Watch(WatchRecord::Opened { watch }) => {
-                self.shared.board_mut().remove(service);
-                let span = tracing::info_span!("watch", %service, deploy = %watch.deploy, version = %watch.version);
-                self.spans.insert(service.clone(), span);
-            }
-            Record::Watch(WatchRecord::Ended { .. }) => {
-                self.shared.board_mut().remove(service);
-                self.spans.remove(service);
+            Record::Watch(WatchRecord::Opened { .. } | WatchRecord::Ended { .. }) => {
+                self.shared.board_mut().forget(service);
             }
             Record::Watch(_)
             | Record::Ledger(_)
@@ -532,6 +515,16 @@ impl Supervisor {
             self.wakes.insert((at, service.clone()));
         }
     }
+}
+
+/// The watch that a service is under: what the log says belongs to it. Made when there is something to say, since most
+/// looks change nothing and there may be ten thousand watches.
+fn span_of(state: &State, service: &ServiceName) -> Span {
+    let watch = state.services.get(service).and_then(|own| own.watch.as_ref());
+    watch.map_or_else(
+        Span::none,
+        |watch| tracing::info_span!("watch", %service, deploy = %watch.deploy, version = %watch.version),
+    )
 }
 
 /// Whether a snapshot is to take the place of the records since the last one.

@@ -56,7 +56,8 @@ pub(crate) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn get(self, name: &ServiceName) -> Option<&'a ServiceState> {
-        self.ahead.and_then(|ahead| ahead.0.services.get(name)).or_else(|| self.state.services.get(name))
+        let ahead = self.ahead.and_then(|ahead| ahead.0.services.get(name));
+        ahead.or_else(|| self.state.services.get(name)).map(AsRef::as_ref)
     }
 
     /// The state of a service; an empty one where nothing has happened to it yet.
@@ -70,6 +71,7 @@ impl<'a> Seen<'a> {
         // One that has no state yet but for what is ahead is rare enough to be looked for each time.
         let new = self.ahead.into_iter().flat_map(|ahead| &ahead.0.services);
         let new = new.filter(move |(name, _)| !self.state.services.contains_key(*name));
+        let new = new.map(|(name, own)| (name, own.as_ref()));
         let mut all: Vec<_> = known.chain(new).collect();
         all.sort_by_key(|(name, _)| *name);
         all.into_iter()

@@ -7,6 +7,8 @@ mod rehearsals;
 
 use std::collections::BTreeMap;
 
+use litemap::LiteMap;
+
 use crate::deploy::{Deploy, Entry, WatchEnd};
 use crate::firing::Stage;
 use crate::name::{DeployId, FiringId, ServiceName, TriggerName};
@@ -260,7 +262,7 @@ fn note_page(own: &mut ServiceState, page: &Page) {
 pub fn fresh_triggers(
     names: impl IntoIterator<Item = TriggerName>,
     baselines: &BTreeMap<TriggerName, Baseline>,
-) -> BTreeMap<TriggerName, TriggerWatch> {
+) -> LiteMap<TriggerName, TriggerWatch> {
     let fresh = |name: TriggerName| {
         let baseline = baselines.get(&name).copied();
         (name, TriggerWatch { baseline, ..TriggerWatch::default() })

@@ -77,7 +77,7 @@ impl<S: Source> Replay<S> {
             now: start,
             story: Vec::new(),
             firings: Vec::new(),
-            board: Board::new(),
+            board: Board::default(),
             looked: BTreeMap::new(),
             due: Vec::new(),
             fault: None,
@@ -259,7 +259,7 @@ impl<S: Source> Replay<S> {
     }
 
     fn note(&mut self, (service, trigger): (ServiceName, TriggerName), verdict: Verdict) {
-        self.board.entry(service).or_default().insert(trigger, verdict);
+        self.board.put(&self.config, &service, &trigger, verdict);
     }
 
     /// The verdict of a look that changes nothing, where this one does not.
@@ -270,7 +270,7 @@ impl<S: Source> Replay<S> {
         deploy_at: Timestamp,
         to: Timestamp,
     ) -> Option<Verdict> {
-        let before = *self.board.get(&key.0)?.get(&key.1).filter(|_| self.spares)?;
+        let before = *self.board.get(&key.0, &key.1).filter(|_| self.spares)?;
         let newest = self.ask(&key.0, &key.1, values, deploy_at, (to, to))?;
         let of = self.metric(&key.0, &key.1)?;
         quiet::unchanged(self.state.services.get(&key.0)?, of, &before, &newest)

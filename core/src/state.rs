@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use litemap::LiteMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::deploy::{Ledger, Target, WatchEnd};
 use crate::firing::{Firing, Took};
@@ -25,8 +26,8 @@ pub const REMEMBERED_REPORTS: usize = 256;
 /// The state of all services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// By service.
-    pub services: BTreeMap<ServiceName, ServiceState>,
+    /// By service. Boxed: a tree of many has room that it does not use.
+    pub services: BTreeMap<ServiceName, Box<ServiceState>>,
     /// The number of the last receipt that was promised; numbers have no gaps.
     pub last_receipt: u64,
     /// The last receipt whose files are durable, and the SHA-256 of its markdown.
@@ -66,7 +67,7 @@ pub struct ServiceState {
     pub durations: BTreeMap<PathName, Vec<Took>>,
     /// The rehearsal that is under way, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rehearsal: Option<Rehearsal>,
+    pub rehearsal: Option<Box<Rehearsal>>,
     /// What rehearsals showed of each path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rehearsed: BTreeMap<PathName, Rehearsed>,
@@ -114,10 +115,16 @@ pub struct Watch {
     /// Whether `version_query` is still to be asked for the target.
     pub target_awaited: bool,
     /// Each metric trigger's own state.
-    pub triggers: BTreeMap<TriggerName, TriggerWatch>,
+    #[serde(serialize_with = "as_map")]
+    pub triggers: LiteMap<TriggerName, TriggerWatch>,
     /// Whether the page about being blind was opened.
     #[serde(default)]
     pub blind_paged: bool,
+}
+
+/// Always a map, also where there is nothing in it.
+fn as_map<S: Serializer>(triggers: &LiteMap<TriggerName, TriggerWatch>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(triggers.iter())
 }
 
 /// One metric trigger during one watch.
@@ -189,7 +196,7 @@ impl ServiceState {
     /// The rehearsal that is under way.
     #[must_use]
     pub fn rehearsing(&self) -> Option<&Rehearsal> {
-        self.rehearsal.as_ref().filter(|rehearsal| rehearsal.is_open())
+        self.rehearsal.as_deref().filter(|rehearsal| rehearsal.is_open())
     }
 
     /// The page of this id.
@@ -209,8 +216,9 @@ impl State {
     /// The state of a service; an empty one where nothing has happened to it yet.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> std::borrow::Cow<'_, ServiceState> {
-        self.services
-            .get(name)
-            .map_or_else(|| std::borrow::Cow::Owned(ServiceState::default()), std::borrow::Cow::Borrowed)
+        self.services.get(name).map_or_else(
+            || std::borrow::Cow::Owned(ServiceState::default()),
+            |own| std::borrow::Cow::Borrowed(own.as_ref()),
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! Instants and durations as the core uses them: milliseconds since the Unix epoch, handed in, never read from a clock.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,9 +9,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// An instant: milliseconds since the Unix epoch, UTC. Shown and stored as RFC 3339 with milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// One that may be missing takes no more room than one that is there: what is known of each trigger is many of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Timestamp(i64);
+pub struct Timestamp {
+    one_more: NonZeroU64,
+}
 
 /// The last instant that can be written in any time zone and read again, 9999-12-30T22:00Z; anything later is clamped to
 /// it, so that no record holds an instant that the next start can't read.
@@ -25,19 +30,20 @@ impl Timestamp {
     /// The instant this many milliseconds after the Unix epoch, clamped to what lies between 1970 and the end of 9999.
     #[must_use]
     pub const fn from_milliseconds(milliseconds: i64) -> Self {
-        if milliseconds < 0 {
-            Self(0)
+        let clamped = if milliseconds < 0 {
+            0
         } else if milliseconds > LATEST_MILLISECONDS {
-            Self(LATEST_MILLISECONDS)
+            LATEST_MILLISECONDS
         } else {
-            Self(milliseconds)
-        }
+            milliseconds
+        };
+        Self { one_more: NonZeroU64::MIN.saturating_add(clamped.unsigned_abs()) }
     }
 
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn milliseconds(self) -> i64 {
-        self.0
+        (self.one_more.get() - 1).cast_signed()
     }
 
     /// Seconds since the Unix epoch, as Prometheus takes and gives them.
@@ -45,7 +51,7 @@ impl Timestamp {
     pub fn seconds(self) -> f64 {
         // Exact: 2^53 milliseconds are 285,000 years.
         #[expect(clippy::cast_precision_loss, reason = "clamped far below 2^53")]
-        let milliseconds = self.0 as f64;
+        let milliseconds = self.milliseconds() as f64;
         milliseconds / 1000.0
     }
 
@@ -66,7 +72,7 @@ impl Timestamp {
     /// How long after `earlier` this is; zero when it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(self.one_more.get().saturating_sub(earlier.one_more.get()))
     }
 
     /// The latest multiple of `step` (counted from the epoch) that is not after this instant. Slots lie on such
@@ -74,7 +80,7 @@ impl Timestamp {
     #[must_use]
     pub fn floor(self, step: Duration) -> Self {
         let step = milliseconds(step).max(1);
-        Self(self.0 - self.0.rem_euclid(step))
+        Self::from_milliseconds(self.milliseconds() - self.milliseconds().rem_euclid(step))
     }
 }
 
@@ -87,22 +93,28 @@ pub fn milliseconds(duration: Duration) -> i64 {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self::from_milliseconds(self.0.saturating_add(milliseconds(duration)))
+        Self::from_milliseconds(self.milliseconds().saturating_add(milliseconds(duration)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
-        Self::from_milliseconds(self.0.saturating_sub(milliseconds(duration)))
+        Self::from_milliseconds(self.milliseconds().saturating_sub(milliseconds(duration)))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Timestamp({})", self.milliseconds())
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.milliseconds()) {
             Ok(instant) => write!(formatter, "{instant:.3}"),
-            Err(_) => write!(formatter, "{}ms", self.0),
+            Err(_) => write!(formatter, "{}ms", self.milliseconds()),
         }
     }
 }

@@ -4,6 +4,7 @@ mod rehearsal;
 
 use std::collections::BTreeMap;
 
+use litemap::LiteMap;
 use serde::Serialize;
 
 use crate::config::Condition;
@@ -21,7 +22,29 @@ use crate::trigger::{self, Arming, Verdict};
 pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 
 /// What the last look at each trigger showed; not durable.
-pub type Board = BTreeMap<ServiceName, BTreeMap<TriggerName, Verdict>>;
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Board(BTreeMap<ServiceName, LiteMap<TriggerName, Verdict>>);
+
+impl Board {
+    /// Puts what a look came to in the place of what the look before it did. There is room for as many as the service has
+    /// triggers, and no more.
+    pub fn put(&mut self, config: &Config, service: &ServiceName, trigger: &TriggerName, verdict: Verdict) {
+        let room = || config.services.get(service).map_or(0, |plan| plan.triggers.len());
+        let own = self.0.entry(service.clone()).or_insert_with(|| LiteMap::with_capacity(room()));
+        own.insert(trigger.clone(), verdict);
+    }
+
+    /// What the last look at this trigger came to.
+    #[must_use]
+    pub fn get(&self, service: &ServiceName, trigger: &TriggerName) -> Option<&Verdict> {
+        self.0.get(service)?.get(trigger)
+    }
+
+    /// Forgets what was seen of a service: another deploy is looked at, or none.
+    pub fn forget(&mut self, service: &ServiceName) {
+        self.0.remove(service);
+    }
+}
 
 /// One service, as `GET /v1/services/NAME` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -231,7 +254,7 @@ pub fn service(
 /// All firings that are remembered, of all services.
 #[must_use]
 pub fn firings(state: &State) -> Vec<FiringView> {
-    let of_service = |(name, own): (&ServiceName, &ServiceState)| -> Vec<FiringView> {
+    let of_service = |(name, own): (&ServiceName, &Box<ServiceState>)| -> Vec<FiringView> {
         own.firings.iter().map(|each| firing(name, each)).collect()
     };
     state.services.iter().flat_map(of_service).collect()
@@ -276,7 +299,7 @@ fn watch_view(own: &ServiceState, watch: &Watch) -> WatchView {
 
 fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Trigger) -> TriggerView {
     let known = own.watch.as_ref().and_then(|watch| watch.triggers.get(&trigger.name));
-    let latest = own.watch.as_ref().and_then(|_| board.get(&plan.name)?.get(&trigger.name));
+    let latest = own.watch.as_ref().and_then(|_| board.get(&plan.name, &trigger.name));
     let metric = match &trigger.observed {
         Observed::Report => None,
         Observed::Metric(metric) => Some(metric.as_ref()),

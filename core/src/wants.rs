@@ -80,7 +80,7 @@ pub enum Want {
 #[must_use]
 pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want> {
     let Some(plan) = config.services.get(service) else { return Vec::new() };
-    let own = state.services.get(service);
+    let own = state.services.get(service).map(AsRef::as_ref);
     let mut wants = Vec::from_iter(for_deploys(plan, own));
     let Some(own) = own else { return wants };
     wants.extend(before_a_rehearsal(plan, own));

@@ -1,6 +1,5 @@
 //! The start: a journal of a year with every watch open, and what an idle daemon takes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -121,7 +120,7 @@ fn watch(service: &ServiceName, round: u32, at: Timestamp, last: bool) -> Result
     let names =
         (1..=TRIGGERS).map(|number| TriggerName::new(format!("trigger-{number}")).map_err(|error| error.to_string()));
     let names: Vec<TriggerName> = names.collect::<Result<_, _>>()?;
-    let triggers: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), TriggerWatch::default())).collect();
+    let triggers = names.iter().map(|name| (name.clone(), TriggerWatch::default())).collect();
     let deployed = Deploy {
         rehearsal: false,
         id: deploy.clone(),

@@ -67,7 +67,7 @@ fn stands(state: &State, service: &ServiceName) {
     let _ = resume(&CONFIG, state);
     let _ = wake_at(&CONFIG, state, service);
     let _ = wants(&CONFIG, state, service);
-    let shown = view::service(&CONFIG, state, &Board::new(), service, now);
+    let shown = view::service(&CONFIG, state, &Board::default(), service, now);
     assert!(serde_json::to_string(&shown).is_ok() && serde_json::to_string(&view::firings(state)).is_ok());
     let event = Event { service: service.clone(), what: Happening::Woke };
     let decision = decide(&CONFIG, state, &event, now);

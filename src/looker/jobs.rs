@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use rollbackd_core::name::{ServiceName, TriggerName};
 use rollbackd_core::time::Timestamp;
 
@@ -58,7 +59,7 @@ impl Job {
 
 #[derive(Default)]
 struct Own {
-    jobs: BTreeMap<Subject, Job>,
+    jobs: LiteMap<Subject, Job>,
     noted: Option<Timestamp>,
 }
 
@@ -76,13 +77,13 @@ impl Jobs {
     }
 
     /// Those of a service. Whoever changes when one is due calls [`Self::note`] afterwards.
-    pub(super) fn of_mut(&mut self, service: &ServiceName) -> &mut BTreeMap<Subject, Job> {
+    pub(super) fn of_mut(&mut self, service: &ServiceName) -> &mut LiteMap<Subject, Job> {
         &mut self.own.entry(service.clone()).or_default().jobs
     }
 
     /// All jobs; [`Self::note_all`] afterwards.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.own.values_mut().flat_map(|own| own.jobs.values_mut())
+        self.own.values_mut().flat_map(|own| own.jobs.iter_mut().map(|(_, job)| job))
     }
 
     /// How many rows of breaches are looked at closer.

@@ -678,7 +678,7 @@ impl Rules {
     /// What must hold at any time while the daemon lives and can write.
     pub(crate) fn now(&mut self, now: Timestamp, patience: std::time::Duration) {
         let spent = |firing: &&Firing| firing.budget_ends_at().is_some_and(|end| end + patience < now);
-        let open = || self.state.services.values().flat_map(ServiceState::open_firings);
+        let open = || self.state.services.values().flat_map(|own| own.open_firings());
         let forgotten = open().find(|firing| spent(firing) && !firing.budget_paged).map(|firing| {
             format!("the budget of {} was spent at {:?}, and nobody was told", firing.id, firing.budget_ends_at())
         });

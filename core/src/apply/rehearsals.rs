@@ -13,7 +13,7 @@ pub(super) fn apply_to_rehearsal(
 ) -> Result<(), String> {
     if let RehearsalRecord::Asked { rehearsal } = record {
         own.ids += 1;
-        own.rehearsal = Some(rehearsal.as_ref().clone());
+        own.rehearsal = Some(rehearsal.clone());
         return Ok(());
     }
     let rehearsal = own.rehearsal.as_mut().filter(|rehearsal| rehearsal.is_open());

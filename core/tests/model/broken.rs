@@ -132,7 +132,7 @@ fn own_state(broken: Break, own: &mut ServiceState) {
         Break::MovesTheDeploy => {
             if let Some(watch) = &mut own.watch {
                 watch.at = watch.at - SLOT;
-                watch.triggers.values_mut().for_each(|known| known.arming = Arming::Armed);
+                watch.triggers.iter_mut().for_each(|(_, known)| known.arming = Arming::Armed);
             }
         }
         Break::LosesTheTarget => {

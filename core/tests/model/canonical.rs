@@ -75,7 +75,7 @@ pub(crate) fn hash(plan: &Plan, world: &World) -> u128 {
         .map(|service| {
             let mut writer = Writer { bytes: Vec::with_capacity(256), now: world.now };
             let none = ServiceState::default();
-            let own = world.state.services.get(&service.name).unwrap_or(&none);
+            let own = world.state.services.get(&service.name).map_or(&none, AsRef::as_ref);
             write_service(&mut writer, &plan.config, service, own, &world.outside[&service.name]);
             writer.bytes
         })

@@ -53,7 +53,7 @@ pub(crate) fn before_record(
     // Taken out for a moment, so that the bookkeeping of the world can be written.
     let own = world.state.services.remove(service);
     let empty = ServiceState::default();
-    let held = one_record(plan, world, service, own.as_ref().unwrap_or(&empty), record);
+    let held = one_record(plan, world, service, own.as_deref().unwrap_or(&empty), record);
     if let Some(own) = own {
         world.state.services.insert(service.clone(), own);
     }

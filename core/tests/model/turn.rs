@@ -116,7 +116,7 @@ impl<'a> Turn<'a> {
             for record in &decision.records {
                 self.record(service, record)?;
             }
-            invariants::after_event(self.plan, &self.world, service, before.as_ref(), &event.what)?;
+            invariants::after_event(self.plan, &self.world, service, before.as_deref(), &event.what)?;
         }
         for effect in &decision.effects {
             if self.dies_here() {

@@ -79,7 +79,7 @@ fn r5_what_is_seen_at_the_instant_of_the_deploy_tells_what_was_before_it() {
     world.deploy("v2");
     world.look();
     assert_eq!(arming(&world, "error-rate"), Arming::Armed);
-    let turn = world.own().watch.as_ref().unwrap().triggers["error-rate"].turn;
+    let turn = world.own().watch.as_ref().unwrap().triggers.get("error-rate").unwrap().turn;
     assert_eq!(turn, Turn::Unseen, "nothing has been seen of the deploy yet");
 }
 

@@ -19,7 +19,7 @@ const BAD: Sample = Sample::Value(0.2);
 const GOOD: Sample = Sample::Value(0.01);
 
 pub(crate) fn arming(world: &World, name: &str) -> Arming {
-    world.own().watch.as_ref().expect("a watch").triggers[name].arming
+    world.own().watch.as_ref().expect("a watch").triggers.get(name).unwrap().arming
 }
 
 /// v2 breaches from the first slot on; at this second after the deploy, for one slot, it shows something else.
@@ -104,10 +104,13 @@ fn r7_where_the_newest_samples_come_late_a_breach_that_cleared_keeps_no_watch_op
     world.run("5m");
     world.show("error-rate", BAD);
     world.run("1m");
-    assert!(matches!(world.own().watch.as_ref().unwrap().triggers["error-rate"].turn, Turn::Breaching { .. }));
+    assert!(matches!(
+        world.own().watch.as_ref().unwrap().triggers.get("error-rate").unwrap().turn,
+        Turn::Breaching { .. }
+    ));
     world.show("error-rate", GOOD);
     world.run("30s");
-    assert_eq!(world.own().watch.as_ref().unwrap().triggers["error-rate"].turn, Turn::Clear);
+    assert_eq!(world.own().watch.as_ref().unwrap().triggers.get("error-rate").unwrap().turn, Turn::Clear);
     world.run("30m");
     assert_eq!(world.watch_end("v2"), Some(WatchEnd::Passed));
 }
@@ -468,6 +471,6 @@ fn r7_the_window_that_is_asked_for_begins_where_an_open_row_of_breaches_does() {
         from(&world)
     );
     let Observed::Metric(_) = &shop_trigger(&mut world.config, "error-rate").observed else { panic!("a metric") };
-    assert!(!matches!(world.own().watch.as_ref().unwrap().triggers["error-rate"].turn, Turn::Unseen));
+    assert!(!matches!(world.own().watch.as_ref().unwrap().triggers.get("error-rate").unwrap().turn, Turn::Unseen));
     assert!(Look::NoData.is_blind());
 }

@@ -348,7 +348,7 @@ fn r13_a_new_deploy_supersedes_and_carries_target_and_baseline_over() {
     world.run("5m");
     // What v1 does to p99 must not become the baseline of v2.
     world.show("p99-latency", Sample::Value(0.35));
-    let baseline = |world: &World| world.own().watch.as_ref().unwrap().triggers["p99-latency"].baseline;
+    let baseline = |world: &World| world.own().watch.as_ref().unwrap().triggers.get("p99-latency").unwrap().baseline;
     let known = baseline(&world);
     assert_eq!(known.unwrap().value, Some(0.2));
     world.run("5m");
@@ -371,7 +371,7 @@ fn r13_a_baseline_that_was_not_read_yet_is_read_before_the_first_of_the_deploys(
     world.show("p99-latency", Sample::Value(0.9));
     world.shop().queries_fail = false;
     world.run("1m");
-    let baseline = world.own().watch.as_ref().unwrap().triggers["p99-latency"].baseline.unwrap();
+    let baseline = world.own().watch.as_ref().unwrap().triggers.get("p99-latency").unwrap().baseline.unwrap();
     assert_eq!(baseline.value, Some(0.2), "the hour before v2, not the one before v3");
 }
 

@@ -72,10 +72,10 @@ fn a_ledger_has_little_room_that_it_does_not_use() {
     }
 }
 
-/// A fleet of 200 keeps 80,000 of these, each with the texts of its names besides.
+/// A fleet of 200 keeps 80,000 of these, each with its longer texts besides; names of up to 23 bytes are in it.
 #[test]
 fn a_deploy_in_the_ledger_is_small() {
-    assert!(size_of::<Entry>() <= 192, "{} bytes", size_of::<Entry>());
+    assert!(size_of::<Entry>() <= 224, "{} bytes", size_of::<Entry>());
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! `view`: what `status` and the API show, in the design's words.
 
-use std::collections::BTreeMap;
-
 use rollbackd_core::config::{Action, Limit};
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
@@ -119,7 +117,7 @@ fn a_trigger_shows_when_it_fired_whether_alone_or_joined_or_as_a_shadow() {
     assert_eq!(find(&shown, "smoke-test").observed_at, Some(reported_at));
     let joined = world.fired("smoke-test").expect("it fired").joined[0].1;
     assert_eq!(find(&shown, "error-rate").observed_at, Some(joined));
-    let shadowed = world.own().watch.as_ref().expect("a watch").triggers["p99-latency"].shadowed_at;
+    let shadowed = world.own().watch.as_ref().expect("a watch").triggers.get("p99-latency").unwrap().shadowed_at;
     assert!(shadowed.is_some());
     assert_eq!(find(&shown, "p99-latency").observed_at, shadowed);
     for (name, state) in [("smoke-test", "fired"), ("error-rate", "fired"), ("p99-latency", "fired")] {
@@ -158,7 +156,8 @@ fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
             answered_until: None,
             so_far: None,
         };
-        let board = Board::from([(service(SHOP), BTreeMap::from([(trigger("error-rate"), verdict)]))]);
+        let mut board = Board::default();
+        board.put(&world.config, &service(SHOP), &trigger("error-rate"), verdict);
         let shown = with_board(&world, &board);
         assert_eq!(find(&shown, "error-rate").state, word);
         assert_eq!(find(&shown, "error-rate").value, look.value());

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use rollbackd_core::config::{Condition, Config, Limit, Metric, Observed, Query, 
 use rollbackd_core::deploy::Migration;
 use rollbackd_core::event::{DeployReport, Event, Happening};
 use rollbackd_core::name::{ServiceName, TriggerName, Version};
-use rollbackd_core::reading::{Answer, Answers, Look, Point, Series};
+use rollbackd_core::reading::{Answer, Answers, Labels, Look, Point, Series};
 use rollbackd_core::state::State;
 use rollbackd_core::template::Template;
 use rollbackd_core::time::Timestamp;
@@ -130,7 +129,7 @@ fn config() -> Config {
         never_roll_back: false,
         veto: Duration::ZERO,
         note: None,
-        shared: true,
+        shared: Some(0),
     });
     let service = |number: usize| Service {
         name: name(number),
@@ -180,7 +179,7 @@ fn watched() -> (Config, State, Event) {
     let deploy = state.services[&name(7)].watch.as_ref().expect("a piece of the benchmark").deploy.clone();
     let series = |value: f64| {
         Answer::Series(vec![Series {
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             samples: (0..4).map(|slot| (at(slot), value)).collect(),
         }])
     };

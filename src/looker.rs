@@ -10,6 +10,7 @@ mod look;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{SETTLES_AFTER_INTERVALS, SoFar, Verdict};
-use rollbackd_core::wants::{self, Want, wants};
+use rollbackd_core::wants::{self, Want, wants, wants_of};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +89,8 @@ struct Turn {
     config: Arc<Config>,
     now: Timestamp,
     groups: BTreeMap<Shares, Vec<Look>>,
+    /// The queries of metrics whose templates name nothing, by the metrics' addresses: the same for all services.
+    plain: BTreeMap<usize, Arc<QuerySet>>,
     done: mpsc::UnboundedSender<Over>,
 }
 
@@ -201,12 +204,15 @@ impl Looker {
     fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Over>) {
         self.notice_clock(now);
         let (edges, config) = (self.edges.get(), self.door.shared.config());
-        let mut turn = Turn { edges, config, now, groups: BTreeMap::new(), done: done.clone() };
+        let mut turn = Turn { edges, config, now, groups: BTreeMap::new(), plain: BTreeMap::new(), done: done.clone() };
         for service in self.jobs.due(now) {
-            let wanted = wants(&turn.config, &self.door.shared.state(), &service);
+            let own = self.jobs.of_mut(&service);
+            let is_due = |job: &Job| !job.under_way && job.next() <= now;
+            let due: BTreeSet<TriggerName> = own.iter().filter(|(_, job)| is_due(job)).filter_map(trigger_of).collect();
+            let wanted = wants_of(&turn.config, &self.door.shared.state(), &service, |trigger| due.contains(trigger));
             for want in wanted {
                 let key = (service.clone(), subject(&want));
-                if self.jobs.get_mut(&key).is_some_and(|job| !job.under_way && job.next() <= now) {
+                if self.jobs.get_mut(&key).is_some_and(|job| is_due(job)) {
                     self.start(&mut turn, key, want);
                 }
             }
@@ -322,11 +328,12 @@ impl Looker {
         let state = self.door.shared.state();
         let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
         drop(state);
-        let pace = if awaited { step } else { closer::pace(hold, step, interval) };
+        let (pace, apart) = if awaited { (step, Duration::ZERO) } else { pace(&key.0, (rule, metric), interval) };
+        let after = offset + apart;
         let Some(job) = self.jobs.get_mut(key) else { return };
         let due_at = job.next();
         if job.due_at <= now {
-            let next = next_slot(now - offset, pace) + offset;
+            let next = next_slot(now - after, pace) + after;
             count_due(&self.metrics, slots_due(job.due_at, next, pace));
             job.due_at = next;
         } else {
@@ -370,7 +377,12 @@ impl Looker {
 
 impl Turn {
     fn group(&mut self, metric: &Metric, interval: Duration, values: &Values, look: Look) {
-        let queries = QuerySet::of(metric, &look.service, values, look.since_deploy);
+        let queries = || Arc::new(QuerySet::of(metric, &look.service, values, look.since_deploy));
+        let queries = if metric.templates().all(|template| template.variables().next().is_none()) {
+            Arc::clone(self.plain.entry(std::ptr::from_ref(metric).addr()).or_insert_with(queries))
+        } else {
+            queries()
+        };
         let reach = if !look.besides.is_empty() {
             Reach::Alone(look.service.clone(), look.trigger.clone())
         } else if look.to.since(look.from) > interval * NEAR_INTERVALS {
@@ -399,6 +411,32 @@ fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metr
     let trigger = config.services.get(&key.0)?.trigger(name)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
     Some((trigger, metric))
+}
+
+/// From one look to the next while nothing breaches, and how long after its slot each is. What is asked for each service
+/// by itself is spread by the services' names, what is shared by the triggers' places.
+fn pace(service: &ServiceName, (rule, metric): (&Trigger, &Metric), interval: Duration) -> (Duration, Duration) {
+    let hold = rule.row();
+    let pace = closer::pace(hold, metric.step, interval);
+    let place = match rule.shared.filter(|_| ask::is_split(rule, metric)) {
+        Some(place) => place,
+        None => spread(&(service, &rule.name)),
+    };
+    (pace, closer::apart(hold, metric.step, pace, closer::fraction(place)))
+}
+
+/// The same number for the same names, and others all over for others.
+fn spread(names: &(&ServiceName, &TriggerName)) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
+}
+
+fn trigger_of((subject, _): (&Subject, &Job)) -> Option<TriggerName> {
+    match subject {
+        Subject::Trigger(name) | Subject::Baseline(name) => Some(name.clone()),
+        Subject::VersionBefore | Subject::Serving | Subject::Version | Subject::Smoke => None,
+    }
 }
 
 fn next_slot(now: Timestamp, step: Duration) -> Timestamp {

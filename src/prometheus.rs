@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::time::Duration;
 
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::{Timestamp, milliseconds, promql_duration};
 
 use crate::http_client::{self, Endpoint, Error, HttpSettings};
@@ -83,7 +83,7 @@ impl Prometheus {
             return self.range_once(expr, *from, *to, step).await;
         }
         let mut parts: Vec<Part> = requests.into_iter().rev().map(|(from, to)| (from, to, self.halvings)).collect();
-        let mut merged: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut merged: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
         let mut samples = 0;
         while let Some(part) = parts.pop() {
             let found = match self.range_once(expr, part.0, part.1, step).await {

@@ -118,16 +118,19 @@ fn candidate(series: &Series, step: Duration) -> Option<(Version, Seen)> {
         }
         began = at;
     }
-    let revision = series.labels.get(REVISION_LABEL).filter(|label| Version::new(label.as_str()).is_ok()).cloned();
+    let revision =
+        series.labels.get(REVISION_LABEL).filter(|label| Version::new(label.as_str()).is_ok()).map(ToString::to_string);
     Some((version, (last, began, revision)))
 }
 
 #[cfg(test)]
 mod tests {
+    use rollbackd_core::reading::Labels;
+
     use super::*;
 
     fn series(version: &str, seconds: &[i64]) -> Series {
-        let labels = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+        let labels = Labels::from_iter([("version".into(), version.into())]);
         Series {
             labels,
             samples: seconds.iter().map(|second| (Timestamp::from_milliseconds(second * 1000), 1.0)).collect(),

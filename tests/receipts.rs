@@ -62,7 +62,7 @@ fn trigger(name: &str, observed: Observed, note: Option<&str>) -> Trigger {
         never_roll_back: false,
         veto: Duration::ZERO,
         note: note.map(str::to_owned),
-        shared: false,
+        shared: None,
     }
 }
 

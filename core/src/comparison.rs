@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::{Against, Comparison, Condition, Limit, Metric, Test};
 use crate::name::Version;
-use crate::reading::{Answer, Answers, Look, Point};
+use crate::reading::{Answer, Answers, Look, Point, Series};
 use crate::statistics::sequential::{Sequential, most_possible};
 use crate::statistics::{mann_whitney, median};
 use crate::time::{Timestamp, milliseconds};
@@ -77,8 +77,8 @@ pub fn of_version(metric: &Metric, answers: &Answers, version: &Version) -> Answ
         return answers.clone();
     };
     let Answer::Series(all) = &answers.value else { return answers.clone() };
-    let is_its = |name: &String| name == version.as_str();
-    let own = all.iter().filter(|series| series.labels.get(label).is_some_and(is_its));
+    let is_its = |series: &&Series| series.labels.get(label.as_str()).is_some_and(|name| name == version.as_str());
+    let own = all.iter().filter(is_its);
     Answers { value: Answer::Series(own.cloned().collect()), ..answers.clone() }
 }
 

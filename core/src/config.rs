@@ -148,8 +148,8 @@ pub struct Trigger {
     pub veto: Duration,
     /// What the page says besides.
     pub note: Option<String>,
-    /// Whether it came from the list at the top level.
-    pub shared: bool,
+    /// Its place in the list at the top level, counted from 0, where it came from there: all services share it.
+    pub shared: Option<u32>,
 }
 
 impl Trigger {
@@ -326,6 +326,18 @@ impl Metric {
         // The divisor that leaves no remainder keeps the slot at which `for` is met on the grid.
         let exact = (parts..parts.saturating_mul(2)).find(|parts| hold.is_multiple_of(*parts)).unwrap_or(parts);
         Duration::from_millis(u64::try_from((hold / exact).max(100)).unwrap_or(u64::MAX))
+    }
+
+    /// All templates that are asked as queries.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        let (value, besides) = match &self.query {
+            Query::Ratio { bad, total } => (bad, Some(total)),
+            Query::Expression(expr) => (expr, None),
+            Query::Filter { expr, presence } => (expr, Some(presence)),
+        };
+        let at_least = self.at_least.as_ref().map(|at_least| &at_least.expr);
+        let freshness = self.freshness.as_ref().map(|freshness| &freshness.newest);
+        std::iter::once(value).chain(besides).chain(at_least).chain(freshness)
     }
 
     /// The length of the baseline's window, where the limit is a multiple of a baseline from before the deploy.

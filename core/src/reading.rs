@@ -1,17 +1,21 @@
 //! What was read from Prometheus, and the six answers that a look at it can have.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::time::Timestamp;
+
+/// The labels of a series: values by names. Most series have one or two, and an answer has ten thousand series.
+pub type Labels = LiteMap<SmolStr, SmolStr>;
 
 /// One series of an answer: its labels and its samples, by instant. A sample may be NaN or infinite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Label names and values, without those that the query dropped.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Samples in the order of time.
     pub samples: Vec<(Timestamp, f64)>,
 }

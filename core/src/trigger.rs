@@ -356,10 +356,9 @@ fn answered_until(points: &[Point], answered_before: Option<Timestamp>) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::config::Freshness;
+    use crate::reading::Labels;
     use crate::template::Template;
 
     fn at(second: i64) -> Timestamp {
@@ -383,7 +382,7 @@ mod tests {
         };
         let series = |value: &dyn Fn(i64) -> f64| {
             let samples = (10..=16).map(|second| (at(second), value(second))).collect();
-            Answer::Series(vec![Series { labels: BTreeMap::new(), samples }])
+            Answer::Series(vec![Series { labels: Labels::default(), samples }])
         };
         let answers = Answers {
             from: at(10),

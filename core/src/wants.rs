@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comparison;
-use crate::config::{Config, Metric, Observed, PathRule, Query, Service, Trigger};
+use crate::config::{Config, Metric, Observed, PathRule, Service, Trigger};
 use crate::firing::Firing;
 use crate::name::{DeployId, ServiceName, TriggerName};
 use crate::proof::{awaited_since, needs};
@@ -79,13 +79,25 @@ pub enum Want {
 /// What is to be looked at for one service at this time.
 #[must_use]
 pub fn wants(config: &Config, state: &State, service: &ServiceName) -> Vec<Want> {
+    wants_of(config, state, service, |_| true)
+}
+
+/// The same with the looks at these triggers of the watch alone: most are not due when one is.
+#[must_use]
+pub fn wants_of(
+    config: &Config,
+    state: &State,
+    service: &ServiceName,
+    is_due: impl Fn(&TriggerName) -> bool,
+) -> Vec<Want> {
     let Some(plan) = config.services.get(service) else { return Vec::new() };
     let own = state.services.get(service).map(AsRef::as_ref);
     let mut wants = Vec::from_iter(for_deploys(plan, own));
     let Some(own) = own else { return wants };
     wants.extend(before_a_rehearsal(plan, own));
     if let Some(watch) = &own.watch {
-        wants.extend(plan.triggers.iter().flat_map(|trigger| for_trigger(plan, own, watch, trigger)));
+        let due = plan.triggers.iter().filter(|trigger| is_due(&trigger.name));
+        wants.extend(due.flat_map(|trigger| for_trigger(plan, own, watch, trigger)));
         if watch.target_awaited {
             let deployed_then = own.ledger.entries.iter().find(|entry| entry.deploy.at == watch.healthy_before);
             wants.push(Want::VersionBefore {
@@ -133,7 +145,8 @@ fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
 fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Vec<Want> {
     let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
     let Some(known) = watch.triggers.get(&trigger.name) else { return Vec::new() };
-    let values = watch_values(plan, own, watch);
+    let names_any = metric.templates().any(|template| template.variables().next().is_some());
+    let values = if names_any { watch_values(plan, own, watch) } else { Values::default() };
     let (deploy, name) = (watch.deploy.clone(), trigger.name.clone());
     let mut wants = Vec::new();
     let is_known = known.baseline.is_some_and(|baseline| baseline.value.is_some());
@@ -156,14 +169,7 @@ fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trig
 /// Whether a metric's queries name `since_deploy`, and so have to be asked slot by slot.
 #[must_use]
 pub fn names_since_deploy(metric: &Metric) -> bool {
-    let named = |template: &crate::template::Template| template.names(Variable::SinceDeploy);
-    let query = match &metric.query {
-        Query::Ratio { bad, total } => named(bad) || named(total),
-        Query::Expression(expr) => named(expr),
-        Query::Filter { expr, presence } => named(expr) || named(presence),
-    };
-    let freshness = metric.freshness.as_ref().is_some_and(|freshness| named(&freshness.newest));
-    query || freshness || metric.at_least.as_ref().is_some_and(|at_least| named(&at_least.expr))
+    metric.templates().any(|template| template.names(Variable::SinceDeploy))
 }
 
 fn for_proof(plan: &Service, own: &ServiceState) -> Vec<Want> {

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::event::Serving;
 use rollbackd_core::name::{ServiceName, TriggerName, Version};
-use rollbackd_core::reading::{Answer, Answers, Series};
+use rollbackd_core::reading::{Answer, Answers, Labels, Series};
 use rollbackd_core::replay::{Ask, Source};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
@@ -104,7 +104,7 @@ fn joined(before: Answers, after: Answers) -> Answers {
 fn joined_answer(before: Answer, after: Answer) -> Answer {
     match (before, after) {
         (Answer::Series(before), Answer::Series(after)) => {
-            let mut all: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+            let mut all: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
             for series in before.into_iter().chain(after) {
                 all.entry(series.labels).or_default().extend(series.samples);
             }

@@ -46,7 +46,7 @@ impl History {
             };
             let revision = each.labels.get(REVISION_LABEL).filter(|label| Version::new(label.as_str()).is_ok());
             for (at, _) in &each.samples {
-                slots.entry(*at).or_default().insert(version.clone(), revision.cloned());
+                slots.entry(*at).or_default().insert(version.clone(), revision.map(ToString::to_string));
             }
         }
         let mut walk = Walk::default();
@@ -102,10 +102,12 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
+    use rollbackd_core::reading::Labels;
+
     use super::*;
 
     fn series(version: &str, slots: impl IntoIterator<Item = i64>) -> Series {
-        let labels = BTreeMap::from([("version".to_owned(), version.to_owned())]);
+        let labels = Labels::from_iter([("version".into(), version.into())]);
         let samples = slots.into_iter().map(|slot| (Timestamp::from_milliseconds(slot * 1000), 1.0)).collect();
         Series { labels, samples }
     }

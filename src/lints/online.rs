@@ -214,11 +214,11 @@ fn many_series(service_label: &str, asked: &Asked, shape: &Shape, series: &[Seri
         return;
     }
     let services: BTreeSet<&str> =
-        series.iter().map(|series| series.labels.get(service_label).map_or("", String::as_str)).collect();
+        series.iter().map(|series| series.labels.get(service_label).map_or("", AsRef::as_ref)).collect();
     if series.len() <= services.len().max(1) {
         return;
     }
-    let differ: BTreeSet<&str> = series.iter().flat_map(|series| series.labels.keys().map(String::as_str)).collect();
+    let differ: BTreeSet<&str> = series.iter().flat_map(|series| series.labels.keys().map(AsRef::as_ref)).collect();
     let differ = differ.into_iter().filter(|label| {
         let values: BTreeSet<_> = series.iter().map(|series| series.labels.get(*label)).collect();
         values.len() > 1

@@ -35,7 +35,7 @@ impl Places {
 
     /// Where the value of a trigger's key stands, or its name where it has no such key.
     pub(super) fn of_trigger(&self, service: &Service, trigger: &Trigger, key: &'static str) -> Place {
-        let owner = (!trigger.shared).then(|| service.name.to_string());
+        let owner = trigger.shared.is_none().then(|| service.name.to_string());
         let place = |key| self.of_triggers.get(&(owner.clone(), trigger.name.to_string(), key)).copied();
         place(key).or_else(|| place("name")).unwrap_or(Place { line: 1, column: 1 })
     }

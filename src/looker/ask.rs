@@ -7,7 +7,7 @@ use std::time::Duration;
 use rollbackd_core::config::{Metric, Query, Trigger};
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::ServiceName;
-use rollbackd_core::reading::{Answer, Answers, Series};
+use rollbackd_core::reading::{Answer, Answers, Labels, Series};
 use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::wants::Want;
@@ -107,7 +107,7 @@ pub(crate) fn is_split(trigger: &Trigger, metric: &Metric) -> bool {
         Query::Expression(expr) => named(expr),
         Query::Filter { expr, .. } => named(expr),
     };
-    trigger.shared && !by_name
+    trigger.shared.is_some() && !by_name
 }
 
 /// Asks once, and brings each service its own part.
@@ -156,12 +156,12 @@ pub(super) async fn group(
 #[derive(Clone, Debug)]
 struct Only {
     label: String,
-    services: BTreeSet<String>,
+    services: BTreeSet<ServiceName>,
 }
 
 impl Only {
     fn these<'a>(edges: &dyn Outside, services: impl IntoIterator<Item = &'a ServiceName>) -> Self {
-        let services = services.into_iter().map(ToString::to_string).collect();
+        let services = services.into_iter().cloned().collect();
         Self { label: edges.settings().service_label.clone(), services }
     }
 
@@ -179,15 +179,17 @@ impl Only {
     }
 
     fn wants(&self, series: &Series) -> bool {
-        series.labels.get(&self.label).is_some_and(|name| self.services.contains(name))
+        series.labels.get(self.label.as_str()).is_some_and(|name| self.services.contains(name.as_str()))
     }
 
     /// The series by service, without the label that told them apart.
-    fn split(&self, all: Vec<Series>) -> BTreeMap<String, Vec<Series>> {
-        let mut by_service: BTreeMap<String, Vec<Series>> = BTreeMap::new();
+    fn split(&self, all: Vec<Series>) -> BTreeMap<ServiceName, Vec<Series>> {
+        let mut by_service: BTreeMap<ServiceName, Vec<Series>> = BTreeMap::new();
         for mut series in all {
-            if let Some(name) = series.labels.remove(&self.label) {
-                by_service.entry(name).or_default().push(series);
+            let name = series.labels.remove(self.label.as_str());
+            if let Some(service) = name.and_then(|name| self.services.get(name.as_str())) {
+                // Most have one.
+                by_service.entry(service.clone()).or_insert_with(|| Vec::with_capacity(1)).push(series);
             }
         }
         by_service
@@ -199,7 +201,7 @@ enum Brought {
     /// The same for everybody.
     Same(Answer),
     /// Each service's own series.
-    Split(BTreeMap<String, Vec<Series>>),
+    Split(BTreeMap<ServiceName, Vec<Series>>),
 }
 
 /// Whether a service's part is asked for again: only then is it worth a copy.
@@ -214,8 +216,7 @@ impl Brought {
         match self {
             Self::Same(answer) => answer.clone(),
             Self::Split(parts) => {
-                let name = service.as_str();
-                let found = if again == Again::Yes { parts.get(name).cloned() } else { parts.remove(name) };
+                let found = if again == Again::Yes { parts.get(service).cloned() } else { parts.remove(service) };
                 Answer::Series(found.unwrap_or_default())
             }
         }
@@ -289,7 +290,7 @@ impl Asked<'_> {
         if self.since_deploy.is_some() || from + step * SLOTS_IN_A_PIECE > to {
             return self.answer(text).await;
         }
-        let mut merged: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut merged: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
         let mut begin = from;
         while begin <= to {
             let end = to.min(begin + step * (SLOTS_IN_A_PIECE - 1));
@@ -317,7 +318,7 @@ impl Asked<'_> {
     /// A window that begins with the deploy is another one at each slot, so each slot is a query of its own. Slots up
     /// to the deploy have no window at all, and so no data.
     async fn slot_by_slot(&self, text: &str, deploy_at: Timestamp) -> Answer {
-        let mut series: BTreeMap<BTreeMap<String, String>, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let mut series: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
         for slot in slots_one_by_one(self.range, deploy_at) {
             let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
             match self.gate.ask(self.edges.instant(&query, slot)).await {

@@ -28,6 +28,18 @@ pub(super) fn pace(hold: Duration, step: Duration, interval: Duration) -> Durati
     least * u32::try_from(steps).unwrap_or(1).max(1)
 }
 
+/// How long after its slot a trigger is looked at, so that not all ask at the same instant: `fraction` of as long as a
+/// breach is still seen before its `for` is over, and no longer than from one look to the next.
+pub(super) fn apart(hold: Duration, step: Duration, pace: Duration, fraction: f64) -> Duration {
+    pace.min(hold.saturating_sub(step + pace)).mul_f64(fraction)
+}
+
+/// The part of a turn that is the own one of the `place`th of any number: the first at its beginning, the second in its
+/// middle, then in the middles of what is left. Source: van der Corput's sequence to the base of two.
+pub(super) fn fraction(place: u32) -> f64 {
+    f64::from(place.reverse_bits()) / 2_f64.powi(32)
+}
+
 /// The row of breaches that is open by this verdict and may fire: since when.
 pub(super) fn open_row(verdict: &Verdict, hold: Duration) -> Option<Timestamp> {
     let may_fire = verdict.arming == Arming::Armed && verdict.fired.is_none() && !hold.is_zero();
@@ -93,6 +105,22 @@ mod tests {
             assert_eq!(found, ms(expected), "{hold} {step} {interval}");
             assert!(hold == 0 || found + ms(step) <= ms(hold).max(ms(step) * 2));
         }
+    }
+
+    #[test]
+    fn looks_are_apart_as_far_as_each_still_sees_a_breach_before_its_for_is_over() {
+        for (hold, step, interval, longest) in [
+            (120_000, 15_000, 15_000, 15_000),
+            (40_000, 15_000, 15_000, 10_000),
+            (10_000, 2500, 15_000, 0),
+            (2000, 500, 1000, 500),
+            (0, 15_000, 15_000, 0),
+        ] {
+            let pace = pace(ms(hold), ms(step), ms(interval));
+            assert_eq!(apart(ms(hold), ms(step), pace, 1.0), ms(longest), "{hold} {step} {interval}");
+            assert_eq!(apart(ms(hold), ms(step), pace, 0.5), ms(longest) / 2);
+        }
+        assert_eq!([0, 1, 2, 3, 4].map(fraction), [0.0, 0.5, 0.25, 0.75, 0.125]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One trigger's look at one service, and with whom it shares a query.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::event::Happening;
@@ -15,7 +16,7 @@ use super::jobs::{Key, Subject};
 /// Looks with the same queries, the same slots and the same reach share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shares {
-    pub(super) queries: QuerySet,
+    pub(super) queries: Arc<QuerySet>,
     pub(super) step: Duration,
     pub(super) reach: Reach,
 }

@@ -2,11 +2,10 @@
 //!
 //! Never fails but with a reason on one line, and never lets a warning or a native histogram pass unseen.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::StatusCode;
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -43,7 +42,7 @@ struct Data<'a> {
 #[derive(serde::Deserialize)]
 struct Element {
     #[serde(default)]
-    metric: BTreeMap<String, String>,
+    metric: Labels,
     value: Option<Sample>,
     #[serde(default)]
     values: Vec<Sample>,
@@ -165,7 +164,7 @@ fn success(body: &Body<'_>) -> Result<Answer, String> {
         }
         "scalar" => {
             let Sample(at, value) = serde_json::from_str(data.result.get()).map_err(not_understood)?;
-            Ok(Answer::Series(vec![Series { labels: BTreeMap::new(), samples: vec![(at, value)] }]))
+            Ok(Answer::Series(vec![Series { labels: Labels::default(), samples: vec![(at, value)] }]))
         }
         other => {
             Err(one_line(&format!("the query gives a {other}: expected an expression that gives a vector or a scalar")))

@@ -1,10 +1,9 @@
 //! Bodies against answers, and ranges against requests.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::Timestamp;
 
 use super::{POINTS_PER_REQUEST, body, halves, requests, seconds};
@@ -34,7 +33,7 @@ fn shown(series: &[Series]) -> Vec<(String, Vec<(i64, String)>)> {
     series.iter().map(|one| (labels(&one.labels), samples(one))).collect()
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> String {
+fn labels(labels: &Labels) -> String {
     labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 

@@ -187,7 +187,7 @@ fn trigger(name: &str, observed: Observed, action: Action) -> Trigger {
         never_roll_back: name == "data-corruption",
         veto: Duration::ZERO,
         note: None,
-        shared: false,
+        shared: None,
     }
 }
 

@@ -57,7 +57,7 @@ fn the_reference_trigger_list_means_the_designs_table_row_by_row() {
         ("data-corruption", true, Duration::ZERO, None, Action::Page, true),
     ];
     assert_eq!(rows, expected);
-    assert!(service.triggers.iter().all(|trigger| !trigger.shared && trigger.veto.is_zero()));
+    assert!(service.triggers.iter().all(|trigger| trigger.shared.is_none() && trigger.veto.is_zero()));
     let note = trigger(service, "data-corruption").note.as_deref();
     assert_eq!(note, Some("Expand-contract; see RUNBOOK.md#migrations"));
 
@@ -165,7 +165,7 @@ services:
     let settings = settings(&GOOD.replacen("services:\n", shared.trim_start(), 1));
     let names = |service: &str| -> Vec<(String, bool)> {
         let triggers = settings.core.services[service].triggers.iter();
-        triggers.map(|trigger| (trigger.name.to_string(), trigger.shared)).collect()
+        triggers.map(|trigger| (trigger.name.to_string(), trigger.shared.is_some())).collect()
     };
     assert_eq!(names("shop"), [("errors".to_owned(), false), ("slow".to_owned(), true)]);
     assert_eq!(names("other"), [("errors".to_owned(), true), ("slow".to_owned(), true)]);

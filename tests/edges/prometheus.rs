@@ -91,7 +91,7 @@ async fn a_real_prometheus_answers_ranges_instants_and_mistakes() {
     let found = series(prometheus.range(r#"requests_total{service="a"}"#, ms(500), ms(30_500), step).await);
     let expected = [(500, 0.0), (8000, 0.0), (15_500, 10.0), (23_000, 10.0), (30_500, 20.0)];
     assert_eq!(found[0].samples, expected.map(|(at, value)| (ms(at), value)), "exact to the millisecond");
-    assert_eq!(found[0].labels["service"], "a");
+    assert_eq!(found[0].labels.get("service").unwrap(), "a");
 
     let sum = "sum by (service) (rate(requests_total[1m]))";
     assert_eq!(series(prometheus.instant(sum, ms(60_000)).await).len(), 2);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::Timestamp;
 
 use crate::config::SERVICES;
@@ -44,7 +44,7 @@ pub(crate) fn answer(
         };
         let samples: Vec<(Timestamp, f64)> = slots.iter().filter_map(sample).collect();
         if !samples.is_empty() {
-            let labels = BTreeMap::from([("service".to_owned(), SERVICES[service].to_owned())]);
+            let labels = Labels::from_iter([("service".into(), SERVICES[service].into())]);
             series.push(Series { labels, samples });
         }
     }
@@ -113,7 +113,10 @@ fn versions(plan: &Plan, production: &Production, service: usize, slots: &[Times
     }
     let labelled = series.into_iter().map(|(version, samples)| {
         let revision = format!("rev-{version}");
-        Series { labels: BTreeMap::from([("version".to_owned(), version), ("revision".to_owned(), revision)]), samples }
+        Series {
+            labels: Labels::from_iter([("version".into(), version.into()), ("revision".into(), revision.into())]),
+            samples,
+        }
     });
     Answer::Series(labelled.collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::series;
-use crate::reading::{Answers, Look, Series};
+use crate::reading::{Answers, Labels, Look, Series};
 use crate::time::Timestamp;
 
 /// The series of a ratio's two queries.
@@ -22,8 +22,7 @@ impl<'a> Pairs<'a> {
         {
             return Self { pairs: vec![(total, Some(bad))], alone: Vec::new() };
         }
-        let mut left: BTreeMap<&BTreeMap<String, String>, &Series> =
-            bad.iter().map(|series| (&series.labels, series)).collect();
+        let mut left: BTreeMap<&Labels, &Series> = bad.iter().map(|series| (&series.labels, series)).collect();
         let pairs = total.iter().map(|total| (total, left.remove(&total.labels))).collect();
         Self { pairs, alone: left.into_values().collect() }
     }

@@ -62,7 +62,7 @@ pub(crate) fn metric_trigger(name: &str, metric: Metric, hold: &str, budget: &st
         never_roll_back: false,
         veto: Duration::ZERO,
         note: None,
-        shared: false,
+        shared: None,
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn report_trigger(name: &str, budget: Option<&str>, action: Action) -
         never_roll_back: false,
         veto: Duration::ZERO,
         note: None,
-        shared: false,
+        shared: None,
     }
 }
 

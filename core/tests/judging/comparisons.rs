@@ -1,6 +1,5 @@
 //! `comparison::looks`: what is compared with what, slot by slot. Minutes are counted from the first slot.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rollbackd_core::comparison::{self, Scene};
@@ -33,8 +32,7 @@ fn metric(test: Test, against: Against, condition: fn(Limit) -> Condition, facto
 }
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
-    let labels: BTreeMap<String, String> =
-        labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     Series { labels, samples: samples.iter().map(|(minute, value)| (at(*minute), *value)).collect() }
 }
 

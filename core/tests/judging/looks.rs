@@ -1,9 +1,7 @@
 //! `trigger::looks`, `trigger::limit` and `trigger::baseline`: one slot, and what a limit is made of.
 
-use std::collections::BTreeMap;
-
 use rollbackd_core::config::{Condition, Limit, Metric, Query};
-use rollbackd_core::reading::{Answer, Answers, Look, Series};
+use rollbackd_core::reading::{Answer, Answers, Labels, Look, Series};
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::{self, Baseline};
 
@@ -46,7 +44,7 @@ fn one(value: Option<f64>) -> Answer {
 /// A series for each of these pods.
 fn pods(values: &[(&str, f64)]) -> Answer {
     let series = |(pod, value): &(&str, f64)| Series {
-        labels: BTreeMap::from([("pod".to_owned(), (*pod).to_owned())]),
+        labels: Labels::from_iter([("pod".into(), (*pod).into())]),
         samples: vec![(at(), *value)],
     };
     Answer::Series(values.iter().map(series).collect())
@@ -263,7 +261,7 @@ fn baseline(metric: &Metric, slots: &[&[f64]]) -> Baseline {
     let mut answers = window.all(metric, || Answer::Series(Vec::new()));
     let widest = slots.iter().map(|values| values.len()).max().unwrap_or(0);
     let series = |index: usize| Series {
-        labels: BTreeMap::from([("pod".to_owned(), index.to_string())]),
+        labels: Labels::from_iter([("pod".into(), index.to_string().into())]),
         samples: answers.slots().zip(slots).filter_map(|(at, values)| Some((at, *values.get(index)?))).collect(),
     };
     answers.value = Answer::Series((0..widest).map(series).collect());

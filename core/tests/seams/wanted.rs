@@ -1,13 +1,14 @@
 //! `wants`: which questions, over which windows, with which values; and none that nobody needs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rollbackd_core::config::{AtLeast, Condition, Freshness, Metric, Query};
+use rollbackd_core::config::{AtLeast, Condition, Freshness, Metric, Observed, Query};
 use rollbackd_core::event::{DeployReport, Happening};
-use rollbackd_core::name::Commit;
+use rollbackd_core::name::{Commit, TriggerName};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::wants::{Want, names_since_deploy, wants};
+use rollbackd_core::wants::{Want, names_since_deploy, wants, wants_of};
 
 use crate::common::outside::Run;
 use crate::common::plan::{SHOP, fixed, reference, shop, template};
@@ -113,10 +114,16 @@ fn the_version_before_is_never_the_one_that_was_deployed_then() {
 
 #[test]
 fn every_question_about_a_watch_brings_what_its_template_may_name() {
-    let mut world = World::new(reference());
+    let named = template("{{ service }} {{ deploy.version }} {{ deploy.at }} {{ deploy.commit }}");
+    let mut config = reference();
+    for trigger in shop(&mut config).triggers.iter_mut().map(Arc::make_mut) {
+        if let Observed::Metric(metric) = &mut trigger.observed {
+            Arc::make_mut(metric).query = Query::Expression(named.clone());
+        }
+    }
+    let mut world = World::new(config);
     let commit = Some(Commit::new("0a1b2c").expect("a commit"));
     world.deploy_of(&service(SHOP), DeployReport { commit, ..report("v1") });
-    let named = template("{{ service }} {{ deploy.version }} {{ deploy.at }} {{ deploy.commit }}");
     let rendered = |values: &Values| named.render(values).expect("every name is known");
     let said: Vec<String> = wanted(&world)
         .iter()
@@ -129,6 +136,27 @@ fn every_question_about_a_watch_brings_what_its_template_may_name() {
         .collect();
     // Two triggers, a baseline, and the version before.
     assert_eq!(said, vec!["capstone-api v1 2026-11-23T10:00:00.000Z 0a1b2c"; 4]);
+}
+
+#[test]
+fn a_question_that_names_nothing_brings_nothing_and_only_triggers_that_are_due_are_asked_about() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let only = |wanted: &str| {
+        let is_due = |trigger: &TriggerName| trigger.as_str() == wanted;
+        let wanted = wants_of(&world.config, &world.state, &service(SHOP), is_due);
+        let looks = wanted.into_iter().filter_map(|want| match want {
+            Want::Trigger { trigger, values, .. } => Some((trigger.to_string(), values)),
+            Want::Baseline { .. }
+            | Want::VersionBefore { .. }
+            | Want::Serving { .. }
+            | Want::Version { .. }
+            | Want::Smoke { .. } => None,
+        });
+        looks.collect::<Vec<_>>()
+    };
+    assert_eq!(only("error-rate"), [("error-rate".to_owned(), Values::default())]);
+    assert_eq!(only("another"), []);
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn judge(gaps: &[Duration], window: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+
+    use rollbackd_core::reading::Labels;
 
     use super::*;
 
@@ -108,7 +109,7 @@ mod tests {
 
     fn serving(spans: &[(i64, i64)]) -> Series {
         let times = spans.iter().flat_map(|(from, to)| (*from..=*to).step_by(5));
-        Series { labels: BTreeMap::new(), samples: times.map(|minute| (minutes(minute), 1.0)).collect() }
+        Series { labels: Labels::default(), samples: times.map(|minute| (minutes(minute), 1.0)).collect() }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::Timestamp;
 
 use crate::prometheus::Prometheus;
@@ -52,11 +52,11 @@ impl<'a> Facts<'a> {
     /// The values of a label, of the series that a selector has now.
     pub(super) async fn values_of(&mut self, selector: &str, label: &str) -> Option<Vec<String>> {
         let series = self.series(&format!("count by ({label}) ({selector})")).await?;
-        Some(series.iter().filter_map(|series| series.labels.get(label).cloned()).collect())
+        Some(series.iter().filter_map(|series| series.labels.get(label).map(ToString::to_string)).collect())
     }
 
     /// The labels of one series that a selector has now.
-    pub(super) async fn labels_of_one(&mut self, selector: &str) -> Option<BTreeMap<String, String>> {
+    pub(super) async fn labels_of_one(&mut self, selector: &str) -> Option<Labels> {
         self.series(&format!("topk(1, {selector})")).await?.first().map(|series| series.labels.clone())
     }
 

@@ -57,7 +57,7 @@ async fn blame(
 
 async fn no_such_label(facts: &mut Facts<'_>, name: &str, matcher: &Matcher) -> String {
     let labels = facts.labels_of_one(name).await.unwrap_or_default();
-    let labels: Vec<&str> = labels.keys().map(String::as_str).filter(|label| *label != "__name__").collect();
+    let labels: Vec<&str> = labels.keys().map(AsRef::as_ref).filter(|label| *label != "__name__").collect();
     let (text, label) = (&matcher.text, &matcher.label);
     format!("{text} matches nothing: {name} has no label {label}; it has {}", labels.join(", "))
 }

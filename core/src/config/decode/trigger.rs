@@ -41,7 +41,7 @@ const SHORT_BUDGET: Duration = Duration::from_mins(2);
 pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, problems: &mut Problems) -> Vec<Placed> {
     let mut seen = BTreeMap::new();
     let mut triggers = Vec::new();
-    for node in node::list(node, "triggers", problems) {
+    for (place, node) in (0..).zip(node::list(node, "triggers", problems)) {
         let Some(mut fields) = Fields::of(node, "a trigger", problems) else { continue };
         let found = name(&mut fields, TriggerName::new, problems);
         if let Some((name, place)) = &found {
@@ -52,7 +52,7 @@ pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, pr
                 problems.error(*place, message);
             }
         }
-        let trigger = decode(&mut fields, found, origin, reading, problems);
+        let trigger = decode(&mut fields, found, (origin, place), reading, problems);
         finish(fields, problems);
         triggers.extend(trigger);
     }
@@ -62,7 +62,7 @@ pub(super) fn decode_list(node: &Node, origin: Origin, reading: &Reading<'_>, pr
 fn decode(
     fields: &mut Fields<'_>,
     name: Option<(TriggerName, Place)>,
-    origin: Origin,
+    (origin, place): (Origin, u32),
     reading: &Reading<'_>,
     problems: &mut Problems,
 ) -> Option<Placed> {
@@ -80,7 +80,7 @@ fn decode(
     let veto = veto(fields, action, budget, problems);
     let note = fields.optional("note").and_then(|node| node::text(node, problems)).map(str::to_owned);
     let (name, _) = name?;
-    let shared = origin == Origin::Shared;
+    let shared = (origin == Origin::Shared).then_some(place);
     let observed = observed?;
     let trigger = Trigger { name, observed, hold, budget, action, never_roll_back, veto, note, shared };
     Some(Placed { trigger: Arc::new(trigger), hold_place: fields.value_place("for") })

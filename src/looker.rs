@@ -181,7 +181,7 @@ impl Looker {
         let config = self.door.shared.config();
         let Some((rule, metric)) = metric_of(&config, key) else { return };
         let hold = rule.row();
-        let since = closer::open_row(&verdict, hold).filter(|_| !wants::names_since_deploy(metric));
+        let since = closer::open_row(&verdict, hold, clock::now()).filter(|_| !wants::names_since_deploy(metric));
         let slot = since.map(|since| closer::slot_of(since, metric.step));
         let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && job.closer != slot);
         // Where so many breach at once it is an outage, which nothing is rolled back for.
@@ -341,7 +341,7 @@ impl Looker {
             count_due(&self.metrics, 1);
         }
         job.under_way = true;
-        let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold)).filter(|_| job.closer.is_some());
+        let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold, now)).filter(|_| job.closer.is_some());
         if job.exactly_at.is_some_and(|at| at <= now) {
             job.exactly_at = None;
             job.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);

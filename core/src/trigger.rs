@@ -278,7 +278,14 @@ pub fn judge_on(
         known.resume(arming, &mut verdict);
     }
     let mut follows = Follows::new(rule, so_far, points, answered_before);
+    let mut before = so_far.map(|known| known.until);
     for point in points {
+        // Slots that nobody asked for may have been anything.
+        if let Some(missing) = before.map(|before| before + rule.step).filter(|missing| *missing < point.at) {
+            (verdict.breaching_since, verdict.said_breaching_since) = (None, None);
+            follows.miss(missing);
+        }
+        before = Some(point.at);
         if point.at > rule.deploy_at && verdict.arming != Arming::Unknown {
             take_point(rule, *point, &mut verdict);
         }

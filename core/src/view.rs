@@ -2,7 +2,7 @@
 
 mod rehearsal;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use litemap::LiteMap;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 
 /// What the last look at each trigger showed; not durable.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Board(BTreeMap<ServiceName, LiteMap<TriggerName, Verdict>>);
+pub struct Board(HashMap<ServiceName, LiteMap<TriggerName, Verdict>>);
 
 impl Board {
     /// Puts what a look came to in the place of what the look before it did. There is room for as many as the service has

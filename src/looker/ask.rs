@@ -1,6 +1,6 @@
 //! One look: the queries of a trigger rendered, asked once for all who share them, and told apart again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub(crate) async fn over(
     let only = is_split(trigger, metric).then(|| Only::these(edges, [service]));
     let settings = &edges.settings().prometheus;
     let gate = Gate::beside(settings.concurrency, settings.http.timeout, Arc::clone(metrics));
-    let asked = Asked { edges, gate: &gate, range, since_deploy, only };
+    let asked = Asked { edges, gate: &gate, range, since_deploy, only: only.as_ref() };
     asked.all(&queries).await.part(service, range, Again::No)
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn group(
     let split = looks.iter().any(|look| look.split);
     let only = split.then(|| Only::these(edges, looks.iter().map(|look| &look.service)));
     let ask = async |range| {
-        let asked = Asked { edges, gate, range, since_deploy, only: only.clone() };
+        let asked = Asked { edges, gate, range, since_deploy, only: only.as_ref() };
         asked.all(&shares.queries).await
     };
     let mut answers = ask((from, to, shares.step)).await;
@@ -135,10 +135,8 @@ pub(super) async fn group(
     for range in looks.iter().flat_map(|look| &look.besides) {
         besides.push((*range, ask(*range).await));
     }
-    let mut names = BTreeSet::new();
-    let once_each = looks.iter().all(|look| names.insert(&look.service));
+    let once_each = only.as_ref().is_none_or(|only| only.services.len() == looks.len());
     let again = if once_each { Again::No } else { Again::Yes };
-    drop(names);
     for look in looks {
         let part = answers.part(&look.service, (look.from, look.to, shares.step), again);
         let besides = besides.iter_mut().map(|(range, shown)| shown.part(&look.service, *range, again)).collect();
@@ -156,7 +154,7 @@ pub(super) async fn group(
 #[derive(Clone, Debug)]
 struct Only {
     label: String,
-    services: BTreeSet<ServiceName>,
+    services: HashSet<ServiceName>,
 }
 
 impl Only {
@@ -173,8 +171,9 @@ impl Only {
         }
         let label = &self.label;
         // A name has letters, digits, dots, dashes and underscores: nothing that a string or a replacement minds.
-        let named =
-            self.services.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
+        let mut names: Vec<&ServiceName> = self.services.iter().collect();
+        names.sort();
+        let named = names.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
         format!("({query}) and on ({label}) ({})", named.collect::<Vec<_>>().join(" or "))
     }
 
@@ -183,8 +182,8 @@ impl Only {
     }
 
     /// The series by service, without the label that told them apart.
-    fn split(&self, all: Vec<Series>) -> BTreeMap<ServiceName, Vec<Series>> {
-        let mut by_service: BTreeMap<ServiceName, Vec<Series>> = BTreeMap::new();
+    fn split(&self, all: Vec<Series>) -> HashMap<ServiceName, Vec<Series>> {
+        let mut by_service: HashMap<ServiceName, Vec<Series>> = HashMap::with_capacity(self.services.len());
         for mut series in all {
             let name = series.labels.remove(self.label.as_str());
             if let Some(service) = name.and_then(|name| self.services.get(name.as_str())) {
@@ -201,7 +200,7 @@ enum Brought {
     /// The same for everybody.
     Same(Answer),
     /// Each service's own series.
-    Split(BTreeMap<ServiceName, Vec<Series>>),
+    Split(HashMap<ServiceName, Vec<Series>>),
 }
 
 /// Whether a service's part is asked for again: only then is it worth a copy.
@@ -253,7 +252,7 @@ struct Asked<'a> {
     gate: &'a Gate,
     range: Range,
     since_deploy: Option<Timestamp>,
-    only: Option<Only>,
+    only: Option<&'a Only>,
 }
 
 impl Asked<'_> {
@@ -276,7 +275,7 @@ impl Asked<'_> {
             Ok(text) => text,
             Err(why) => return Some(Brought::Same(Answer::Failed(why.clone()))),
         };
-        let Some(only) = &self.only else { return Some(Brought::Same(self.answer(text).await)) };
+        let Some(only) = self.only else { return Some(Brought::Same(self.answer(text).await)) };
         Some(match self.pieces(&only.narrow(text), only).await {
             Answer::Series(all) => Brought::Split(only.split(all)),
             spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => Brought::Same(spoiled),

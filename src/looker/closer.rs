@@ -40,10 +40,11 @@ pub(super) fn fraction(place: u32) -> f64 {
     f64::from(place.reverse_bits()) / 2_f64.powi(32)
 }
 
-/// The row of breaches that is open by this verdict and may fire: since when.
-pub(super) fn open_row(verdict: &Verdict, hold: Duration) -> Option<Timestamp> {
+/// The row of breaches that is open by this verdict and may fire: since when. One that has begun in the future was seen
+/// before the clock was set back.
+pub(super) fn open_row(verdict: &Verdict, hold: Duration, now: Timestamp) -> Option<Timestamp> {
     let may_fire = verdict.arming == Arming::Armed && verdict.fired.is_none() && !hold.is_zero();
-    verdict.breaching_since.filter(|_| may_fire)
+    verdict.breaching_since.filter(|since| may_fire && *since <= now)
 }
 
 /// The slot at which a row was seen first, wherever between that and the slot before it began.

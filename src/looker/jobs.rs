@@ -2,7 +2,7 @@
 //!
 //! Never goes through all services for the sake of one: there may be ten thousand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use litemap::LiteMap;
 use rollbackd_core::name::{ServiceName, TriggerName};
@@ -66,7 +66,7 @@ struct Own {
 /// All jobs.
 #[derive(Default)]
 pub(super) struct Jobs {
-    own: BTreeMap<ServiceName, Own>,
+    own: HashMap<ServiceName, Own>,
     agenda: BTreeSet<(Timestamp, ServiceName)>,
 }
 

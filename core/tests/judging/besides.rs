@@ -1,6 +1,6 @@
 //! What is seen at instants besides the slots, where it was looked closer: it takes its place in the row of looks.
 
-use rollbackd_core::event::Happening;
+use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::DeployId;
 use rollbackd_core::reading::Answers;
 use rollbackd_core::time::Timestamp;
@@ -63,6 +63,26 @@ fn what_is_clear_between_two_slots_breaks_a_breach_and_what_is_missing_there_doe
         let besides = vec![began, at(&world, "2026-11-23T10:42:20Z"), still];
         assert_eq!(looked(&mut world, &deploy, besides).is_some(), fires, "{between:?}");
     }
+}
+
+/// A clock that is set back leaves looks at what has become the future; found by the simulation (seed 20893).
+#[test]
+fn slots_that_nobody_asked_for_break_a_breach_and_are_a_gap() {
+    let (world, deploy) = deployed();
+    let besides = ["2026-11-23T10:41:20Z", "2026-11-23T10:43:20Z"].map(|instant| at(&world, instant)).to_vec();
+    let verdict = |to: &str| {
+        let answers = answers(&world, "2026-11-23T10:40:00Z", to);
+        let (deploy, trigger, besides) = (deploy.clone(), trigger("error-rate"), besides.clone());
+        let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far: None, besides };
+        let event = Event { service: service(SHOP), what };
+        rollbackd_core::decide(&world.config, &world.state, &event, world.now).verdict.expect("a verdict")
+    };
+    let holed = verdict("2026-11-23T10:42:00Z");
+    assert_eq!(holed.fired, None, "from 10:42:15 to 10:43:15 it may have been clear");
+    assert_eq!(holed.breaching_since, Some(instant("2026-11-23T10:43:20Z")));
+    let open_at = holed.so_far.and_then(|known| known.open_at());
+    assert!(holed.so_far.is_none_or(|known| known.until <= instant("2026-11-23T10:42:00Z")), "{open_at:?}");
+    assert!(verdict("2026-11-23T10:43:15Z").fired.is_some(), "all of it is there");
 }
 
 #[test]

@@ -5,8 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../examples/bench/chart.rs"]
+mod chart;
+#[path = "pieces/series.rs"]
+mod series;
+
 use std::hint::black_box;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rollbackd_core::config::{Condition, Config, Limit, Metric, Observed, Query, Service, Trigger};
@@ -48,6 +54,8 @@ fn main() {
                 (0..times).for_each(|_| piece());
             }
         }
+        ["--series"] => series::run(None),
+        ["--series", output] => series::run(Some(Path::new(output))),
         wanted => {
             let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
             PIECES.iter().filter(|(name, _)| wanted(name)).for_each(|(name, prepare)| time(name, prepare()));
@@ -85,15 +93,18 @@ fn trigger_name() -> TriggerName {
 }
 
 /// An answer as Prometheus gives it to a query that all services share.
-fn parse() -> Box<dyn FnMut()> {
-    let series = (0..SERVICES).map(|number| {
+fn body_of(count: usize) -> String {
+    let series = (0..count).map(|number| {
         let sample = |slot: u32| format!("[{}.{:03},\"0.01{number}\"]", at(slot).milliseconds() / 1000, 0);
         let samples: Vec<String> = (0..4).map(sample).collect();
         format!("{{\"metric\":{{\"service\":\"svc-{number}\"}},\"values\":[{}]}}", samples.join(","))
     });
     let series: Vec<String> = series.collect();
-    let body =
-        format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{}]}}}}", series.join(","));
+    format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{}]}}}}", series.join(","))
+}
+
+fn parse() -> Box<dyn FnMut()> {
+    let body = body_of(SERVICES);
     Box::new(move || {
         let answer = rollbackd::fuzzing::prometheus_answer(200, false, black_box(body.as_bytes()));
         assert!(matches!(black_box(answer), Some(Answer::Series(series)) if series.len() == SERVICES));
@@ -109,10 +120,11 @@ fn judge_a_watch() -> Box<dyn FnMut()> {
     })
 }
 
-fn config() -> Config {
+/// So many services that share one trigger.
+fn config_of(count: usize) -> Config {
     let template = |text: &str| Template::parse(text).expect("a template");
     let metric = Metric {
-        query: Query::Ratio { bad: template("bad"), total: template("total") },
+        query: Query::Expression(template("bad / total")),
         condition: Condition::Above(Limit::Fixed { value: 0.05, shown_as_percentage: true }),
         at_least: None,
         window: STEP * 4,
@@ -146,7 +158,7 @@ fn config() -> Config {
         side_effects: None,
         rehearsal: None,
     };
-    let services = (0..SERVICES).map(|number| (name(number), service(number).into())).collect();
+    let services = (0..count).map(|number| (name(number), service(number).into())).collect();
     Config { evaluation_interval: STEP, services, ..Config::default() }
 }
 
@@ -172,7 +184,7 @@ fn take(config: &Config, state: &mut State, event: &Event, now: Timestamp) {
 
 /// All services under watch, and a look at one of them that was seen before.
 fn watched() -> (Config, State, Event) {
-    let (config, mut state) = (config(), State::default());
+    let (config, mut state) = (config_of(SERVICES), State::default());
     for number in 0..SERVICES {
         take(&config, &mut state, &reported(number, "v1"), at(0));
     }
@@ -187,8 +199,8 @@ fn watched() -> (Config, State, Event) {
         from: at(0),
         to: at(3),
         step: STEP,
-        value: series(1.0),
-        total: Some(series(100.0)),
+        value: series(0.01),
+        total: None,
         at_least: None,
         presence: None,
         freshness: None,

@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets (`fuzz/`): what reads bytes that others wrote, and is nobody else's business.
+//! Doors for the fuzz targets (`fuzz/`) and the benchmarks: what reads bytes that others wrote, and is nobody else's business.
 //!
 //! Never used by the daemon, and no part of what this package promises to anybody.
 
@@ -9,10 +9,12 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue};
 use rollbackd_core::firing::Outcome;
+use rollbackd_core::name::ServiceName;
 use rollbackd_core::reading;
 use rollbackd_core::time::Timestamp;
 use secrecy::SecretString;
 
+use crate::looker;
 use crate::paths::attempt_dir::{AttemptDir, Seen, Task};
 use crate::paths::github_actions::api::dispatched_run;
 use crate::paths::remote::api::Answer;
@@ -24,6 +26,12 @@ use crate::prometheus;
 #[must_use]
 pub fn prometheus_answer(status: u16, is_text: bool, body: &[u8]) -> Option<reading::Answer> {
     Some(prometheus::body::decode(StatusCode::from_u16(status).ok()?, is_text, body))
+}
+
+/// The part of each of these services, in their order, of an answer that they share: by the value of this label.
+#[must_use]
+pub fn told_apart(label: &str, services: &[ServiceName], answer: Vec<reading::Series>) -> Vec<reading::Answer> {
+    looker::told_apart(label, services, answer)
 }
 
 /// What an answer of GitHub says to each of the questions that are asked of it.

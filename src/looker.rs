@@ -29,7 +29,7 @@ use crate::metrics::{Metrics, Turning};
 use crate::outside::{InForce, Outside};
 
 use ask::QuerySet;
-pub(crate) use ask::over;
+pub(crate) use ask::{over, told_apart};
 use gate::Gate;
 use jobs::{Job, Jobs, Key, Subject};
 use look::{Look, Reach, Shares};
@@ -150,7 +150,9 @@ impl Looker {
         jobs.retain(|_, job| !job.unwanted || job.under_way);
         let new: Vec<Subject> = wanted.into_iter().filter(|subject| !jobs.contains_key(subject)).collect();
         jobs.reserve(new.len());
-        new.into_iter().for_each(|subject| drop(jobs.insert(subject, Job::due(now))));
+        for subject in new {
+            jobs.insert(subject, Job::due(now));
+        }
         // A look comes to its end before what it brought is judged, or after that: what it said is followed both times.
         let idle = jobs.iter().filter(|(_, job)| !job.under_way);
         let idle: Vec<Key> = idle.map(|(subject, _)| (service.clone(), subject.clone())).collect();

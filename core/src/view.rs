@@ -2,7 +2,7 @@
 
 mod rehearsal;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use litemap::LiteMap;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 
 /// What the last look at each trigger showed; not durable.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Board(HashMap<ServiceName, LiteMap<TriggerName, Verdict>>);
+pub struct Board(BTreeMap<ServiceName, LiteMap<TriggerName, Verdict>>);
 
 impl Board {
     /// Puts what a look came to in the place of what the look before it did. There is room for as many as the service has
@@ -254,10 +254,9 @@ pub fn service(
 /// All firings that are remembered, of all services.
 #[must_use]
 pub fn firings(state: &State) -> Vec<FiringView> {
-    let of_service = |(name, own): (&ServiceName, &Box<ServiceState>)| -> Vec<FiringView> {
-        own.firings.iter().map(|each| firing(name, each)).collect()
-    };
-    state.services.iter().flat_map(of_service).collect()
+    let of_service =
+        |name, own: &ServiceState| -> Vec<FiringView> { own.firings.iter().map(|each| firing(name, each)).collect() };
+    state.services.iter().flat_map(|(name, own)| of_service(name, own)).collect()
 }
 
 /// The version that would be returned to now, as far as the ledger tells; `None` where there is none.

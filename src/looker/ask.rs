@@ -195,6 +195,13 @@ impl Only {
     }
 }
 
+/// The part of each of these services of an answer that they share, by itself.
+pub(crate) fn told_apart(label: &str, services: &[ServiceName], answer: Vec<Series>) -> Vec<Answer> {
+    let only = Only { label: label.to_owned(), services: services.iter().cloned().collect() };
+    let mut brought = Brought::Split(only.split(answer));
+    services.iter().map(|service| brought.part(service, Again::No)).collect()
+}
+
 /// What one query came back with, for all who share it.
 enum Brought {
     /// The same for everybody.

@@ -117,6 +117,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_query_that_always_takes_ten_seconds_holds_up_no_other() {
+        let gate = Gate::new(4, Duration::from_secs(15), Arc::new(Metrics::new("test")));
+        for interval in 0..10 {
+            let began = tokio::time::Instant::now();
+            let others = async {
+                for _ in 0..6 {
+                    answered_after(&gate, Duration::from_millis(10), false).await;
+                }
+                began.elapsed()
+            };
+            let ((), took) = tokio::join!(answered_after(&gate, Duration::from_secs(10), false), others);
+            assert_eq!(took, Duration::from_millis(60), "interval {interval}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_room_shows() {
         let metrics = Arc::new(Metrics::new("test"));
         let gate = Gate::new(1, Duration::from_secs(5), Arc::clone(&metrics));

@@ -19,7 +19,7 @@ const BAD: Sample = Sample::Value(0.2);
 const GOOD: Sample = Sample::Value(0.01);
 
 pub(crate) fn arming(world: &World, name: &str) -> Arming {
-    world.own().watch.as_ref().expect("a watch").triggers.get(name).unwrap().arming
+    world.own().watch.as_ref().expect("a watch").triggers.get(name).expect("a trigger").arming
 }
 
 /// v2 breaches from the first slot on; at this second after the deploy, for one slot, it shows something else.

@@ -1,0 +1,114 @@
+//! What one shared trigger costs by the number of series in its answer: read, told apart, judged. `scripts/bench series`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rollbackd_core::decide;
+use rollbackd_core::event::{Event, Happening};
+use rollbackd_core::reading::{Answer, Answers};
+use rollbackd_core::state::State;
+
+use crate::chart::{Line, draw};
+use crate::{STEP, at, body_of, config_of, name, reported, say, take, trigger_name};
+
+const COUNTS: [usize; 4] = [100, 1000, 10_000, 100_000];
+/// The median of so many rounds.
+const ROUNDS: usize = 9;
+
+/// The three parts of one evaluation.
+#[derive(Clone, Copy)]
+struct Parts {
+    read: Duration,
+    told_apart: Duration,
+    judged: Duration,
+}
+
+impl Parts {
+    fn whole(self) -> Duration {
+        self.read + self.told_apart + self.judged
+    }
+}
+
+/// Prints the table, and draws it where a folder is given.
+pub(crate) fn run(output: Option<&Path>) {
+    say("series | read ms | told apart ms | judged ms | whole ms | µs a series");
+    let rows: Vec<(usize, Parts)> = COUNTS.iter().map(|count| (*count, measured(*count))).collect();
+    let milliseconds = |part: Duration| part.as_secs_f64() * 1000.0;
+    for (count, parts) in &rows {
+        say(&format!(
+            "{count} | {:.3} | {:.3} | {:.3} | {:.3} | {:.3}",
+            milliseconds(parts.read),
+            milliseconds(parts.told_apart),
+            milliseconds(parts.judged),
+            milliseconds(parts.whole()),
+            parts.whole().as_secs_f64() * 1e6 / precise(*count),
+        ));
+    }
+    let Some(output) = output else { return };
+    let points = |of: fn(Parts) -> Duration| {
+        rows.iter().map(|(count, parts)| (precise(*count), milliseconds(of(*parts)))).collect()
+    };
+    let lines = [
+        Line { name: "whole, ms", colour: "#1f77b4", points: points(Parts::whole) },
+        Line { name: "read", colour: "#2ca02c", points: points(|parts| parts.read) },
+        Line { name: "told apart", colour: "#ff7f0e", points: points(|parts| parts.told_apart) },
+        Line { name: "judged", colour: "#d62728", points: points(|parts| parts.judged) },
+    ];
+    let file = output.join("series.svg");
+    let picture = draw("one evaluation of a shared trigger by the series in its answer", "series", &lines);
+    std::fs::create_dir_all(output).expect("a folder for the picture");
+    std::fs::write(&file, picture).expect("the picture");
+    say(&format!("picture: {}", file.display()));
+}
+
+fn precise(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// The round of the median.
+fn measured(count: usize) -> Parts {
+    let config = config_of(count);
+    let mut state = State::default();
+    for number in 0..count {
+        take(&config, &mut state, &reported(number, "v1"), at(0));
+    }
+    let services: Vec<_> = (0..count).map(name).collect();
+    let body = body_of(count);
+    let mut rounds: Vec<Parts> = (0..ROUNDS)
+        .map(|_| {
+            let began = Instant::now();
+            let answer = rollbackd::fuzzing::prometheus_answer(200, false, body.as_bytes());
+            let Some(Answer::Series(series)) = answer else { panic!("an answer that can be read") };
+            let read = began.elapsed();
+            let began = Instant::now();
+            let parts = rollbackd::fuzzing::told_apart("service", &services, series);
+            let told_apart = began.elapsed();
+            let looks: Vec<Event> =
+                services.iter().zip(parts).map(|(service, part)| look(&state, service, part)).collect();
+            let began = Instant::now();
+            let verdicts = looks.iter().filter(|look| decide(&config, &state, look, at(3)).verdict.is_some()).count();
+            let judged = began.elapsed();
+            assert_eq!(verdicts, count, "each was judged");
+            Parts { read, told_apart, judged }
+        })
+        .collect();
+    rounds.sort_by_key(|parts| parts.whole());
+    rounds[ROUNDS / 2]
+}
+
+fn look(state: &State, service: &rollbackd_core::name::ServiceName, value: Answer) -> Event {
+    let deploy = state.services[service].watch.as_ref().expect("a watch").deploy.clone();
+    let answers = Answers {
+        from: at(0),
+        to: at(3),
+        step: STEP,
+        value,
+        total: None,
+        at_least: None,
+        presence: None,
+        freshness: None,
+    };
+    let (trigger, so_far, besides) = (trigger_name(), None, Vec::new());
+    let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides };
+    Event { service: service.clone(), what }
+}

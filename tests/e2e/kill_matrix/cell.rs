@@ -265,6 +265,7 @@ impl Life<'_> {
             | Act::Approve
             | Act::Dismiss
             | Act::Freeze
+            | Act::FreezeAtLast
             | Act::Thaw
             | Act::Announce => {}
         }

@@ -132,8 +132,9 @@ pub(super) async fn group(
     };
     let mut answers = ask((from, to, shares.step)).await;
     let mut besides = Vec::new();
+    let failed = answers.failure();
     for range in looks.iter().flat_map(|look| &look.besides) {
-        besides.push((*range, ask(*range).await));
+        besides.push((*range, if let Some(why) = &failed { Shared::failed(why) } else { ask(*range).await }));
     }
     let mut names = BTreeSet::new();
     let once_each = looks.iter().all(|look| names.insert(&look.service));
@@ -210,6 +211,14 @@ enum Again {
 }
 
 impl Brought {
+    /// Why there was no answer.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Same(Answer::Failed(why)) => Some(why.clone()),
+            Self::Same(Answer::Series(_) | Answer::Partial(_)) | Self::Split(_) => None,
+        }
+    }
+
     fn part(&mut self, service: &ServiceName, again: Again) -> Answer {
         match self {
             Self::Same(answer) => answer.clone(),
@@ -222,7 +231,7 @@ impl Brought {
     }
 }
 
-/// What all queries of a set came back with, for all who share them.
+/// What all queries of a set came back with, for all who share them. Where one of them failed, `value` did.
 struct Shared {
     value: Brought,
     total: Option<Brought>,
@@ -232,6 +241,15 @@ struct Shared {
 }
 
 impl Shared {
+    fn failed(why: &str) -> Self {
+        let value = Brought::Same(Answer::Failed(why.to_owned()));
+        Self { value, total: None, at_least: None, presence: None, freshness: None }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.value.failure()
+    }
+
     fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
         let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.part(service, again));
         Answers {
@@ -263,6 +281,12 @@ impl Asked<'_> {
             self.brought(queries.presence.as_ref()),
             self.brought(queries.freshness.as_ref()),
         );
+        let before = [&total, &at_least, &presence, &freshness];
+        // Where one of these failed the look has failed, whatever the last would show: a server that hangs is not waited
+        // for twice.
+        if let Some(why) = before.into_iter().flatten().find_map(Brought::failure) {
+            return Shared::failed(&why);
+        }
         // Asked last: where a scrape lands in between, failures may be there without their `total`, and never a `total`
         // without its failures, which would look like health.
         let value = self.brought(Some(&queries.value)).await;

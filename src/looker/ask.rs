@@ -12,6 +12,7 @@ use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::wants::Want;
 
+use super::brought::{Again, Brought, Shared};
 use super::closer::Range;
 use super::gate::Gate;
 use super::look::{Look, Shares};
@@ -192,76 +193,6 @@ impl Only {
             }
         }
         by_service
-    }
-}
-
-/// What one query came back with, for all who share it.
-enum Brought {
-    /// The same for everybody.
-    Same(Answer),
-    /// Each service's own series.
-    Split(BTreeMap<String, Vec<Series>>),
-}
-
-/// Whether a service's part is asked for again: only then is it worth a copy.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
-}
-
-impl Brought {
-    /// Why there was no answer.
-    fn failure(&self) -> Option<String> {
-        match self {
-            Self::Same(Answer::Failed(why)) => Some(why.clone()),
-            Self::Same(Answer::Series(_) | Answer::Partial(_)) | Self::Split(_) => None,
-        }
-    }
-
-    fn part(&mut self, service: &ServiceName, again: Again) -> Answer {
-        match self {
-            Self::Same(answer) => answer.clone(),
-            Self::Split(parts) => {
-                let name = service.as_str();
-                let found = if again == Again::Yes { parts.get(name).cloned() } else { parts.remove(name) };
-                Answer::Series(found.unwrap_or_default())
-            }
-        }
-    }
-}
-
-/// What all queries of a set came back with, for all who share them. Where one of them failed, `value` did.
-struct Shared {
-    value: Brought,
-    total: Option<Brought>,
-    at_least: Option<Brought>,
-    presence: Option<Brought>,
-    freshness: Option<Brought>,
-}
-
-impl Shared {
-    fn failed(why: &str) -> Self {
-        let value = Brought::Same(Answer::Failed(why.to_owned()));
-        Self { value, total: None, at_least: None, presence: None, freshness: None }
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.value.failure()
-    }
-
-    fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
-        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.part(service, again));
-        Answers {
-            from,
-            to,
-            step,
-            value: self.value.part(service, again),
-            total: part(&mut self.total),
-            at_least: part(&mut self.at_least),
-            presence: part(&mut self.presence),
-            freshness: part(&mut self.freshness),
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Cadence lives here, meaning does not: an answer is never interpreted, only handed on.
 
 mod ask;
+mod brought;
 mod closer;
 mod gate;
 mod jobs;

@@ -12,6 +12,7 @@ use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::wants::Want;
 
+use super::brought::{Again, Brought, Shared};
 use super::closer::Range;
 use super::gate::Gate;
 use super::look::{Look, Shares};
@@ -132,8 +133,9 @@ pub(super) async fn group(
     };
     let mut answers = ask((from, to, shares.step)).await;
     let mut besides = Vec::new();
+    let failed = answers.failure();
     for range in looks.iter().flat_map(|look| &look.besides) {
-        besides.push((*range, ask(*range).await));
+        besides.push((*range, if let Some(why) = &failed { Shared::failed(why) } else { ask(*range).await }));
     }
     let once_each = only.as_ref().is_none_or(|only| only.services.len() == looks.len());
     let again = if once_each { Again::No } else { Again::Yes };
@@ -202,58 +204,6 @@ pub(crate) fn told_apart(label: &str, services: &[ServiceName], answer: Vec<Seri
     services.iter().map(|service| brought.part(service, Again::No)).collect()
 }
 
-/// What one query came back with, for all who share it.
-enum Brought {
-    /// The same for everybody.
-    Same(Answer),
-    /// Each service's own series.
-    Split(HashMap<ServiceName, Vec<Series>>),
-}
-
-/// Whether a service's part is asked for again: only then is it worth a copy.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
-}
-
-impl Brought {
-    fn part(&mut self, service: &ServiceName, again: Again) -> Answer {
-        match self {
-            Self::Same(answer) => answer.clone(),
-            Self::Split(parts) => {
-                let found = if again == Again::Yes { parts.get(service).cloned() } else { parts.remove(service) };
-                Answer::Series(found.unwrap_or_default())
-            }
-        }
-    }
-}
-
-/// What all queries of a set came back with, for all who share them.
-struct Shared {
-    value: Brought,
-    total: Option<Brought>,
-    at_least: Option<Brought>,
-    presence: Option<Brought>,
-    freshness: Option<Brought>,
-}
-
-impl Shared {
-    fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
-        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.part(service, again));
-        Answers {
-            from,
-            to,
-            step,
-            value: self.value.part(service, again),
-            total: part(&mut self.total),
-            at_least: part(&mut self.at_least),
-            presence: part(&mut self.presence),
-            freshness: part(&mut self.freshness),
-        }
-    }
-}
-
 struct Asked<'a> {
     edges: &'a dyn Outside,
     gate: &'a Gate,
@@ -270,6 +220,12 @@ impl Asked<'_> {
             self.brought(queries.presence.as_ref()),
             self.brought(queries.freshness.as_ref()),
         );
+        let before = [&total, &at_least, &presence, &freshness];
+        // Where one of these failed the look has failed, whatever the last would show: a server that hangs is not waited
+        // for twice.
+        if let Some(why) = before.into_iter().flatten().find_map(Brought::failure) {
+            return Shared::failed(&why);
+        }
         // Asked last: where a scrape lands in between, failures may be there without their `total`, and never a `total`
         // without its failures, which would look like health.
         let value = self.brought(Some(&queries.value)).await;

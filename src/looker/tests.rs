@@ -1,5 +1,8 @@
 //! The looker without an outside: what is due when.
 
+use rollbackd_core::event::Happening;
+use rollbackd_core::reading::Answer;
+
 use super::*;
 use crate::config;
 use crate::door::Shared;
@@ -123,11 +126,19 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
 }
 
-/// Answers each query with nothing, one after the other, and says which of the names it was about.
-async fn nothing_but_the_order(listener: tokio::net::TcpListener, names: &[&str], said: mpsc::UnboundedSender<String>) {
+const OK: &str = "200 OK";
+const BROKEN: &str = "500 Internal Server Error";
+
+/// Answers each query with nothing and this status, one after the other, and says which of the names it was about.
+async fn nothing_but_the_order(
+    listener: tokio::net::TcpListener,
+    status: &str,
+    names: &[&str],
+    said: mpsc::UnboundedSender<String>,
+) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let body = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
     while let Ok((mut stream, _)) = listener.accept().await {
         let mut request = String::new();
         let asked = loop {
@@ -143,25 +154,73 @@ async fn nothing_but_the_order(listener: tokio::net::TcpListener, names: &[&str]
     }
 }
 
+const RATIO: &str = "name: error-rate, bad: 'sum(rate(failures[1m]))', total: 'sum(rate(requests[1m]))', \
+                     above: 5%, for: 1m, budget: 3m";
+
+/// The only trigger and its metric.
+fn rule_of(config: &Config) -> (&Trigger, &Metric) {
+    let rule = &config.services[&key().0].triggers[0];
+    let Observed::Metric(metric) = &rule.observed else { panic!("observed by a metric") };
+    (rule, metric)
+}
+
+fn minute() -> closer::Range {
+    let at = Timestamp::from_milliseconds(1_800_000_000_000);
+    (at, at + Duration::from_secs(60), Duration::from_secs(15))
+}
+
 #[tokio::test]
 async fn what_counts_traffic_is_asked_before_what_fails_so_that_a_scrape_in_between_never_looks_like_health() {
     let dir = tempfile::tempdir().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let trigger = "name: error-rate, bad: 'sum(rate(failures[1m]))', total: 'sum(rate(requests[1m]))', \
-                   above: 5%, for: 1m, budget: 3m";
-    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), trigger);
+    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), RATIO);
     let (said, mut order) = mpsc::unbounded_channel();
-    let server = tokio::spawn(nothing_but_the_order(listener, &["failures", "requests"], said));
-    let service = &edges.settings().core.services[&key().0];
-    let (rule, metric) = {
-        let rule = &service.triggers[0];
-        let Observed::Metric(metric) = &rule.observed else { panic!("observed by a metric") };
-        (rule, metric)
-    };
-    let at = Timestamp::from_milliseconds(1_800_000_000_000);
-    let range = (at, at + Duration::from_secs(60), Duration::from_secs(15));
+    let server = tokio::spawn(nothing_but_the_order(listener, OK, &["failures", "requests"], said));
+    let (rule, metric) = rule_of(&edges.settings().core);
     let metrics = Arc::new(Metrics::new("test"));
-    ask::over(&edges, &metrics, (&service.name, rule, metric), &Values::default(), None, range).await;
+    ask::over(&edges, &metrics, (&key().0, rule, metric), &Values::default(), None, minute()).await;
     server.abort();
     assert_eq!([order.recv().await.unwrap(), order.recv().await.unwrap()], ["requests", "failures"]);
+}
+
+#[tokio::test]
+async fn a_look_whose_first_query_failed_asks_nothing_more_so_that_a_server_that_hangs_holds_it_up_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), RATIO);
+    let (said, mut asked) = mpsc::unbounded_channel();
+    let server = tokio::spawn(nothing_but_the_order(listener, BROKEN, &["failures", "requests"], said));
+    let (_, metric) = rule_of(&edges.settings().core);
+    let (from, to, step) = minute();
+    let look = Look {
+        service: key().0,
+        trigger: TriggerName::new("error-rate").unwrap(),
+        deploy: DeployId::new("api-d-20261130T000000000Z-1").unwrap(),
+        from,
+        to,
+        answered_until: None,
+        split: false,
+        since_deploy: None,
+        baseline: false,
+        so_far: None,
+        besides: vec![minute(), minute()],
+        due_at: None,
+    };
+    let queries = QuerySet::of(metric, &look.service, &Values::default(), None);
+    let shares =
+        Shares { queries: Arc::new(queries), step, reach: Reach::Alone(look.service.clone(), look.trigger.clone()) };
+    let metrics = Arc::new(Metrics::new("test"));
+    let gate = Gate::beside(4, Duration::from_secs(5), Arc::clone(&metrics));
+    let (events, mut told) = mpsc::channel(1);
+    let door = Door::new(events, Arc::new(Shared::default()));
+    ask::group(&door, &edges, &gate, &metrics, &shares, vec![look]).await;
+    server.abort();
+
+    assert_eq!(asked.recv().await.unwrap(), "requests");
+    assert_eq!(asked.recv().await, None, "asked although the look had failed");
+    let Happening::Looked { answers, besides, .. } = told.recv().await.unwrap().event.what else { panic!("no look") };
+    assert_eq!(besides.len(), 2);
+    for each in std::iter::once(&answers).chain(&besides) {
+        assert!(matches!(&each.value, Answer::Failed(why) if why.contains("500")), "{each:?}");
+    }
 }

@@ -4,6 +4,7 @@
 
 mod cell;
 mod damage;
+mod kept;
 mod preload;
 mod records;
 mod scenario;
@@ -15,9 +16,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::task::LocalSet;
+use tokio::task::{JoinError, LocalSet};
 
-use self::cell::{Shown, live};
+use self::cell::{Shown, live, service};
 use self::preload::{Act, Fault, Place, Point};
 use self::records::text_of;
 use self::scenario::{ALL, APPROVED, LATE, REMOTE, ROLLBACK, Scenario};
@@ -36,6 +37,22 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const PER_WORLD: usize = 30;
 
 type Cell = (&'static Scenario, Fault);
+
+/// By which a cell is told from all others, and can be asked for.
+fn name_of((scenario, fault): &Cell) -> String {
+    format!("{}, {:?} {}", scenario.name, fault.act, fault.place)
+}
+
+/// What a task that panicked has said.
+fn told_by(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(other) => (*other.downcast::<&str>().expect("a text")).to_owned(),
+        },
+        Err(error) => error.to_string(),
+    }
+}
 
 /// Lives through all cells, so many at once, and gives what each has shown or how it failed.
 async fn live_through(cells: Vec<Cell>, at_once: usize) -> Vec<(Cell, Result<Shown, String>)> {
@@ -57,13 +74,11 @@ async fn live_through(cells: Vec<Cell>, at_once: usize) -> Vec<(Cell, Result<Sho
                 })
             })
             .collect();
-        for (cell, life) in part.iter().zip(lives) {
-            let shown = life.await.map_err(|error| match error.try_into_panic() {
-                Ok(panic) => match panic.downcast::<String>() {
-                    Ok(text) => *text,
-                    Err(other) => (*other.downcast::<&str>().expect("a text")).to_owned(),
-                },
-                Err(error) => error.to_string(),
+        for (number, (cell, life)) in (1..).zip(part.iter().zip(lives)) {
+            let shown = life.await.map_err(|error| {
+                let why = told_by(error);
+                let kept = kept::keep(&world.place(&service(number)), &name_of(cell));
+                format!("{why}\n({kept})")
             });
             all.push((cell.clone(), shown));
         }
@@ -119,35 +134,39 @@ async fn all_lived(cells: Vec<Cell>) -> Vec<(Cell, Result<Shown, String>)> {
 async fn shown_by(cells: Vec<Cell>) -> Vec<(Cell, Shown)> {
     let lived = LocalSet::new().run_until(all_lived(cells)).await;
     let (right, wrong): (Vec<_>, Vec<_>) = lived.into_iter().partition(|(_, shown)| shown.is_ok());
-    let wrong: Vec<_> = wrong
-        .into_iter()
-        .map(|((scenario, fault), why)| {
-            format!("{}, {:?} {}: {}", scenario.name, fault.act, fault.place, why.err().unwrap_or_default())
-        })
-        .collect();
+    let wrong: Vec<_> =
+        wrong.into_iter().map(|(cell, why)| format!("{}: {}", name_of(&cell), why.err().unwrap_or_default())).collect();
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), wrong.len() + right.len(), wrong.join("\n\n"));
     right.into_iter().filter_map(|(cell, shown)| Some((cell, shown.ok()?))).collect()
 }
 
 /// How much is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Asked {
     /// What CI has time for.
     Selection,
     /// Everything, or one in `every` cells of it, beginning with number `from`.
     All { from: usize, every: usize },
+    /// The cell of this name.
+    One(String),
 }
 
-/// `KILL_MATRIX=all`, or `KILL_MATRIX=3/20`: every twentieth cell of all, from the third on.
+/// `KILL_MATRIX=all`, or `KILL_MATRIX=3/20`: every twentieth cell of all, from the third on, or
+/// `KILL_MATRIX='rollback, Kill call 31'`: that cell alone, by the name under which it failed.
 fn asked() -> Asked {
     let Ok(which) = std::env::var("KILL_MATRIX") else { return Asked::Selection };
     if which == "all" {
         return Asked::All { from: 0, every: 1 };
     }
+    if which.contains(", ") {
+        return Asked::One(which);
+    }
     let number = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     let part = which.split_once('/').and_then(|(from, every)| Some((number(from)?, number(every)?)));
     let Some((from, every)) = part.filter(|(from, every)| from <= every) else {
-        panic!("KILL_MATRIX is `all` or a part of it such as `3/20`, not {which:?}")
+        panic!(
+            "KILL_MATRIX is `all`, a part of it such as `3/20`, or a cell such as `rollback, Kill call 31`, not {which:?}"
+        )
     };
     Asked::All { from: from - 1, every }
 }
@@ -161,6 +180,10 @@ fn part_of(cells: Vec<Cell>) -> Vec<Cell> {
     match asked() {
         Asked::Selection => cells,
         Asked::All { from, every } => cells.into_iter().skip(from).step_by(every).collect(),
+        Asked::One(name) => {
+            let one = cells.into_iter().find(|cell| name_of(cell) == name);
+            vec![one.unwrap_or_else(|| panic!("this test has no cell {name:?}"))]
+        }
     }
 }
 
@@ -180,7 +203,7 @@ async fn a_daemon_killed_at_any_record_goes_on_and_does_nothing_twice() {
         );
         states.insert(shown.state);
     }
-    if matches!(asked(), Asked::All { every: 2.., .. }) {
+    if matches!(asked(), Asked::All { every: 2.., .. } | Asked::One(_)) {
         return;
     }
     let all = ["firing", "no watch", "paged", "rolling_back", "verifying", "watching"];
@@ -194,8 +217,8 @@ async fn a_daemon_killed_at_any_call_on_its_journal_goes_on_and_does_nothing_twi
     };
     let lives = if asked_for_all() { lives() } else { &lives()[..1] };
     let whole = shown_by(lives.iter().map(nothing).collect()).await;
-    // Without being asked for all: those of the creation, and a few of the rest.
-    let wanted = |call: u32| asked_for_all() || call % 97 == 7;
+    // Without being asked for all: about as many as live at once, one of them in the creation.
+    let wanted = |call: u32| asked_for_all() || call % 20 == 7;
     let calls = whole.iter().flat_map(|((scenario, _), shown)| (1..=shown.calls).map(move |call| (*scenario, call)));
     let cells: Vec<Cell> = calls
         .filter(|(_, call)| wanted(*call))

@@ -61,9 +61,14 @@ struct Life<'a> {
     told: BTreeMap<&'static str, String>,
 }
 
+/// The service of this number.
+pub(super) fn service(number: usize) -> String {
+    format!("svc-{number}")
+}
+
 /// Lives through a scenario with this fault as service number `number` of the world, and judges it.
 pub(super) async fn live(world: Rc<World>, scenario: &'static Scenario, number: usize, fault: Fault) -> Shown {
-    let service = format!("svc-{number}");
+    let service = service(number);
     let dir = world.place(&service);
     std::fs::create_dir(&dir).expect("a folder of its own");
     let github = GitHub::start_for(world.production.url(), &service).await;
@@ -260,6 +265,7 @@ impl Life<'_> {
             | Act::Approve
             | Act::Dismiss
             | Act::Freeze
+            | Act::FreezeAtLast
             | Act::Thaw
             | Act::Announce => {}
         }

@@ -46,6 +46,8 @@ pub(super) enum Act {
     /// Dismisses within the veto's time.
     Dismiss,
     Freeze,
+    /// Freezes once all else is over: something is written after whatever came last.
+    FreezeAtLast,
     Thaw,
     /// Brings production back by hand.
     BringBack,
@@ -91,6 +93,7 @@ impl Act {
             Self::Dismiss => seen.firing() == "veto",
             Self::BringBack => seen.firing() == "verifying",
             Self::Announce => seen.is_over(false),
+            Self::FreezeAtLast => seen.is_over(true),
         }
     }
 
@@ -107,7 +110,7 @@ impl Act {
             Self::Acknowledge => seen.firings.first().is_some_and(|firing| firing["acknowledged"] == true),
             Self::Approve => ["rolling_back", "verifying", "ended"].contains(&state),
             Self::Dismiss => state == "ended",
-            Self::Freeze => !seen.view["frozen"].is_null(),
+            Self::Freeze | Self::FreezeAtLast => !seen.view["frozen"].is_null(),
         }
     }
 
@@ -125,7 +128,9 @@ impl Act {
             Self::Acknowledge => (format!("/v1/firings/{firing}/ack"), json!({})),
             Self::Approve => (format!("/v1/firings/{firing}/approve"), json!({})),
             Self::Dismiss => (format!("/v1/firings/{firing}/dismiss"), json!({"why": "it is not that bad"})),
-            Self::Freeze => (format!("/v1/services/{service}/freeze"), json!({"for": "1h", "why": "a test"})),
+            Self::Freeze | Self::FreezeAtLast => {
+                (format!("/v1/services/{service}/freeze"), json!({"for": "1h", "why": "a test"}))
+            }
             Self::Thaw => (format!("/v1/services/{service}/thaw"), json!({})),
             Self::BringBack => unreachable!("nobody tells the daemon"),
         }
@@ -197,11 +202,11 @@ pub(super) const LATE: Scenario = Scenario {
     last: "rolled_back",
 };
 
-/// A veto that a human uses.
+/// A veto that a human uses. Its receipt and the word that its page is over become known in either order.
 pub(super) const DISMISSED: Scenario = Scenario {
     name: "veto and dismiss",
     arguments: &[],
-    acts: &[Act::Deploy, Act::Report("smoke-test"), Act::Dismiss],
+    acts: &[Act::Deploy, Act::Report("smoke-test"), Act::Dismiss, Act::FreezeAtLast],
     kinds: &["veto open", "page delivered", "dismissed", "receipt published"],
     ends_with: "",
     by_data: false,

@@ -218,7 +218,7 @@ async fn a_daemon_killed_at_any_call_on_its_journal_goes_on_and_does_nothing_twi
     let lives = if asked_for_all() { lives() } else { &lives()[..1] };
     let whole = shown_by(lives.iter().map(nothing).collect()).await;
     // Without being asked for all: about as many as live at once, one of them in the creation.
-    let wanted = |call: u32| asked_for_all() || call % 20 == 7;
+    let wanted = |call: u32| asked_for_all() || call % 28 == 7;
     let calls = whole.iter().flat_map(|((scenario, _), shown)| (1..=shown.calls).map(move |call| (*scenario, call)));
     let cells: Vec<Cell> = calls
         .filter(|(_, call)| wanted(*call))

@@ -4,14 +4,15 @@
 
 mod ask;
 mod brought;
+mod cadence;
 mod closer;
 mod gate;
 mod jobs;
 mod look;
+mod turn;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::trigger::{SETTLES_AFTER_INTERVALS, SoFar, Verdict};
+use rollbackd_core::trigger::{SoFar, Verdict};
 use rollbackd_core::wants::{self, Want, wants, wants_of};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,20 +28,17 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::door::Door;
 use crate::metrics::{Metrics, Turning};
-use crate::outside::{InForce, Outside};
+use crate::outside::InForce;
 
-use ask::QuerySet;
 pub(crate) use ask::{over, told_apart};
 use gate::Gate;
 use jobs::{Job, Jobs, Key, Subject};
-use look::{Look, Reach, Shares};
+use look::{Look, Shares};
+use turn::Turn;
 use versions::Versions;
 
 /// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
 const PROOF_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A look back over no more intervals than this goes with all others of its query.
-const NEAR_INTERVALS: u32 = SETTLES_AFTER_INTERVALS * 2;
 
 /// A gap is asked for again when this part of its age has passed: at first with each look, later more rarely.
 const GAP_PART: u32 = 8;
@@ -82,17 +80,6 @@ pub struct Looker {
     looked_at: Timestamp,
     gate: Gate,
     versions: Versions,
-}
-
-/// One turn of looking: what holds for all that is due in it.
-struct Turn {
-    edges: Arc<dyn Outside>,
-    config: Arc<Config>,
-    now: Timestamp,
-    groups: BTreeMap<Shares, Vec<Look>>,
-    /// The queries of metrics whose templates name nothing, by the metrics' addresses: the same for all services.
-    plain: BTreeMap<usize, Arc<QuerySet>>,
-    done: mpsc::UnboundedSender<Over>,
 }
 
 impl Looker {
@@ -207,7 +194,7 @@ impl Looker {
     fn look(&mut self, now: Timestamp, done: &mpsc::UnboundedSender<Over>) {
         self.notice_clock(now);
         let (edges, config) = (self.edges.get(), self.door.shared.config());
-        let mut turn = Turn { edges, config, now, groups: BTreeMap::new(), plain: BTreeMap::new(), done: done.clone() };
+        let mut turn = Turn::new(edges, config, now, done.clone());
         for service in self.jobs.due(now) {
             let own = self.jobs.of_mut(&service);
             let is_due = |job: &Job| !job.under_way && job.next() <= now;
@@ -331,13 +318,14 @@ impl Looker {
         let state = self.door.shared.state();
         let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
         drop(state);
-        let (pace, apart) = if awaited { (step, Duration::ZERO) } else { pace(&key.0, (rule, metric), interval) };
+        let (pace, apart) =
+            if awaited { (step, Duration::ZERO) } else { cadence::pace(&key.0, (rule, metric), interval) };
         let after = offset + apart;
         let Some(job) = self.jobs.get_mut(key) else { return };
         let due_at = job.next();
         if job.due_at <= now {
-            let next = next_slot(now - after, pace) + after;
-            count_due(&self.metrics, slots_due(job.due_at, next, pace));
+            let next = cadence::next_slot(now - after, pace) + after;
+            count_due(&self.metrics, cadence::slots_due(job.due_at, next, pace));
             job.due_at = next;
         } else {
             // Looked closer, besides the slots: due by what was seen.
@@ -378,25 +366,6 @@ impl Looker {
     }
 }
 
-impl Turn {
-    fn group(&mut self, metric: &Metric, interval: Duration, values: &Values, look: Look) {
-        let queries = || Arc::new(QuerySet::of(metric, &look.service, values, look.since_deploy));
-        let queries = if metric.templates().all(|template| template.variables().next().is_none()) {
-            Arc::clone(self.plain.entry(std::ptr::from_ref(metric).addr()).or_insert_with(queries))
-        } else {
-            queries()
-        };
-        let reach = if !look.besides.is_empty() {
-            Reach::Alone(look.service.clone(), look.trigger.clone())
-        } else if look.to.since(look.from) > interval * NEAR_INTERVALS {
-            Reach::Far
-        } else {
-            Reach::Near
-        };
-        self.groups.entry(Shares { queries, step: metric.step, reach }).or_default().push(look);
-    }
-}
-
 /// Whether a look asks for the whole window again for the sake of a gap in what was seen so far: the longer ago that
 /// was, the more rarely.
 fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
@@ -416,25 +385,6 @@ fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metr
     Some((trigger, metric))
 }
 
-/// From one look to the next while nothing breaches, and how long after its slot each is. What is asked for each service
-/// by itself is spread by the services' names, what is shared by the triggers' places.
-fn pace(service: &ServiceName, (rule, metric): (&Trigger, &Metric), interval: Duration) -> (Duration, Duration) {
-    let hold = rule.row();
-    let pace = closer::pace(hold, metric.step, interval);
-    let place = match rule.shared.filter(|_| ask::is_split(rule, metric)) {
-        Some(place) => place,
-        None => spread(&(service, &rule.name)),
-    };
-    (pace, closer::apart(hold, metric.step, pace, closer::fraction(place)))
-}
-
-/// The same number for the same names, and others all over for others.
-fn spread(names: &(&ServiceName, &TriggerName)) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    names.hash(&mut hasher);
-    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
-}
-
 fn trigger_of((subject, _): (&Subject, &Job)) -> Option<TriggerName> {
     match subject {
         Subject::Trigger(name) | Subject::Baseline(name) => Some(name.clone()),
@@ -442,20 +392,10 @@ fn trigger_of((subject, _): (&Subject, &Job)) -> Option<TriggerName> {
     }
 }
 
-fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
-    now.floor(step) + step
-}
-
 /// The points of looks that are missed are not lost: the look that follows asks for them too.
 fn count_due(metrics: &Metrics, due: u64) {
     metrics.evaluations_due(due);
     metrics.evaluations_missed(due - 1);
-}
-
-/// How many looks fell due from `due_at` until before the next slot: one, and more where the loop came late.
-fn slots_due(due_at: Timestamp, next: Timestamp, step: Duration) -> u64 {
-    let slots = next.since(due_at).as_millis().div_ceil(step.as_millis().max(1));
-    u64::try_from(slots).unwrap_or(u64::MAX).max(1)
 }
 
 fn subject(want: &Want) -> Subject {

@@ -3,10 +3,14 @@
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::Answer;
 
+use super::ask::QuerySet;
+use super::cadence::slots_due;
+use super::look::Reach;
 use super::*;
 use crate::config;
 use crate::door::Shared;
 use crate::edges::Edges;
+use crate::outside::Outside;
 
 const REPORTED: &str = "name: smoke-test, observed: report, budget: 3m";
 

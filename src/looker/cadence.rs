@@ -1,0 +1,107 @@
+//! When to look at a trigger while nothing breaches: as rarely as misses nothing, and each at its own time.
+//!
+//! Never lets a look come so late that a breach would be over before it was seen.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use rollbackd_core::config::{Metric, Trigger};
+use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::time::Timestamp;
+
+use super::ask::is_split;
+
+/// From one look to the next while nothing breaches, and how long after its slot each is. What is asked for each service
+/// by itself is spread by the services' names, what is shared by the triggers' places.
+pub(super) fn pace(
+    service: &ServiceName,
+    (rule, metric): (&Trigger, &Metric),
+    interval: Duration,
+) -> (Duration, Duration) {
+    let hold = rule.row();
+    let pace = longest(hold, metric.step, interval);
+    let place = match rule.shared.filter(|_| is_split(rule, metric)) {
+        Some(place) => place,
+        None => spread(&(service, &rule.name)),
+    };
+    (pace, apart(hold, metric.step, pace, fraction(place)))
+}
+
+/// The same number for the same names, and others all over for others.
+fn spread(names: &(&ServiceName, &TriggerName)) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
+}
+
+/// From one look to the next while nothing breaches: a breach that begins right after one must be seen by the next
+/// before its `for` is over. No longer than `interval`, and whole steps.
+fn longest(hold: Duration, step: Duration, interval: Duration) -> Duration {
+    let least = step.max(Duration::from_millis(1));
+    let longest = interval.min(hold.saturating_sub(step)).max(least);
+    let steps = longest.as_millis() / least.as_millis();
+    least * u32::try_from(steps).unwrap_or(1).max(1)
+}
+
+/// How long after its slot a trigger is looked at, so that not all ask at the same instant: `fraction` of as long as a
+/// breach is still seen before its `for` is over, and no longer than from one look to the next.
+fn apart(hold: Duration, step: Duration, pace: Duration, fraction: f64) -> Duration {
+    pace.min(hold.saturating_sub(step + pace)).mul_f64(fraction)
+}
+
+/// The part of a turn that is the own one of the `place`th of any number: the first at its beginning, the second in its
+/// middle, then in the middles of what is left. Source: van der Corput's sequence to the base of two.
+fn fraction(place: u32) -> f64 {
+    f64::from(place.reverse_bits()) / 2_f64.powi(32)
+}
+
+/// The next instant of a grid.
+pub(super) fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
+    now.floor(step) + step
+}
+
+/// How many looks fell due from `due_at` until before the next slot: one, and more where the loop came late.
+pub(super) fn slots_due(due_at: Timestamp, next: Timestamp, step: Duration) -> u64 {
+    let slots = next.since(due_at).as_millis().div_ceil(step.as_millis().max(1));
+    u64::try_from(slots).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn while_a_trigger_is_clear_it_is_looked_at_as_rarely_as_misses_nothing() {
+        for (hold, step, interval, expected) in [
+            (10_000, 2500, 15_000, 7500),
+            (120_000, 15_000, 15_000, 15_000),
+            (2000, 500, 1000, 1000),
+            (1000, 250, 1000, 750),
+            (0, 15_000, 15_000, 15_000),
+        ] {
+            let found = longest(ms(hold), ms(step), ms(interval));
+            assert_eq!(found, ms(expected), "{hold} {step} {interval}");
+            assert!(hold == 0 || found + ms(step) <= ms(hold).max(ms(step) * 2));
+        }
+    }
+
+    #[test]
+    fn looks_are_apart_as_far_as_each_still_sees_a_breach_before_its_for_is_over() {
+        for (hold, step, interval, most) in [
+            (120_000, 15_000, 15_000, 15_000),
+            (40_000, 15_000, 15_000, 10_000),
+            (10_000, 2500, 15_000, 0),
+            (2000, 500, 1000, 500),
+            (0, 15_000, 15_000, 0),
+        ] {
+            let pace = longest(ms(hold), ms(step), ms(interval));
+            assert_eq!(apart(ms(hold), ms(step), pace, 1.0), ms(most), "{hold} {step} {interval}");
+            assert_eq!(apart(ms(hold), ms(step), pace, 0.5), ms(most) / 2);
+        }
+        assert_eq!([0, 1, 2, 3, 4].map(fraction), [0.0, 0.5, 0.25, 0.75, 0.125]);
+    }
+}

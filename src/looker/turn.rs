@@ -1,0 +1,60 @@
+//! One turn of looking: what is due together, and who shares a query.
+//!
+//! Never asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollbackd_core::config::{Config, Metric};
+use rollbackd_core::template::Values;
+use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::SETTLES_AFTER_INTERVALS;
+use tokio::sync::mpsc;
+
+use super::Over;
+use super::ask::QuerySet;
+use super::look::{Look, Reach, Shares};
+use crate::outside::Outside;
+
+/// A look back over no more intervals than this goes with all others of its query.
+const NEAR_INTERVALS: u32 = SETTLES_AFTER_INTERVALS * 2;
+
+/// One turn of looking: what holds for all that is due in it.
+pub(super) struct Turn {
+    pub(super) edges: Arc<dyn Outside>,
+    pub(super) config: Arc<Config>,
+    pub(super) now: Timestamp,
+    pub(super) groups: BTreeMap<Shares, Vec<Look>>,
+    /// The queries of metrics whose templates name nothing, by the metrics' addresses: the same for all services.
+    plain: BTreeMap<usize, Arc<QuerySet>>,
+    pub(super) done: mpsc::UnboundedSender<Over>,
+}
+
+impl Turn {
+    pub(super) fn new(
+        edges: Arc<dyn Outside>,
+        config: Arc<Config>,
+        now: Timestamp,
+        done: mpsc::UnboundedSender<Over>,
+    ) -> Self {
+        Self { edges, config, now, groups: BTreeMap::new(), plain: BTreeMap::new(), done }
+    }
+
+    pub(super) fn group(&mut self, metric: &Metric, interval: Duration, values: &Values, look: Look) {
+        let queries = || Arc::new(QuerySet::of(metric, &look.service, values, look.since_deploy));
+        let queries = if metric.templates().all(|template| template.variables().next().is_none()) {
+            Arc::clone(self.plain.entry(std::ptr::from_ref(metric).addr()).or_insert_with(queries))
+        } else {
+            queries()
+        };
+        let reach = if !look.besides.is_empty() {
+            Reach::Alone(look.service.clone(), look.trigger.clone())
+        } else if look.to.since(look.from) > interval * NEAR_INTERVALS {
+            Reach::Far
+        } else {
+            Reach::Near
+        };
+        self.groups.entry(Shares { queries, step: metric.step, reach }).or_default().push(look);
+    }
+}

@@ -17,7 +17,7 @@ pub(super) fn keep(dir: &Path, cell: &str) -> String {
 
 fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => copy(from, to),
     }
 }

@@ -68,6 +68,8 @@ pub(super) fn slots_due(due_at: Timestamp, next: Timestamp, step: Duration) -> u
 
 #[cfg(test)]
 mod tests {
+    use rollbackd_core::config::Observed;
+
     use super::*;
 
     const fn ms(milliseconds: u64) -> Duration {
@@ -103,5 +105,38 @@ mod tests {
             assert_eq!(apart(ms(hold), ms(step), pace, 0.5), ms(most) / 2);
         }
         assert_eq!([0, 1, 2, 3, 4].map(fraction), [0.0, 0.5, 0.25, 0.75, 0.125]);
+    }
+
+    /// How long after its slot each trigger of a service is looked at.
+    fn after_the_slot(service: &str) -> Vec<Duration> {
+        let text = "prometheus: {url: 'http://127.0.0.1:9'}\nlisten: 127.0.0.1:0\nstate_dir: /s\nreceipts_dir: /r\n\
+                    triggers:\n\
+                    - {name: one, expr: 'sum by (service) (rate(one[1m]))', above: 1, for: 2m, budget: 5m}\n\
+                    - {name: two, expr: 'sum by (service) (rate(two[1m]))', above: 1, for: 2m, budget: 5m}\n\
+                    - {name: own, expr: 'rate(own{service=\"{{ service }}\"}[1m])', above: 1, for: 2m, budget: 5m}\n\
+                    - {name: at-once, expr: 'sum by (service) (rate(two[1m]))', above: 1, budget: 5m}\n\
+                    pagers: [{name: oncall, webhook: {url: 'http://127.0.0.1:9'}}]\n\
+                    services:\n\
+                    - {name: a, page: [oncall], side_effects: none, paths: [{name: path, command: ['true']}]}\n\
+                    - {name: b, page: [oncall], side_effects: none, paths: [{name: path, command: ['true']}]}\n";
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rollbackd.yml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = crate::config::load(&file).unwrap_or_else(|error| panic!("{}", crate::config::explain(&error)));
+        let plan = &loaded.settings.core.services[service];
+        let after = |rule: &Trigger| match &rule.observed {
+            Observed::Metric(metric) => pace(&plan.name, (rule, metric), ms(15_000)).1,
+            Observed::Report => Duration::ZERO,
+        };
+        plan.triggers.iter().map(|rule| after(rule)).collect()
+    }
+
+    #[test]
+    fn what_services_share_has_one_turn_for_all_and_what_each_asks_for_itself_one_by_its_name() {
+        let (a, b) = (after_the_slot("a"), after_the_slot("b"));
+        assert_eq!((&a[..2], &b[..2]), (&[ms(0), ms(7500)][..], &[ms(0), ms(7500)][..]));
+        assert!(a[2] != b[2] && a[2] < ms(15_000) && b[2] < ms(15_000), "{a:?} {b:?}");
+        assert_eq!((a[3], b[3]), (ms(0), ms(0)), "without `for` each moment counts");
+        assert_eq!(after_the_slot("a"), a, "the same each time");
     }
 }

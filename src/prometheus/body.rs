@@ -2,12 +2,14 @@
 //!
 //! Never fails but with a reason on one line, and never lets a warning or a native histogram pass unseen.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::StatusCode;
 use rollbackd_core::reading::{Answer, Labels, Series};
 use rollbackd_core::time::Timestamp;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::http_client::one_line;
@@ -30,13 +32,46 @@ struct Body<'a> {
     is_partial: Option<bool>,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Data<'a> {
     result_type: String,
-    #[serde(borrow)]
-    result: &'a RawValue,
+    result: Found<'a>,
     is_partial: Option<bool>,
+}
+
+/// A result: read at once where its type comes before it, as Prometheus writes it; it may be most of a megabyte.
+enum Found<'a> {
+    Read(Elements),
+    Unread(&'a RawValue),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Data<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object with `resultType` and `result`")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Data<'de>, A::Error> {
+                let (mut result_type, mut result, mut is_partial) = (None::<String>, None, None);
+                while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
+                    match (key.as_ref(), result_type.as_deref()) {
+                        ("resultType", None) => result_type = Some(fields.next_value()?),
+                        ("result", _) if result.is_some() => return Err(A::Error::duplicate_field("result")),
+                        ("result", Some("vector" | "matrix")) => result = Some(Found::Read(fields.next_value()?)),
+                        ("result", _) => result = Some(Found::Unread(fields.next_value()?)),
+                        ("resultType", Some(_)) => return Err(A::Error::duplicate_field("resultType")),
+                        ("isPartial", _) => is_partial = fields.next_value()?,
+                        _ => drop(fields.next_value::<IgnoredAny>()?),
+                    }
+                }
+                let result_type = result_type.ok_or_else(|| A::Error::missing_field("resultType"))?;
+                let result = result.ok_or_else(|| A::Error::missing_field("result"))?;
+                Ok(Data { result_type, result, is_partial })
+            }
+        }
+        deserializer.deserialize_map(Reads)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -157,16 +192,17 @@ fn success(body: &Body<'_>) -> Result<Answer, String> {
     if body.is_partial == Some(true) || data.is_partial == Some(true) {
         return Ok(Answer::Partial("the server says that not all who hold the data answered".to_owned()));
     }
-    match data.result_type.as_str() {
-        "vector" | "matrix" => {
-            let Elements(judged) = serde_json::from_str(data.result.get()).map_err(not_understood)?;
+    match (data.result_type.as_str(), data.result) {
+        (_, Found::Read(Elements(judged))) => judged,
+        ("vector" | "matrix", Found::Unread(result)) => {
+            let Elements(judged) = serde_json::from_str(result.get()).map_err(not_understood)?;
             judged
         }
-        "scalar" => {
-            let Sample(at, value) = serde_json::from_str(data.result.get()).map_err(not_understood)?;
+        ("scalar", Found::Unread(result)) => {
+            let Sample(at, value) = serde_json::from_str(result.get()).map_err(not_understood)?;
             Ok(Answer::Series(vec![Series { labels: Labels::default(), samples: vec![(at, value)] }]))
         }
-        other => {
+        (other, Found::Unread(_)) => {
             Err(one_line(&format!("the query gives a {other}: expected an expression that gives a vector or a scalar")))
         }
     }
@@ -179,10 +215,14 @@ fn is_info(warning: &str) -> bool {
 
 fn series(element: Element) -> Result<Series, String> {
     if element.histogram.is_some() || !element.histograms.is_empty() {
-        let labels = one_line(&format!("{:?}", element.metric));
+        let labels: BTreeMap<_, _> = element.metric.iter().collect();
+        let labels = one_line(&format!("{labels:?}"));
         return Err(format!("the series {labels} holds native histograms: use histogram_quantile() or the like"));
     }
-    let samples: Vec<_> = element.value.into_iter().chain(element.values).map(|sample| (sample.0, sample.1)).collect();
+    let mut samples: Vec<_> = element.values.into_iter().map(|Sample(at, value)| (at, value)).collect();
+    if let Some(Sample(at, value)) = element.value {
+        samples.insert(0, (at, value));
+    }
     if !samples.is_sorted_by(|earlier, later| earlier.0 < later.0) {
         return Err("the samples of a series are not in the order of time".to_owned());
     }

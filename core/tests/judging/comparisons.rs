@@ -7,6 +7,7 @@ use rollbackd_core::comparison::{self, Scene};
 use rollbackd_core::config::{Against, Comparison, Condition, Limit, Metric, Test};
 use rollbackd_core::name::Version;
 use rollbackd_core::reading::{Answer, Answers, Look, Series};
+use rollbackd_core::statistics::sequential::most_possible;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::Arming;
 
@@ -195,4 +196,46 @@ fn the_queries_are_asked_from_where_the_baseline_begins() {
     assert_eq!(comparison::from(&before, at(DEPLOY), at(DEPLOY + 5)), at(1), "behind the first of two deploys");
     let beside = metric(WINDOWS, Against::Beside { label: "version".to_owned() }, Condition::Above, 1.2);
     assert_eq!(comparison::from(&beside, at(DEPLOY), at(DEPLOY)), at(DEPLOY));
+}
+
+#[test]
+fn windows_can_fire_where_one_fits_into_the_watch_and_all_of_them_leave_a_level_that_can_be_reached() {
+    let can = |false_alarms: f64, against: Against, watch: &str| {
+        let comparison = Comparison { test: WINDOWS, against, false_alarms };
+        let metric = Metric {
+            comparison: Some(comparison.clone()),
+            ..metric(WINDOWS, comparison.against.clone(), Condition::Above, 1.2)
+        };
+        comparison::can_fire(&metric, &comparison, duration(watch))
+    };
+    // The first minute is of both versions, and each window has five.
+    assert!(!can(0.05, Against::Before, "5m59s"), "no window fits");
+    assert!(can(0.05, Against::Before, "6m"));
+    // Five samples that are all worse than twenty come about by chance once in 25! / (20! * 5!).
+    let least = 1.0 / 53130.0;
+    assert!(can(least * 3.5, Against::Before, "16m"), "three windows");
+    assert!(!can(least * 3.5, Against::Before, "21m"), "four windows");
+    // Beside it there are no more samples than in the window itself: once in 10! / (5! * 5!).
+    let beside = || Against::Beside { label: "version".to_owned() };
+    assert!(can(1.01 / 252.0, beside(), "6m"));
+    assert!(!can(0.99 / 252.0, beside(), "6m"));
+}
+
+#[test]
+fn the_sequential_test_can_fire_where_all_samples_of_the_watch_together_could_be_evidence_enough() {
+    let can = |against: &Against, false_alarms: f64| {
+        let comparison = Comparison { test: Test::Sequential, against: against.clone(), false_alarms };
+        comparison::can_fire(
+            &metric(Test::Sequential, against.clone(), Condition::Above, 1.2),
+            &comparison,
+            duration("11m"),
+        )
+    };
+    // Ten samples lie behind the first minute, which is of both versions.
+    let beside = Against::Beside { label: "version".to_owned() };
+    for (against, among) in [(Against::Before, 20), (beside, 10)] {
+        let most = most_possible(among, 10);
+        assert!(can(&against, 1.01 / most), "{against:?}");
+        assert!(!can(&against, 0.99 / most), "{against:?}");
+    }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rollbackd_core::deploy::{Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
 use rollbackd_core::event::Happening;
-use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
+use rollbackd_core::name::{AnnouncerName, Commit, DeployId, FiringId, PageId, nearest};
 use rollbackd_core::state::State;
 use rollbackd_core::template::{Template, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 
 use crate::common::outside::Run;
-use crate::common::plan::{SHOP, fleet};
+use crate::common::plan::{SHOP, fleet, reference, shop};
 use crate::common::world::{World, report};
 use crate::common::{duration, instant, path, service, version};
 
@@ -110,6 +110,20 @@ fn that_a_version_was_rolled_back_is_written_where_it_was_and_only_there() {
     let written = |entry: &Entry| serde_json::to_string(entry).expect("an entry that can be written");
     assert!(!written(&healthy).contains("rolled_back"), "{}", written(&healthy));
     assert_eq!(serde_json::from_str::<Entry>(&written(&left)).expect("an entry that can be read"), left);
+}
+
+#[test]
+fn whom_a_firing_is_announced_to_is_written_only_where_there_is_somebody() {
+    let written = |announcers: &[&str]| {
+        let mut config = reference();
+        shop(&mut config).announce = announcers.iter().map(|name| AnnouncerName::new(*name).expect("a name")).collect();
+        let mut world = World::proven_with(config);
+        world.deploy("v2");
+        let firing = world.observe("smoke-test");
+        serde_json::to_value(world.firing(&firing)).expect("a firing that can be written")
+    };
+    assert_eq!(written(&[]).get("announced"), None);
+    assert_eq!(written(&["ops"])["announced"]["to"], serde_json::json!(["ops"]));
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use rollbackd_core::deploy::{Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
+use rollbackd_core::deploy::{
+    Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, REMEMBERED_INCIDENTS, WatchEnd,
+};
 use rollbackd_core::event::Happening;
+use rollbackd_core::firing::FiringEnd;
 use rollbackd_core::name::{AnnouncerName, Commit, DeployId, FiringId, PageId, nearest};
 use rollbackd_core::state::State;
 use rollbackd_core::template::{Template, Variable};
@@ -154,6 +157,36 @@ fn the_last_twenty_firings_are_remembered_and_the_first_two_hundred_steps_of_eac
         world.tell(Happening::AttemptWaits { attempt: attempt.clone(), why: "a person".to_owned() });
     }
     assert_eq!(world.firing(&firing).story.len(), 200);
+}
+
+#[test]
+fn a_deploy_remembers_how_the_first_of_its_firings_ended() {
+    let mut world = World::proven();
+    let deploy = world.deploy("v2");
+    for _ in 0..REMEMBERED_INCIDENTS + 4 {
+        let firing = world.observe("login-broken");
+        world.tell(Happening::Dismissed { firing, why: "it works".to_owned() });
+    }
+    let incidents = &world.own().ledger.entry(&deploy).expect("the deploy").incidents;
+    let receipts: Vec<u64> = incidents.iter().map(|incident| incident.receipt).collect();
+    assert_eq!(receipts, (1..=REMEMBERED_INCIDENTS as u64).collect::<Vec<_>>());
+    assert!(incidents.iter().all(|each| (each.result, each.rollbacks) == (FiringEnd::Dismissed, 0)));
+}
+
+#[test]
+fn a_deploy_remembers_how_many_paths_brought_production_back_and_when() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Fails(duration("10s")));
+    let deploy = world.deploy("v2");
+    world.run("1m");
+    let observed_at = world.now;
+    world.observe("smoke-test");
+    world.run("5m");
+    let incidents = &world.own().ledger.entry(&deploy).expect("the deploy").incidents;
+    let recovered_at = world.fired("smoke-test").expect("it fired").recovered_at;
+    assert!(recovered_at.is_some());
+    let told: Vec<_> = incidents.iter().map(|each| (each.observed_at, each.recovered_at, each.rollbacks)).collect();
+    assert_eq!(told, [(observed_at, recovered_at, 1)], "one of the two paths");
 }
 
 #[test]

@@ -63,7 +63,9 @@ fn a_ledger_forgets_its_oldest_deploys_but_never_the_latest_that_passed() {
 fn a_ledger_has_little_room_that_it_does_not_use() {
     let mut ledger = Ledger::default();
     for number in 0..LONGEST_LEDGER * 2 {
+        let (room, had) = (ledger.entries.capacity(), ledger.entries.len());
         ledger.add(entry(number, WatchEnd::Passed));
+        assert!(ledger.entries.capacity() == room || room < had + 2, "it moves only where there is no room for two");
         let unused = ledger.entries.capacity() - ledger.entries.len();
         let most = ledger.entries.len().clamp(2, 16);
         assert!(unused <= most, "room for {unused} more beside {}", ledger.entries.len());

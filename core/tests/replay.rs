@@ -204,19 +204,27 @@ fn at_any_instant_it_shows_what_status_would_show() {
 }
 
 #[test]
-fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone() {
-    let asked = |spares: bool| {
-        let mut replay = shop(Mode::DryRun);
-        deploy(&mut replay, "v3");
-        replay.run_until(instant("2026-11-23T10:50:00Z"));
-        let mut replay = if spares { replay } else { replay.sparing_nothing() };
-        replay.source().asked.clear();
-        replay.run_until(instant("2026-11-23T11:00:00Z"));
-        replay.source().asked.clone()
-    };
-    let (spared, whole) = (asked(true), asked(false));
-    assert!(!spared.is_empty() && spared.iter().all(|(from, to)| from == to), "{spared:?}");
-    assert!(!whole.is_empty() && whole.iter().all(|(from, to)| from < to), "{whole:?}");
+fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same() {
+    for sample in [Sample::Value(0.01), Sample::Low] {
+        let replayed = |spares: bool| {
+            let mut replay = shop(Mode::DryRun);
+            deploy(&mut replay, "v3");
+            let now = replay.now();
+            replay.source().outside.show(&trigger("error-rate"), now, sample);
+            replay.run_until(instant("2026-11-23T10:50:00Z"));
+            let mut replay = if spares { replay } else { replay.sparing_nothing() };
+            replay.source().asked.clear();
+            replay.run_until(instant("2026-11-23T11:00:00Z"));
+            let mut shown = replay.board()[SHOP].clone();
+            // What a look could go on from is not shown, and a replay goes on from none.
+            shown.values_mut().for_each(|verdict| verdict.so_far = None);
+            (replay.source().asked.clone(), shown)
+        };
+        let ((spared, shown), (whole, expected)) = (replayed(true), replayed(false));
+        assert!(!spared.is_empty() && spared.iter().all(|(from, to)| from == to), "{sample:?}: {spared:?}");
+        assert!(!whole.is_empty() && whole.iter().all(|(from, to)| from < to), "{sample:?}: {whole:?}");
+        assert_eq!(shown, expected, "{sample:?}");
+    }
 }
 
 #[test]

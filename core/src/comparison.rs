@@ -99,11 +99,9 @@ pub fn looks(metric: &Metric, comparison: &Comparison, scene: &Scene<'_>, answer
     since.iter().map(|point| Point { at: point.at, look: judged.look(*point, slot_before, &mut course) }).collect()
 }
 
-/// The value at each slot, as a look that is clear: with any limit, a breach and a clear look both have theirs.
+/// The look at each slot for the sake of its value: with any limit, a breach and a clear look both have theirs.
 fn samples(metric: &Metric, answers: &Answers) -> Vec<Point> {
-    let value = |look: Look| look.value().map_or(look, Look::Clear);
-    let looks = trigger::looks(metric, Some(0.0), answers);
-    looks.into_iter().map(|point| Point { look: value(point.look), ..point }).collect()
+    trigger::looks(metric, Some(0.0), answers)
 }
 
 /// What was before the deploy, as the baseline says it.
@@ -189,24 +187,27 @@ impl Judged<'_> {
         }
     }
 
-    /// Which multiple of the baseline still does not count, and which sign makes the worse the greater.
-    fn margin(&self) -> (f64, f64) {
-        let factor = |limit| match limit {
-            Limit::TimesBaseline { factor, .. } => factor,
-            // A comparison is only read with a multiple.
-            Limit::Fixed { .. } => 1.0,
-        };
+    /// Which multiple of the baseline still does not count.
+    const fn factor(&self) -> f64 {
         match self.metric.condition {
-            Condition::Above(limit) => (factor(limit), 1.0),
-            Condition::Below(limit) => (factor(limit), -1.0),
-            Condition::Any => (1.0, 1.0),
+            Condition::Above(Limit::TimesBaseline { factor, .. })
+            | Condition::Below(Limit::TimesBaseline { factor, .. }) => factor,
+            // A comparison is only read with a multiple.
+            Condition::Above(Limit::Fixed { .. }) | Condition::Below(Limit::Fixed { .. }) | Condition::Any => 1.0,
+        }
+    }
+
+    /// The same value, with the worse as the greater.
+    const fn worse(&self, value: f64) -> f64 {
+        match self.metric.condition {
+            Condition::Below(_) => -value,
+            Condition::Above(_) | Condition::Any => value,
         }
     }
 
     /// The worst that does not count yet, with the worse as the greater.
     fn scaled(&self, base: &[f64]) -> Vec<f64> {
-        let (factor, sign) = self.margin();
-        base.iter().map(|value| value * factor * sign).collect()
+        base.iter().map(|value| self.worse(value * self.factor())).collect()
     }
 
     /// Windows of their own, one after the other, each judged once, at its end, and only where every sample of it is there.
@@ -242,9 +243,8 @@ impl Judged<'_> {
         if mann_whitney::smallest(new.len(), base.len()) > level {
             return Look::LowTraffic;
         }
-        let (_, sign) = self.margin();
-        let new_scaled: Vec<f64> = new.iter().map(|value| value * sign).collect();
-        let is_shifted = mann_whitney::greater(&new_scaled, &self.scaled(base)) <= level;
+        let new_worse: Vec<f64> = new.iter().map(|value| self.worse(*value)).collect();
+        let is_shifted = mann_whitney::greater(&new_worse, &self.scaled(base)) <= level;
         self.said(new, median(base), is_shifted)
     }
 
@@ -261,20 +261,18 @@ impl Judged<'_> {
 
     /// Whether the median is worse than what does not count yet. A baseline whose median is not positive is none.
     fn is_beyond(&self, new: &[f64], typical: Option<f64>) -> Option<bool> {
-        let (factor, sign) = self.margin();
-        let limit = typical.filter(|median| *median > 0.0)? * factor;
-        Some(median(new)? * sign > limit * sign)
+        let limit = typical.filter(|median| *median > 0.0)? * self.factor();
+        Some(self.worse(median(new)?) > self.worse(limit))
     }
 
     fn by_samples(&self, point: Point, course: &mut Course) -> Look {
-        let (_, sign) = self.margin();
         let other = self.beside.iter().find(|beside| beside.at == point.at).and_then(|beside| beside.look.value());
         for value in self.scaled(other.as_slice()) {
             course.test.learn(value);
             course.among += 1;
         }
         let Some(value) = point.look.value() else { return course.said };
-        course.test.take(value * sign);
+        course.test.take(self.worse(value));
         course.new.push(value);
         let (among, count, most) = (course.among, course.new.len(), course.test.most());
         let wanted = 1.0 / self.comparison.false_alarms;
@@ -324,8 +322,7 @@ impl Judged<'_> {
             Test::MannWhitney { .. } => self.compared(&new, &base, self.comparison.false_alarms),
             Test::Sequential => {
                 let mut test = Sequential::among(&self.scaled(&base));
-                let (_, sign) = self.margin();
-                new.iter().for_each(|value| test.take(value * sign));
+                new.iter().for_each(|value| test.take(self.worse(*value)));
                 self.said(&new, median(&base), test.most() >= 1.0 / self.comparison.false_alarms)
             }
         }

@@ -164,6 +164,13 @@ mod tests {
     }
 
     #[test]
+    fn programs_are_told_tenths_of_a_second() {
+        let told = NextRun::from(of(&[60.0]));
+        let expected = NextRun { at_least_seconds: 30.8, typical_seconds: 60.0, at_most_seconds: 116.9 };
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn no_duration_is_too_short_or_too_long() {
         let zero = of(&[0.0]);
         assert!(zero.at_most < Duration::from_secs(1));

@@ -3,6 +3,7 @@
 #[expect(dead_code, reason = "each test crate uses another part of it")]
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rollbackd_core::config::{Config, Mode};
@@ -19,7 +20,7 @@ use rollbackd_core::time::Timestamp;
 use rollbackd_core::view;
 
 use common::outside::{Outside, Sample};
-use common::plan::{SHOP, reference};
+use common::plan::{SHOP, fleet, reference};
 use common::world::report;
 use common::{duration, instant, service, trigger, version};
 
@@ -27,10 +28,21 @@ use common::{duration, instant, service, trigger, version};
 struct Production {
     outside: Outside,
     orders: Vec<Order>,
+    /// How long the paths of a service take, where that is not a minute.
+    takes: BTreeMap<ServiceName, Duration>,
+    /// The slots that were asked for, from the first to the last of each question.
+    asked: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Production {
+    fn of(outside: Outside) -> Self {
+        Self { outside, orders: Vec::new(), takes: BTreeMap::new(), asked: Vec::new() }
+    }
 }
 
 impl Source for Production {
     fn answers(&mut self, ask: &Ask<'_>) -> Answers {
+        self.asked.push((ask.from, ask.to));
         self.outside.answers(&ask.trigger.name, ask.metric, ask.from, ask.to)
     }
 
@@ -40,7 +52,7 @@ impl Source for Production {
 
     fn attempt(&mut self, order: &Order, at: Timestamp) -> Option<(Duration, Outcome)> {
         self.orders.push(order.clone());
-        let took = duration("1m");
+        let took = self.takes.get(&order.service).copied().unwrap_or(duration("1m"));
         self.outside.serve(&version("v1"), at + took);
         Some((took, Outcome::Succeeded { receipt: Some("run 7".to_owned()), output: String::new() }))
     }
@@ -55,7 +67,7 @@ fn shop(mode: Mode) -> Shop {
     let mut outside = Outside::new(triggers);
     outside.sick.insert((version("v2"), trigger("error-rate")), Sample::Value(0.1));
     outside.serve(&version("v1"), instant("2026-11-23T10:00:00Z"));
-    let production = Production { outside, orders: Vec::new() };
+    let production = Production::of(outside);
     let mut replay = Replay::new(config, production, instant("2026-11-23T10:00:00Z"));
     replay.deploy(&service(SHOP), report("v1"));
     replay.run_until(instant("2026-11-23T10:40:07Z"));
@@ -141,6 +153,36 @@ fn a_live_replay_runs_the_paths_of_its_source_and_its_pagers_take_every_page() {
         panic!("{fired:?}")
     };
     assert!(matches!(fired[1].1, Stage::Ended { result: FiringEnd::Recovered, published: true, .. }), "{fired:?}");
+    let attempt = &replay.firings()[1].1.attempts[0];
+    assert_eq!(attempt.ended_at, Some(attempt.started_at + duration("1m")));
+}
+
+#[test]
+fn a_path_that_used_up_its_timeout_says_nothing_more_and_those_of_other_services_go_on() {
+    let names = [SHOP, "other"].map(service);
+    let start = instant("2026-11-23T10:00:00Z");
+    let mut outside = Outside::new(["error-rate", "p99-latency"].map(trigger));
+    outside.serve(&version("v1"), start);
+    let mut replay = Replay::new(fleet(&[SHOP, "other"]), Production::of(outside), start);
+    replay.source().takes = BTreeMap::from([(names[0].clone(), duration("5m")), (names[1].clone(), duration("3m"))]);
+    for (name, until) in [("v1", "2026-11-23T10:40:00Z"), ("v2", "2026-11-23T10:41:00Z")] {
+        let now = replay.now();
+        replay.source().outside.serve(&version(name), now);
+        names.iter().for_each(|service| drop(replay.deploy(service, report(name))));
+        replay.run_until(instant(until));
+    }
+    // The path of the first has four minutes; that of the second is still running then.
+    for (service, until) in names.iter().zip(["2026-11-23T10:43:00Z", "2026-11-23T10:47:00Z"]) {
+        let what = Happening::Reported { trigger: trigger("smoke-test"), note: None, about: Default::default() };
+        assert!(matches!(replay.tell(service, what), Reply::Firing(_)));
+        replay.run_until(instant(until));
+    }
+    let first = |name: &ServiceName| {
+        let (_, firing) = replay.firings().iter().find(|(service, _)| service == name).expect("a firing");
+        firing.attempts[0].outcome.clone()
+    };
+    assert_eq!(first(&names[0]), Some(Outcome::TimedOut));
+    assert!(matches!(first(&names[1]), Some(Outcome::Succeeded { .. })), "{:?}", first(&names[1]));
 }
 
 #[test]
@@ -157,6 +199,45 @@ fn at_any_instant_it_shows_what_status_would_show() {
     assert_eq!(state_at(&mut replay, "2026-11-23T10:41:00Z", "p99-latency"), "clear");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:14Z", "error-rate"), "breaching");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:15Z", "error-rate"), "fired");
+    let shown = replay.board()[SHOP]["error-rate"].latest.and_then(|point| point.look.value());
+    assert_eq!(shown, Some(0.1), "the value of the last look");
+}
+
+#[test]
+fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same() {
+    for sample in [Sample::Value(0.01), Sample::Low] {
+        let replayed = |spares: bool| {
+            let mut replay = shop(Mode::DryRun);
+            deploy(&mut replay, "v3");
+            let now = replay.now();
+            replay.source().outside.show(&trigger("error-rate"), now, sample);
+            replay.run_until(instant("2026-11-23T10:50:00Z"));
+            let mut replay = if spares { replay } else { replay.sparing_nothing() };
+            replay.source().asked.clear();
+            replay.run_until(instant("2026-11-23T11:00:00Z"));
+            let mut shown = replay.board()[SHOP].clone();
+            // What a look could go on from is not shown, and a replay goes on from none.
+            shown.values_mut().for_each(|verdict| verdict.so_far = None);
+            (replay.source().asked.clone(), shown)
+        };
+        let ((spared, shown), (whole, expected)) = (replayed(true), replayed(false));
+        assert!(!spared.is_empty() && spared.iter().all(|(from, to)| from == to), "{sample:?}: {spared:?}");
+        assert!(!whole.is_empty() && whole.iter().all(|(from, to)| from < to), "{sample:?}: {whole:?}");
+        assert_eq!(shown, expected, "{sample:?}");
+    }
+}
+
+#[test]
+fn the_version_to_return_to_is_the_one_that_served_just_before_the_deploy() {
+    let start = instant("2026-11-23T10:00:00Z");
+    let mut outside = Outside::new(["error-rate", "p99-latency"].map(trigger));
+    outside.serve(&version("v0"), start - duration("1h"));
+    outside.serve(&version("v1"), start);
+    let production = Production::of(outside);
+    let mut replay = Replay::new(Config { mode: Mode::DryRun, ..reference() }, production, start);
+    replay.deploy(&service(SHOP), report("v1"));
+    replay.run_until(start + duration("1m"));
+    assert_eq!(view::target(&replay.state().services[SHOP]), Some(version("v0")));
 }
 
 #[test]
@@ -223,7 +304,7 @@ impl Weather {
             }
         }
         let config = Config { mode: Mode::DryRun, ..reference() };
-        let replay = Replay::new(config, Production { outside, orders: Vec::new() }, start);
+        let replay = Replay::new(config, Production::of(outside), start);
         let mut replay = if spares { replay } else { replay.sparing_nothing() };
         for (minutes, name) in [(Duration::ZERO, "v1"), (duration("90m"), "v2"), (duration("110m"), "v3")] {
             replay.run_until(start + minutes);

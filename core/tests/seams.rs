@@ -1,10 +1,13 @@
-//! What the core tells the shell besides decisions: what is to be looked at, and what is shown of the state.
+//! What the core tells the shell besides decisions: what is to be looked at, and what is shown of the state and told
+//! of rehearsals.
 
 #[expect(dead_code, reason = "each test crate uses another part of it")]
 mod common;
 
 #[path = "seams/bounds.rs"]
 mod bounds;
+#[path = "seams/rehearsing.rs"]
+mod rehearsing;
 #[path = "seams/shown.rs"]
 mod shown;
 #[path = "seams/together.rs"]

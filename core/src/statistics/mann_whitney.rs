@@ -145,4 +145,23 @@ mod tests {
         assert_eq!(greater(&[2.0; 5], &[2.0; 9]), 1.0);
         assert_eq!(smallest(0, 9), 1.0);
     }
+
+    #[test]
+    fn so_many_pairs_are_counted_and_more_are_taken_in_the_limit() {
+        let (counted_most, limit_most) = (counted(400.0, 20, 20), in_the_limit(420.0, 21, 20, &[]));
+        assert!(counted(420.0, 21, 20).to_bits() != limit_most.to_bits(), "they can be told apart");
+        assert_eq!(smallest(20, 20).to_bits(), counted_most.to_bits());
+        assert_eq!(smallest(21, 20).to_bits(), limit_most.to_bits());
+        let values = |from: i32, count: i32| (from..from + count).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(greater(&values(100, 20), &values(0, 20)).to_bits(), counted_most.to_bits());
+        assert_eq!(greater(&values(100, 21), &values(0, 20)).to_bits(), limit_most.to_bits());
+    }
+
+    #[test]
+    fn without_values_in_one_of_the_groups_nothing_is_less_likely_than_anything() {
+        for (first, second) in [(&[][..], &[1.0, 1.0][..]), (&[1.0, 1.0], &[])] {
+            assert_eq!(greater(first, second).to_bits(), 1.0_f64.to_bits());
+            assert_eq!(smallest(first.len(), second.len()).to_bits(), 1.0_f64.to_bits());
+        }
+    }
 }

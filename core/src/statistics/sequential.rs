@@ -151,4 +151,14 @@ mod tests {
         alone.take(1.0);
         assert_eq!((alone.most(), most_possible(0, 9)), (1.0, 1.0));
     }
+
+    #[test]
+    fn what_is_learned_later_counts_as_what_was_known_before() {
+        let mut test = Sequential::among(&[1.0]);
+        test.take(2.0);
+        test.take(3.0);
+        test.learn(2.0);
+        // Both are greater than 1, one is greater than 2, and one is the same.
+        assert_eq!(test.u.to_bits(), 3.5_f64.to_bits());
+    }
 }

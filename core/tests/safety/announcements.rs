@@ -106,6 +106,8 @@ fn r4_the_deploy_that_a_human_makes_instead_of_us_opens_no_watch() {
     let reply = world.deploy_of(&service(SHOP), report("v1"));
     assert!(matches!(reply, Reply::SameDeploy(_)), "{reply:?}");
     assert!(matches!(world.fired("login-broken").unwrap().stage, Stage::Verifying { .. }));
+    let last = world.fired("login-broken").unwrap().story.last().unwrap();
+    assert_eq!(last.what, "the target was deployed by somebody else");
     world.run("1m");
     assert_eq!(world.ended("login-broken"), Some(FiringEnd::Recovered));
     assert_eq!(watches(&world), before);

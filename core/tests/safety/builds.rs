@@ -127,6 +127,28 @@ fn r4_a_commit_is_known_by_seven_digits_of_its_own_and_a_run_by_none() {
 }
 
 #[test]
+fn what_a_pipeline_made_of_a_revert_that_gave_up_is_still_known_without_its_commit() {
+    let (mut world, attempt) = reverting(REVERT);
+    world.announce(built("v3", REVERT));
+    world.end_attempt(&attempt, succeeded(REVERT));
+    world.run("50m");
+    assert_eq!(world.ended("smoke-test"), Some(FiringEnd::NotRecovered), "v3 never served");
+    let reply = world.announce(report("v3"));
+    assert!(matches!(reply, Reply::SameDeploy(_)), "{reply:?}");
+}
+
+#[test]
+fn a_revert_is_known_by_the_commit_that_stands_for_it_as_well_where_it_was_found_by_a_run() {
+    for (receipt, is_ours) in [(REVERT, true), ("9f3c0d5a1b2e4f60718293a4b5c6d7e8f9012345", false)] {
+        let (mut world, attempt) = reverting("12345678901");
+        world.end_attempt(&attempt, succeeded(receipt));
+        world.run("10s");
+        let reply = world.announce(built("v3", &REVERT[..7]));
+        assert_eq!(matches!(reply, Reply::SameDeploy(_)), is_ours, "{receipt}: {reply:?}");
+    }
+}
+
+#[test]
 fn r4_a_version_that_was_seen_before_is_what_it_is_whatever_commit_is_named_with_it() {
     let (mut world, attempt) = reverting(REVERT);
     world.run("30s");
@@ -175,6 +197,8 @@ fn r4_a_revert_that_is_deployed_after_a_human_was_asked_is_verified() {
     serves(&mut world, "v3");
     let before = watches(&world);
     world.announce(built("v3", REVERT));
+    let last = world.fired("smoke-test").unwrap().story.last().unwrap();
+    assert_eq!(last.what, "the revert was deployed after all");
     world.run("1m");
     assert_eq!(world.ended("smoke-test"), Some(FiringEnd::Recovered));
     assert_eq!(watches(&world), before);

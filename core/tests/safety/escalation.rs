@@ -131,3 +131,15 @@ fn r12_a_dry_run_takes_no_page_to_another_level() {
     assert!(!world.effects.iter().any(|(_, effect)| matches!(effect, Effect::Page { .. })));
     assert_eq!(world.own().pages[0].pagers.len(), 1, "nor is it recorded as if it were");
 }
+
+#[test]
+fn a_page_with_one_level_alone_goes_nowhere_else_and_wakes_nobody_for_it() {
+    let mut config = three_levels();
+    shop(&mut config).page.truncate(1);
+    let mut world = World::proven_with(config);
+    world.deploy("v2");
+    world.observe("login-broken");
+    assert_eq!(world.own().pages[0].escalates_at(), None);
+    world.run("9m");
+    assert_eq!(told(&world, PageReason::Manual), pairs(&[("oncall", 0)]));
+}

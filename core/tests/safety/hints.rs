@@ -318,3 +318,26 @@ fn r4_the_run_of_our_own_rollback_is_known_by_its_id_or_title_whatever_version_t
     let other = world.tell(Happening::Hinted { report: by("github-8", "v3", world.now), run: run("7703", "deploy") });
     assert!(matches!(other, Reply::Deploy(_)));
 }
+
+#[test]
+fn a_report_about_another_version_is_no_news_of_a_rehearsals_bad_one_unless_it_comes_from_its_run() {
+    let mut world = World::proven();
+    world.tell(Happening::RehearsalAsked { bad: version("v13-bad"), witness: None });
+    world.run("15s");
+    let attempt = world.own().rehearsal.as_ref().and_then(|rehearsal| rehearsal.attempt.clone()).expect("an attempt");
+    world.tell(Happening::AttemptStarted { attempt: attempt.id, handle: "991".to_owned() });
+    world.run("2m");
+    assert!(world.own().watch.as_ref().is_some_and(|watch| watch.version == version("v13-bad")));
+    let other = About { version: Some(version("v12")), ..About::default() };
+    let by = |id: &str| Some(Run { id: id.to_owned(), title: None });
+    for run in [None, by("990")] {
+        let reply = red(&mut world, About { run, ..other.clone() });
+        assert_eq!(reply, Reply::NotNews(NotNews::OtherDeploy(version("v13-bad"))));
+    }
+    assert!(matches!(red(&mut world, About { run: by("991"), ..other.clone() }), Reply::Firing(_)));
+    // Once another version is deployed, the same run tells of what does not serve any more.
+    world.run("10m");
+    world.deploy("v14");
+    let late = red(&mut world, About { run: by("991"), ..other });
+    assert_eq!(late, Reply::NotNews(NotNews::OtherDeploy(version("v14"))));
+}

@@ -283,3 +283,24 @@ fn r13_what_a_platform_shows_is_one_deploy_with_what_is_told_of_it_before_or_lat
     assert_eq!(world.tell(Happening::Shown { report: shown }), Reply::SameDeploy(left));
     assert_eq!(watches(&world), ["v1", "v2"]);
 }
+
+#[test]
+fn what_a_platform_shows_of_a_deploy_that_was_seen_or_told_leaves_who_told_of_it_as_it_was() {
+    let shown = |world: &World| DeployReport { key: Some("u-1#2".to_owned()), at: Some(world.now), ..report("v2") };
+    let mut world = World::proven();
+    switch(&mut world, "v2");
+    world.run("1m");
+    let by_platform = shown(&world);
+    assert_eq!(world.tell(Happening::Shown { report: by_platform }), Reply::SameDeploy(latest(&world).id));
+    assert!(latest(&world).seen, "nobody has told of it yet");
+    world.run("1m");
+    let told = DeployReport { at: Some(world.now), commit: Commit::new("ab12cd3").ok(), ..report("v2") };
+    assert_eq!(world.announce(told.clone()), Reply::SameDeploy(latest(&world).id));
+    assert_eq!((latest(&world).commit, watches(&world).len()), (told.commit, 2));
+
+    let mut world = World::proven();
+    world.announce(DeployReport { key: Some("delivery-1".to_owned()), ..report("v2") });
+    let by_platform = shown(&world);
+    world.tell(Happening::Shown { report: by_platform });
+    assert_eq!(latest(&world).key.as_deref(), Some("delivery-1"), "whoever told of it may tell again");
+}

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use rollbackd_core::deploy::{Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, WatchEnd};
+use rollbackd_core::deploy::{
+    Deploy, Entry, KEPT_TO_RETURN_TO, LONGEST_LEDGER, Ledger, Migration, REMEMBERED_INCIDENTS, WatchEnd,
+};
 use rollbackd_core::event::Happening;
-use rollbackd_core::name::{Commit, DeployId, FiringId, PageId, nearest};
+use rollbackd_core::firing::FiringEnd;
+use rollbackd_core::name::{AnnouncerName, Commit, DeployId, FiringId, PageId, nearest};
 use rollbackd_core::state::State;
 use rollbackd_core::template::{Template, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 
 use crate::common::outside::Run;
-use crate::common::plan::{SHOP, fleet};
+use crate::common::plan::{SHOP, fleet, reference, shop};
 use crate::common::world::{World, report};
 use crate::common::{duration, instant, path, service, version};
 
@@ -60,7 +63,9 @@ fn a_ledger_forgets_its_oldest_deploys_but_never_the_latest_that_passed() {
 fn a_ledger_has_little_room_that_it_does_not_use() {
     let mut ledger = Ledger::default();
     for number in 0..LONGEST_LEDGER * 2 {
+        let (room, had) = (ledger.entries.capacity(), ledger.entries.len());
         ledger.add(entry(number, WatchEnd::Passed));
+        assert!(ledger.entries.capacity() == room || room < had + 2, "it moves only where there is no room for two");
         let unused = ledger.entries.capacity() - ledger.entries.len();
         let most = ledger.entries.len().clamp(2, 16);
         assert!(unused <= most, "room for {unused} more beside {}", ledger.entries.len());
@@ -113,6 +118,20 @@ fn that_a_version_was_rolled_back_is_written_where_it_was_and_only_there() {
 }
 
 #[test]
+fn whom_a_firing_is_announced_to_is_written_only_where_there_is_somebody() {
+    let written = |announcers: &[&str]| {
+        let mut config = reference();
+        shop(&mut config).announce = announcers.iter().map(|name| AnnouncerName::new(*name).expect("a name")).collect();
+        let mut world = World::proven_with(config);
+        world.deploy("v2");
+        let firing = world.observe("smoke-test");
+        serde_json::to_value(world.firing(&firing)).expect("a firing that can be written")
+    };
+    assert_eq!(written(&[]).get("announced"), None);
+    assert_eq!(written(&["ops"])["announced"]["to"], serde_json::json!(["ops"]));
+}
+
+#[test]
 fn the_state_is_read_as_it_was_written() {
     let mut world = World::proven();
     world.deploy("v2");
@@ -140,6 +159,36 @@ fn the_last_twenty_firings_are_remembered_and_the_first_two_hundred_steps_of_eac
         world.tell(Happening::AttemptWaits { attempt: attempt.clone(), why: "a person".to_owned() });
     }
     assert_eq!(world.firing(&firing).story.len(), 200);
+}
+
+#[test]
+fn a_deploy_remembers_how_the_first_of_its_firings_ended() {
+    let mut world = World::proven();
+    let deploy = world.deploy("v2");
+    for _ in 0..REMEMBERED_INCIDENTS + 4 {
+        let firing = world.observe("login-broken");
+        world.tell(Happening::Dismissed { firing, why: "it works".to_owned() });
+    }
+    let incidents = &world.own().ledger.entry(&deploy).expect("the deploy").incidents;
+    let receipts: Vec<u64> = incidents.iter().map(|incident| incident.receipt).collect();
+    assert_eq!(receipts, (1..=REMEMBERED_INCIDENTS as u64).collect::<Vec<_>>());
+    assert!(incidents.iter().all(|each| (each.result, each.rollbacks) == (FiringEnd::Dismissed, 0)));
+}
+
+#[test]
+fn a_deploy_remembers_how_many_paths_brought_production_back_and_when() {
+    let mut world = World::proven();
+    world.shop().runs.insert(path("pipeline"), Run::Fails(duration("10s")));
+    let deploy = world.deploy("v2");
+    world.run("1m");
+    let observed_at = world.now;
+    world.observe("smoke-test");
+    world.run("5m");
+    let incidents = &world.own().ledger.entry(&deploy).expect("the deploy").incidents;
+    let recovered_at = world.fired("smoke-test").expect("it fired").recovered_at;
+    assert!(recovered_at.is_some());
+    let told: Vec<_> = incidents.iter().map(|each| (each.observed_at, each.recovered_at, each.rollbacks)).collect();
+    assert_eq!(told, [(observed_at, recovered_at, 1)], "one of the two paths");
 }
 
 #[test]

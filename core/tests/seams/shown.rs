@@ -197,3 +197,14 @@ fn a_limit_that_was_written_as_a_percentage_is_shown_as_one() {
         assert_eq!(view::is_percentage(&below), shown_as_percentage);
     }
 }
+
+#[test]
+fn a_path_is_due_for_a_rehearsal_at_once_and_then_so_long_after_its_last() {
+    let mut world = World::proven();
+    assert_eq!(shown(&world).paths[0].rehearsal_due_at, Some(world.now), "it was never rehearsed");
+    world.sicken("v13-bad", "error-rate", 0.2);
+    world.tell(Happening::RehearsalAsked { bad: version("v13-bad"), witness: None });
+    world.run("10m");
+    let recovered_at = world.own().rehearsed[&path("pipeline")].at;
+    assert_eq!(shown(&world).paths[0].rehearsal_due_at, Some(recovered_at + duration("720h")));
+}

@@ -17,6 +17,7 @@ use rollbackd_core::record::{PageRecord, Record, WatchRecord};
 use rollbackd_core::replay::{Ask, Line, Replay, Source};
 use rollbackd_core::state::Turn;
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::Verdict;
 use rollbackd_core::view;
 
 use common::outside::{Outside, Sample};
@@ -199,8 +200,8 @@ fn at_any_instant_it_shows_what_status_would_show() {
     assert_eq!(state_at(&mut replay, "2026-11-23T10:41:00Z", "p99-latency"), "clear");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:14Z", "error-rate"), "breaching");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:15Z", "error-rate"), "fired");
-    let shown = replay.board()[SHOP]["error-rate"].latest.and_then(|point| point.look.value());
-    assert_eq!(shown, Some(0.1), "the value of the last look");
+    let shown = replay.board().get(&service(SHOP), &trigger("error-rate")).and_then(|verdict| verdict.latest);
+    assert_eq!(shown.and_then(|point| point.look.value()), Some(0.1), "the value of the last look");
 }
 
 #[test]
@@ -215,9 +216,12 @@ fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same
             let mut replay = if spares { replay } else { replay.sparing_nothing() };
             replay.source().asked.clear();
             replay.run_until(instant("2026-11-23T11:00:00Z"));
-            let mut shown = replay.board()[SHOP].clone();
             // What a look could go on from is not shown, and a replay goes on from none.
-            shown.values_mut().for_each(|verdict| verdict.so_far = None);
+            let shown = |name: &str| {
+                let verdict = replay.board().get(&service(SHOP), &trigger(name)).copied();
+                verdict.map(|verdict| Verdict { so_far: None, ..verdict })
+            };
+            let shown = ["error-rate", "p99-latency"].map(shown);
             (replay.source().asked.clone(), shown)
         };
         let ((spared, shown), (whole, expected)) = (replayed(true), replayed(false));

@@ -261,6 +261,7 @@ pub fn judge_on(
         let (_judged, new) = points.split_at(points.partition_point(|point| point.at <= known.until));
         new
     });
+    let points = without_a_hole(rule, so_far, points);
     let mut verdict = Verdict {
         latest: points.last().copied(),
         said: points.iter().rev().find(|point| point.at > rule.deploy_at && !point.look.is_blind()).copied(),
@@ -278,14 +279,7 @@ pub fn judge_on(
         known.resume(arming, &mut verdict);
     }
     let mut follows = Follows::new(rule, so_far, points, answered_before);
-    let mut before = so_far.map(|known| known.until);
     for point in points {
-        // Slots that nobody asked for may have been anything.
-        if let Some(missing) = before.map(|before| before + rule.step).filter(|missing| *missing < point.at) {
-            (verdict.breaching_since, verdict.said_breaching_since) = (None, None);
-            follows.miss(missing);
-        }
-        before = Some(point.at);
         if point.at > rule.deploy_at && verdict.arming != Arming::Unknown {
             take_point(rule, *point, &mut verdict);
         }
@@ -296,6 +290,15 @@ pub fn judge_on(
     let whole = so_far.is_none_or(|known| !known.has_gap());
     verdict.answered_until = if whole { answered_until(points, answered_before) } else { answered_before };
     verdict
+}
+
+/// The points up to the first slot that nobody asked for: that may have been anything, and the next look asks for it. A
+/// clock that was set back leaves looks at what has become the future.
+fn without_a_hole<'a>(rule: &Rule, so_far: Option<&SoFar>, points: &'a [Point]) -> &'a [Point] {
+    let first = so_far.map(|known| known.until).or_else(|| points.first().map(|point| point.at));
+    let before = first.into_iter().chain(points.iter().map(|point| point.at));
+    let whole = points.iter().zip(before).take_while(|(point, before)| point.at <= *before + rule.step).count();
+    points.split_at(whole).0
 }
 
 /// What it was before the deploy, wherever the window shows it, is what the points after it are judged by: whoever

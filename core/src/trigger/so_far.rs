@@ -89,12 +89,6 @@ impl Follows {
         }
     }
 
-    /// From this instant on nothing was asked for.
-    pub(super) fn miss(&mut self, at: Timestamp) {
-        self.gap_at.get_or_insert(at);
-        self.settled_until = self.settled_until.map(|until| until.min(at));
-    }
-
     /// A point was judged.
     pub(super) fn take(&mut self, rule: &Rule, point: Point, verdict: &Verdict) {
         if point.look.is_blind() && self.answered_before.is_none_or(|until| point.at > until) {

@@ -26,7 +26,8 @@ pub(super) fn unchanged(
     let limit = trigger::limit(metric, known.baseline.as_ref());
     let [point] = trigger::looks(metric, limit, newest)[..] else { return None };
     let clear_at = match (known.turn, point.look) {
-        (Turn::Clear, Look::Clear(_)) if known.seen_clear => Some(at),
+        // Armed and turned to clear, it was seen clear: what arms it is judged with what was clear.
+        (Turn::Clear, Look::Clear(_)) => Some(at),
         (Turn::LowTraffic, Look::LowTraffic | Look::NoTraffic) => before.clear_at,
         (Turn::Unseen | Turn::Clear | Turn::Breaching { .. } | Turn::LowTraffic | Turn::Blind, _) => return None,
     };

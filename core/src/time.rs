@@ -245,6 +245,7 @@ mod tests {
         assert_eq!(instant.to_string(), "2026-11-23T10:04:02.125Z");
         assert_eq!("2026-11-23T12:04:02.125+02:00".parse(), Ok(instant));
         assert_eq!(Timestamp::from_milliseconds(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(format!("{:?}", Timestamp::from_milliseconds(7)), "Timestamp(7)");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `view`: what `status` and the API show, in the design's words.
 
 use rollbackd_core::config::{Action, Limit};
-use rollbackd_core::event::Happening;
+use rollbackd_core::decide;
+use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::trigger::{Arming, Verdict};
 use rollbackd_core::view::{self, Board, ServiceView, TriggerView};
@@ -162,6 +163,29 @@ fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
         assert_eq!(find(&shown, "error-rate").state, word);
         assert_eq!(find(&shown, "error-rate").value, look.value());
     }
+}
+
+#[test]
+fn what_was_seen_of_a_service_is_forgotten_whole_and_of_no_other() {
+    let mut world = World::proven();
+    world.deploy("v2");
+    let mut board = Board::default();
+    let answers = world.outside[SHOP].answers(
+        &trigger("error-rate"),
+        &world.metric(&service(SHOP), &trigger("error-rate")),
+        world.now,
+        world.now,
+    );
+    let deploy = world.own().watch.as_ref().expect("a watch").deploy.clone();
+    let what = Happening::looked_whole(deploy, trigger("error-rate"), answers, None);
+    let looked = Event { service: service(SHOP), what };
+    let verdict = decide(&world.config, &world.state, &looked, world.now).verdict.expect("a verdict");
+    for name in [SHOP, "billing"] {
+        board.put(&world.config, &service(name), &trigger("error-rate"), verdict);
+    }
+    board.forget(&service(SHOP));
+    assert_eq!(board.get(&service(SHOP), &trigger("error-rate")), None);
+    assert_eq!(board.get(&service("billing"), &trigger("error-rate")), Some(&verdict));
 }
 
 #[test]

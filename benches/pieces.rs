@@ -182,24 +182,20 @@ fn take(config: &Config, state: &mut State, event: &Event, now: Timestamp) {
     }
 }
 
-/// All services under watch, and a look at one of them that was seen before.
-fn watched() -> (Config, State, Event) {
-    let (config, mut state) = (config_of(SERVICES), State::default());
-    for number in 0..SERVICES {
-        take(&config, &mut state, &reported(number, "v1"), at(0));
-    }
-    let deploy = state.services[&name(7)].watch.as_ref().expect("a piece of the benchmark").deploy.clone();
-    let series = |value: f64| {
-        Answer::Series(vec![Series {
-            labels: Labels::default(),
-            samples: (0..4).map(|slot| (at(slot), value)).collect(),
-        }])
-    };
+/// What an answer shows of one service that is well.
+fn clear() -> Answer {
+    let samples = (0..4).map(|slot| (at(slot), 0.01)).collect();
+    Answer::Series(vec![Series { labels: Labels::default(), samples }])
+}
+
+/// The look at a service under watch that this was the answer of.
+fn look_of(state: &State, service: &ServiceName, value: Answer) -> Event {
+    let deploy = state.services[service].watch.as_ref().expect("a watch").deploy.clone();
     let answers = Answers {
         from: at(0),
         to: at(3),
         step: STEP,
-        value: series(0.01),
+        value,
         total: None,
         at_least: None,
         presence: None,
@@ -207,7 +203,22 @@ fn watched() -> (Config, State, Event) {
     };
     let (trigger, so_far, besides) = (trigger_name(), None, Vec::new());
     let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides };
-    let look = Event { service: name(7), what };
+    Event { service: service.clone(), what }
+}
+
+/// So many services under watch.
+fn deployed(count: usize) -> (Config, State) {
+    let (config, mut state) = (config_of(count), State::default());
+    for number in 0..count {
+        take(&config, &mut state, &reported(number, "v1"), at(0));
+    }
+    (config, state)
+}
+
+/// All services under watch, and a look at one of them that was seen before.
+fn watched() -> (Config, State, Event) {
+    let (config, mut state) = deployed(SERVICES);
+    let look = look_of(&state, &name(7), clear());
     take(&config, &mut state, &look, at(3));
     (config, state, look)
 }

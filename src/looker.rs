@@ -198,7 +198,11 @@ impl Looker {
         for service in self.jobs.due(now) {
             let own = self.jobs.of_mut(&service);
             let is_due = |job: &Job| !job.under_way && job.next() <= now;
-            let due: BTreeSet<TriggerName> = own.iter().filter(|(_, job)| is_due(job)).filter_map(trigger_of).collect();
+            let due: BTreeSet<TriggerName> = own
+                .iter()
+                .filter(|(_, job)| is_due(job))
+                .filter_map(|(subject, _)| subject.trigger().cloned())
+                .collect();
             let wanted = wants_of(&turn.config, &self.door.shared.state(), &service, |trigger| due.contains(trigger));
             for want in wanted {
                 let key = (service.clone(), subject(&want));
@@ -379,17 +383,9 @@ fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
 }
 
 fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metric)> {
-    let (Subject::Trigger(name) | Subject::Baseline(name)) = &key.1 else { return None };
-    let trigger = config.services.get(&key.0)?.trigger(name)?;
+    let trigger = config.services.get(&key.0)?.trigger(key.1.trigger()?)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
     Some((trigger, metric))
-}
-
-fn trigger_of((subject, _): (&Subject, &Job)) -> Option<TriggerName> {
-    match subject {
-        Subject::Trigger(name) | Subject::Baseline(name) => Some(name.clone()),
-        Subject::VersionBefore | Subject::Serving | Subject::Version | Subject::Smoke => None,
-    }
 }
 
 /// The points of looks that are missed are not lost: the look that follows asks for them too.

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rollbackd_core::decide;
-use rollbackd_core::event::{Event, Happening};
-use rollbackd_core::reading::{Answer, Answers, Labels, Series};
-use rollbackd_core::state::State;
+use rollbackd_core::event::Event;
+use rollbackd_core::reading::Answer;
 
 use crate::chart::{Line, draw};
-use crate::{STEP, at, body_of, config_of, name, reported, say, take, trigger_name};
+use crate::{at, body_of, clear, deployed, look_of, name, say, take};
 
 const COUNTS: [usize; 4] = [100, 1000, 10_000, 100_000];
 /// The median of so many rounds.
@@ -67,18 +66,14 @@ fn precise(count: usize) -> f64 {
 
 /// The round of the median.
 fn measured(count: usize) -> Parts {
-    let config = config_of(count);
-    let mut state = State::default();
-    for number in 0..count {
-        take(&config, &mut state, &reported(number, "v1"), at(0));
-    }
+    let (config, mut state) = deployed(count);
     // In the order in which the looker brings them.
     let mut services: Vec<_> = (0..count).map(name).collect();
     services.sort();
     let body = body_of(count);
     // A look that shows what the one before it did: what each interval brings for nearly all.
     for service in &services {
-        let first = look(&state, service, value());
+        let first = look_of(&state, service, clear());
         take(&config, &mut state, &first, at(3));
     }
     let mut rounds: Vec<Parts> = (0..ROUNDS)
@@ -91,7 +86,7 @@ fn measured(count: usize) -> Parts {
             let parts = rollbackd::fuzzing::told_apart("service", &services, series);
             let told_apart = began.elapsed();
             let looks: Vec<Event> =
-                services.iter().zip(parts).map(|(service, part)| look(&state, service, part)).collect();
+                services.iter().zip(parts).map(|(service, part)| look_of(&state, service, part)).collect();
             let began = Instant::now();
             let unchanged = looks.iter().map(|look| decide(&config, &state, look, at(3)));
             let unchanged =
@@ -103,27 +98,4 @@ fn measured(count: usize) -> Parts {
         .collect();
     rounds.sort_by_key(|parts| parts.whole());
     rounds[ROUNDS / 2]
-}
-
-/// What an answer shows of one service.
-fn value() -> Answer {
-    let samples = (0..4).map(|slot| (at(slot), 0.01)).collect();
-    Answer::Series(vec![Series { labels: Labels::default(), samples }])
-}
-
-fn look(state: &State, service: &rollbackd_core::name::ServiceName, value: Answer) -> Event {
-    let deploy = state.services[service].watch.as_ref().expect("a watch").deploy.clone();
-    let answers = Answers {
-        from: at(0),
-        to: at(3),
-        step: STEP,
-        value,
-        total: None,
-        at_least: None,
-        presence: None,
-        freshness: None,
-    };
-    let (trigger, so_far, besides) = (trigger_name(), None, Vec::new());
-    let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides };
-    Event { service: service.clone(), what }
 }

@@ -340,6 +340,12 @@ impl Metric {
         std::iter::once(value).chain(besides).chain(at_least).chain(freshness)
     }
 
+    /// Whether its queries name nothing, and so are the same for all services and deploys.
+    #[must_use]
+    pub fn names_nothing(&self) -> bool {
+        self.templates().all(|template| template.variables().next().is_none())
+    }
+
     /// The length of the baseline's window, where the limit is a multiple of a baseline from before the deploy.
     #[must_use]
     pub const fn baseline_window(&self) -> Option<Duration> {

@@ -145,8 +145,7 @@ fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
 fn for_trigger(plan: &Service, own: &ServiceState, watch: &Watch, trigger: &Trigger) -> Vec<Want> {
     let Observed::Metric(metric) = &trigger.observed else { return Vec::new() };
     let Some(known) = watch.triggers.get(&trigger.name) else { return Vec::new() };
-    let names_any = metric.templates().any(|template| template.variables().next().is_some());
-    let values = if names_any { watch_values(plan, own, watch) } else { Values::default() };
+    let values = if metric.names_nothing() { Values::default() } else { watch_values(plan, own, watch) };
     let (deploy, name) = (watch.deploy.clone(), trigger.name.clone());
     let mut wants = Vec::new();
     let is_known = known.baseline.is_some_and(|baseline| baseline.value.is_some());

@@ -186,8 +186,13 @@ impl Lag {
             (format!("--config.file={peer}-alertmanager.yml"), format!("--storage.path={peer}-alertmanager-data"));
         let listen = format!("--web.listen-address=127.0.0.1:{alertmanager}");
         let arguments = [config.as_str(), data.as_str(), listen.as_str(), "--cluster.listen-address="];
-        let second =
-            Process::start(dir, &format!("{peer}-alertmanager"), Path::new("prometheus-alertmanager"), &arguments)?;
+        let second = Process::start(
+            dir,
+            &format!("{peer}-alertmanager"),
+            Path::new("prometheus-alertmanager"),
+            &arguments,
+            &[],
+        )?;
         let by = |matchers: &str| format!("sum by (service) (rate(http_requests_total{{{matchers}}}[{WINDOW}]))");
         let rule = json!({"alert": "ErrorRate", "expr": format!("{} / {} > {LIMIT}", by("code=~\"5..\""), by("")), "for": format!("{}s", self.hold)});
         processes::write(

@@ -22,12 +22,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program in a folder; its output goes to a file named after it.
-    pub(crate) fn start(dir: &Path, name: &str, program: &Path, arguments: &[&str]) -> Result<Self, String> {
-        Self::start_in(dir, name, program, arguments, &[])
-    }
-
-    fn start_in(
+    /// Starts a program in a folder, with this in its environment; its output goes to a file named after it.
+    pub(crate) fn start(
         dir: &Path,
         name: &str,
         program: &Path,
@@ -50,7 +46,7 @@ pub(crate) fn production(dir: &Path, program: &Path, services: usize) -> Result<
     let [port] = processes::free_ports()?;
     let (several, listen) = (services.to_string(), format!("127.0.0.1:{port}"));
     let served = ["serve", "--several", &several, "--listen", &listen, "--version", "v1"];
-    Ok((Process::start(dir, "capstone_api", program, &served)?, port))
+    Ok((Process::start(dir, "capstone_api", program, &served, &[])?, port))
 }
 
 /// Starts a Prometheus with this config, and waits until it is ready.
@@ -60,7 +56,7 @@ pub(crate) async fn prometheus(dir: &Path, name: &str, config: &Value) -> Result
     let listen = format!("--web.listen-address=127.0.0.1:{port}");
     let (config, data) = (format!("--config.file={name}.yml"), format!("--storage.tsdb.path={name}-data"));
     let arguments = [config.as_str(), data.as_str(), listen.as_str(), "--log.level=warn", "--query.max-concurrency=20"];
-    let process = Process::start(dir, name, Path::new("prometheus"), &arguments)?;
+    let process = Process::start(dir, name, Path::new("prometheus"), &arguments, &[])?;
     answers(port, "/-/ready").await?;
     Ok((process, port))
 }
@@ -69,7 +65,7 @@ pub(crate) async fn prometheus(dir: &Path, name: &str, config: &Value) -> Result
 pub(crate) async fn rollbackd(dir: &Path, program: &Path, port: u16) -> Result<(Process, Duration), String> {
     let began = Instant::now();
     let arguments = ["run", "--config", "rollbackd.yml", "--log-format", "json"];
-    let process = Process::start_in(dir, "rollbackd", program, &arguments, &processes::environment())?;
+    let process = Process::start(dir, "rollbackd", program, &arguments, &processes::environment())?;
     answers(port, "/readyz").await?;
     Ok((process, began.elapsed()))
 }

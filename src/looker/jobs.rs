@@ -19,6 +19,16 @@ pub(super) enum Subject {
     Smoke,
 }
 
+impl Subject {
+    /// The trigger that it is about, where it is about one.
+    pub(super) const fn trigger(&self) -> Option<&TriggerName> {
+        match self {
+            Self::Trigger(name) | Self::Baseline(name) => Some(name),
+            Self::VersionBefore | Self::Serving | Self::Version | Self::Smoke => None,
+        }
+    }
+}
+
 pub(super) type Key = (ServiceName, Subject);
 
 /// When a subject is due, and whether an earlier look at it is still under way.

@@ -2,6 +2,7 @@
 
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::Answer;
+use tokio::task::JoinHandle;
 
 use super::ask::QuerySet;
 use super::cadence::slots_due;
@@ -173,13 +174,22 @@ fn minute() -> closer::Range {
     (at, at + Duration::from_secs(60), Duration::from_secs(15))
 }
 
+/// Edges whose Prometheus answers each query with this status and nothing, and the queries in their order.
+async fn edges_with(
+    dir: &std::path::Path,
+    status: &'static str,
+) -> (Edges, mpsc::UnboundedReceiver<String>, JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let edges = edges(dir, &listener.local_addr().unwrap().to_string(), RATIO);
+    let (said, asked) = mpsc::unbounded_channel();
+    let server = tokio::spawn(nothing_but_the_order(listener, status, &["failures", "requests"], said));
+    (edges, asked, server)
+}
+
 #[tokio::test]
 async fn what_counts_traffic_is_asked_before_what_fails_so_that_a_scrape_in_between_never_looks_like_health() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), RATIO);
-    let (said, mut order) = mpsc::unbounded_channel();
-    let server = tokio::spawn(nothing_but_the_order(listener, OK, &["failures", "requests"], said));
+    let (edges, mut order, server) = edges_with(dir.path(), OK).await;
     let (rule, metric) = rule_of(&edges.settings().core);
     let metrics = Arc::new(Metrics::new("test"));
     ask::over(&edges, &metrics, (&key().0, rule, metric), &Values::default(), None, minute()).await;
@@ -190,10 +200,7 @@ async fn what_counts_traffic_is_asked_before_what_fails_so_that_a_scrape_in_betw
 #[tokio::test]
 async fn a_look_whose_first_query_failed_asks_nothing_more_so_that_a_server_that_hangs_holds_it_up_once() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let edges = edges(dir.path(), &listener.local_addr().unwrap().to_string(), RATIO);
-    let (said, mut asked) = mpsc::unbounded_channel();
-    let server = tokio::spawn(nothing_but_the_order(listener, BROKEN, &["failures", "requests"], said));
+    let (edges, mut asked, server) = edges_with(dir.path(), BROKEN).await;
     let (_, metric) = rule_of(&edges.settings().core);
     let (from, to, step) = minute();
     let look = Look {

@@ -43,7 +43,7 @@ impl Turn {
 
     pub(super) fn group(&mut self, metric: &Metric, interval: Duration, values: &Values, look: Look) {
         let queries = || Arc::new(QuerySet::of(metric, &look.service, values, look.since_deploy));
-        let queries = if metric.templates().all(|template| template.variables().next().is_none()) {
+        let queries = if metric.names_nothing() {
             Arc::clone(self.plain.entry(std::ptr::from_ref(metric).addr()).or_insert_with(queries))
         } else {
             queries()

@@ -98,7 +98,6 @@ fn judge(gaps: &[Duration], window: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-
     use rollbackd_core::reading::Labels;
 
     use super::*;

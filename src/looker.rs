@@ -12,7 +12,7 @@ mod look;
 mod turn;
 mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::outside::InForce;
 pub(crate) use ask::{over, told_apart};
 use gate::Gate;
 use jobs::{Job, Jobs, Key, Subject};
-use look::{Look, Shares};
+use look::{Due, Look, Shares};
 use turn::Turn;
 use versions::Versions;
 
@@ -75,8 +75,8 @@ pub struct Looker {
     edges: InForce,
     metrics: Arc<Metrics>,
     jobs: Jobs,
-    /// What is being asked for those who share it.
-    asking: BTreeSet<Arc<Shares>>,
+    /// What is being asked for those who share it, and whose looks at the same wait for its end.
+    asking: BTreeMap<Arc<Shares>, Vec<Key>>,
     looked_at: Timestamp,
     gate: Gate,
     versions: Versions,
@@ -90,7 +90,7 @@ impl Looker {
         let settings = &outside.settings().prometheus;
         let gate = Gate::new(settings.concurrency, settings.http.timeout, Arc::clone(&metrics));
         let versions = Versions::start(door.clone(), gate.clone());
-        let (jobs, asking) = (Jobs::default(), BTreeSet::new());
+        let (jobs, asking) = (Jobs::default(), BTreeMap::new());
         Self { door, edges, metrics, jobs, asking, looked_at: clock::now(), gate, versions }
     }
 
@@ -149,10 +149,8 @@ impl Looker {
     }
 
     fn finish(&mut self, over: &Over) {
-        if let Some(shared) = &over.shared {
-            self.asking.remove(shared);
-        }
-        for key in &over.keys {
+        let waiting = over.shared.as_ref().and_then(|shared| self.asking.remove(shared)).unwrap_or_default();
+        for key in over.keys.iter().chain(&waiting) {
             let Some(job) = self.jobs.get_mut(key) else { continue };
             job.under_way = false;
             if job.unwanted {
@@ -220,10 +218,14 @@ impl Looker {
     }
 
     fn ask(&mut self, turn: &Turn, shares: Shares, looks: Vec<Look>) {
-        let shares = Arc::new(shares);
-        if !self.asking.insert(Arc::clone(&shares)) {
-            return self.put_off(&looks);
+        if let Some((shares, waiting)) = self.asking.remove_entry(&shares) {
+            let waiting = self.wait(waiting, &looks, turn.now);
+            self.asking.insert(shares, waiting);
+            return;
         }
+        let shares = Arc::new(shares);
+        self.asking.insert(Arc::clone(&shares), Vec::new());
+        looks.iter().filter_map(|look| look.due).for_each(|due| count_due(&self.metrics, due.slots));
         let (door, edges, metrics) = (self.door.clone(), Arc::clone(&turn.edges), Arc::clone(&self.metrics));
         let gate = self.gate.clone();
         let over = Over { keys: looks.iter().map(Look::key).collect(), shared: Some(Arc::clone(&shares)) };
@@ -234,18 +236,18 @@ impl Looker {
         });
     }
 
-    /// The same is being asked already, for others: the next time all go together again. Where each asked for itself,
-    /// a slow Prometheus would be asked once for each service instead of once for all, and would never catch up.
-    fn put_off(&mut self, looks: &[Look]) {
+    /// The same is being asked already, for others: these wait for its end, and then go together with all who are due
+    /// by then. Where each asked for itself, a slow Prometheus would be asked once for each service instead of once for
+    /// all, and would never catch up; where these waited for their next turn, that might find others asking every time.
+    fn wait(&mut self, mut waiting: Vec<Key>, looks: &[Look], now: Timestamp) -> Vec<Key> {
         for look in looks {
-            if let Some(job) = self.jobs.get_mut(&look.key()) {
-                job.under_way = false;
+            let key = look.key();
+            if let Some(job) = self.jobs.get_mut(&key) {
+                job.due_at = look.due.map_or(now, |due| due.at);
             }
-            self.jobs.note(&look.service);
-            if !look.baseline {
-                self.metrics.evaluations_missed(1);
-            }
+            waiting.push(key);
         }
+        waiting
     }
 
     /// Where the clock was set back, what is due by the old one would not be looked at until then.
@@ -281,7 +283,7 @@ impl Looker {
                     baseline: true,
                     so_far: None,
                     besides: Vec::new(),
-                    due_at: None,
+                    due: None,
                 };
                 turn.group(metric, interval, &values, look);
             }
@@ -326,14 +328,12 @@ impl Looker {
             if awaited { (step, Duration::ZERO) } else { cadence::pace(&key.0, (rule, metric), interval) };
         let after = offset + apart;
         let Some(job) = self.jobs.get_mut(key) else { return };
-        let due_at = job.next();
+        let mut due = Due { at: job.next(), slots: 1 };
+        // Else it is looked closer, besides the slots: due by what was seen.
         if job.due_at <= now {
             let next = cadence::next_slot(now - after, pace) + after;
-            count_due(&self.metrics, cadence::slots_due(job.due_at, next, pace));
+            due.slots = cadence::slots_due(job.due_at, next, pace);
             job.due_at = next;
-        } else {
-            // Looked closer, besides the slots: due by what was seen.
-            count_due(&self.metrics, 1);
         }
         job.under_way = true;
         let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold, now)).filter(|_| job.closer.is_some());
@@ -360,7 +360,7 @@ impl Looker {
             baseline: false,
             so_far,
             besides,
-            due_at: Some(due_at),
+            due: Some(due),
         };
         turn.group(metric, interval, &values, look);
     }

@@ -143,8 +143,8 @@ pub(super) async fn group(
         let part = answers.part(&look.service, (look.from, look.to, shares.step), again);
         let besides = besides.iter_mut().map(|(range, shown)| shown.part(&look.service, *range, again)).collect();
         let event = Event { service: look.service.clone(), what: look.happening(part, besides) };
-        if let Some(due_at) = look.due_at {
-            metrics.looked_late(clock::now().since(due_at));
+        if let Some(due) = look.due {
+            metrics.looked_late(clock::now().since(due.at));
         }
         if door.tell(event).await.is_err() {
             return;

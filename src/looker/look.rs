@@ -50,8 +50,15 @@ pub(super) struct Look {
     pub(super) so_far: Option<SoFar>,
     /// Where to look besides the slots.
     pub(super) besides: Vec<closer::Range>,
-    /// When the look was due; `None` for one that is no evaluation.
-    pub(super) due_at: Option<Timestamp>,
+    /// `None` for one that is no evaluation.
+    pub(super) due: Option<Due>,
+}
+
+/// When a look was due, and how many looks were by the time at which it was begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) at: Timestamp,
+    pub(super) slots: u64,
 }
 
 impl Look {

@@ -105,6 +105,35 @@ async fn a_look_that_panics_is_not_under_way_for_ever() {
     assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], shared: None }));
 }
 
+#[tokio::test]
+async fn who_comes_while_the_same_is_asked_for_others_goes_as_soon_as_that_is_over_however_their_turns_fall() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    let edges = edges(dir.path(), "127.0.0.1:9", RATIO);
+    let (_, metric) = rule_of(&edges.settings().core);
+    let queries = Arc::new(QuerySet::of(metric, &key().0, &Values::default(), None));
+    let shares = || Shares { queries: Arc::clone(&queries), step: metric.step, reach: Reach::Near };
+    let (done, _finished) = mpsc::unbounded_channel();
+    let now = clock::now();
+    let turn = Turn::new(looker.edges.get(), looker.door.shared.config(), now, done);
+    let [one, other] = ["one", "other"].map(|name| Look {
+        service: ServiceName::new(name).unwrap(),
+        due: Some(Due { at: now, slots: 1 }),
+        ..look_at_ratio()
+    });
+    for look in [&one, &other] {
+        // As the looker leaves them when it starts a look: due again after a turn.
+        let next = now + Duration::from_secs(15);
+        looker.jobs.of_mut(&look.service).insert(look.key().1, Job { under_way: true, ..Job::due(next) });
+        looker.jobs.note(&look.service);
+        looker.ask(&turn, shares(), vec![look.clone()]);
+    }
+    assert_eq!(looker.jobs.next(), None, "both are under way");
+    looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())) });
+    assert_eq!(looker.jobs.due(now), std::slice::from_ref(&other.service));
+    assert!(looker.asking.is_empty());
+}
+
 #[test]
 fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     let at = |second| Timestamp::from_milliseconds(second * 1000);
@@ -174,6 +203,24 @@ fn minute() -> closer::Range {
     (at, at + Duration::from_secs(60), Duration::from_secs(15))
 }
 
+fn look_at_ratio() -> Look {
+    let (from, to, _) = minute();
+    Look {
+        service: key().0,
+        trigger: TriggerName::new("error-rate").unwrap(),
+        deploy: DeployId::new("api-d-20261130T000000000Z-1").unwrap(),
+        from,
+        to,
+        answered_until: None,
+        split: false,
+        since_deploy: None,
+        baseline: false,
+        so_far: None,
+        besides: Vec::new(),
+        due: None,
+    }
+}
+
 /// Edges whose Prometheus answers each query with this status and nothing, and the queries in their order.
 async fn edges_with(
     dir: &std::path::Path,
@@ -202,21 +249,7 @@ async fn a_look_whose_first_query_failed_asks_nothing_more_so_that_a_server_that
     let dir = tempfile::tempdir().unwrap();
     let (edges, mut asked, server) = edges_with(dir.path(), BROKEN).await;
     let (_, metric) = rule_of(&edges.settings().core);
-    let (from, to, step) = minute();
-    let look = Look {
-        service: key().0,
-        trigger: TriggerName::new("error-rate").unwrap(),
-        deploy: DeployId::new("api-d-20261130T000000000Z-1").unwrap(),
-        from,
-        to,
-        answered_until: None,
-        split: false,
-        since_deploy: None,
-        baseline: false,
-        so_far: None,
-        besides: vec![minute(), minute()],
-        due_at: None,
-    };
+    let (step, look) = (minute().2, Look { besides: vec![minute(), minute()], ..look_at_ratio() });
     let queries = QuerySet::of(metric, &look.service, &Values::default(), None);
     let shares =
         Shares { queries: Arc::new(queries), step, reach: Reach::Alone(look.service.clone(), look.trigger.clone()) };

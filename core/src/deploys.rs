@@ -287,11 +287,8 @@ fn open(draft: &mut Draft<'_>, deploy: Deploy) {
     let uncertain = rehearsals::overtaken(draft, &deploy.version);
     let until = deploy.at + draft.service.watch;
     open_until(draft, deploy, until);
-    let watch = draft.own().watch.clone();
-    if let (Some(watch), Some(summary)) = (watch, uncertain)
-        && let Ok(trigger) = TriggerName::new(REHEARSAL)
-    {
-        page::about_watch(draft, PageReason::DeployDuringRehearsal, &watch, &trigger, summary);
+    if let (Some(summary), Ok(trigger)) = (uncertain, TriggerName::new(REHEARSAL)) {
+        page::about_watch(draft, PageReason::DeployDuringRehearsal, &trigger, summary);
     }
 }
 

@@ -11,7 +11,6 @@ use crate::event::Effect;
 use crate::name::{DeployId, FiringId, PageId, PagerName, ServiceName, TriggerName, Version};
 use crate::receipt::text::line;
 use crate::record::{FiringRecord, PageRecord};
-use crate::state::Watch;
 use crate::time::Timestamp;
 
 /// Why a human is paged.
@@ -161,13 +160,8 @@ pub(crate) fn about_firing(draft: &mut Draft<'_>, id: &FiringId, reason: PageRea
 }
 
 /// Opens a page about a watch, unless one for the same reason is open. In a dry run nobody is paged.
-pub(crate) fn about_watch(
-    draft: &mut Draft<'_>,
-    reason: PageReason,
-    watch: &Watch,
-    trigger: &TriggerName,
-    summary: String,
-) {
+pub(crate) fn about_watch(draft: &mut Draft<'_>, reason: PageReason, trigger: &TriggerName, summary: String) {
+    let Some(watch) = &draft.own().watch else { return };
     let about = format!("{}-{trigger}", watch.deploy);
     let mut page = Page {
         deploy: Some(watch.deploy.clone()),

@@ -62,7 +62,7 @@ fn change(draft: &mut Draft<'_>, firing: &Firing, proof: Proof, what: String) {
 /// The firings that wait for proof at an instant.
 fn waiting(draft: &Draft<'_>, at: Timestamp) -> Vec<Firing> {
     let since = |firing: &Firing| awaited_since(draft.service, firing);
-    draft.open_firings().into_iter().filter(|firing| since(firing).is_some_and(|since| at >= since)).collect()
+    draft.own().open_firings().filter(|firing| since(firing).is_some_and(|since| at >= since)).cloned().collect()
 }
 
 /// `version_query` says what serves now.

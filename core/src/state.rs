@@ -128,7 +128,7 @@ fn as_map<S: Serializer>(triggers: &LiteMap<TriggerName, TriggerWatch>, serializ
 }
 
 /// One metric trigger during one watch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TriggerWatch {
     /// Whether it may fire.
     pub arming: Arming,

@@ -31,25 +31,25 @@ pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: 
 /// The expression before the deploy was read. A value is kept, and never asked for again; that there is none is kept
 /// until there is one: the data may come back later (design, R7).
 pub(crate) fn baseline_read(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerName, answers: &Answers) {
-    let Some((watch, known, _, metric)) = watched(draft, deploy, name) else { return };
+    let Some((_, known, _, metric)) = watched(draft, deploy, name) else { return };
     let usable = answers.all().all(|answer| matches!(answer, Answer::Series(_)));
     if !usable {
         return;
     }
     let baseline = trigger::baseline(metric, answers);
     let is_news = known.baseline.is_none_or(|known| known.value.is_none() && baseline.value.is_some());
-    if watch.triggers.contains_key(name) && is_news {
+    if is_news {
         draft.watch_record(WatchRecord::BaselineKept { trigger: name.clone(), baseline });
     }
 }
 
-fn watched<'a>(
-    draft: &Draft<'a>,
+fn watched<'d, 'a>(
+    draft: &'d Draft<'a>,
     deploy: &DeployId,
     name: &TriggerName,
-) -> Option<(Watch, TriggerWatch, &'a Trigger, &'a Metric)> {
-    let watch = draft.own().watch.clone().filter(|watch| &watch.deploy == deploy)?;
-    let known = watch.triggers.get(name)?.clone();
+) -> Option<(&'d Watch, TriggerWatch, &'a Trigger, &'a Metric)> {
+    let watch = draft.own().watch.as_ref().filter(|watch| &watch.deploy == deploy)?;
+    let known = *watch.triggers.get(name)?;
     let service: &'a Service = draft.service;
     let trigger = service.trigger(name)?;
     let Observed::Metric(metric) = &trigger.observed else { return None };
@@ -91,8 +91,9 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
         return;
     }
     let limit = trigger::limit(metric, known.baseline.as_ref());
-    let points = points(&watch, &known, metric, limit, seen);
-    let rule = rule(trigger, metric, &watch, draft.config.evaluation_interval);
+    let points = points(watch, &known, metric, limit, seen);
+    let rule = rule(trigger, metric, watch, draft.config.evaluation_interval);
+    let until = watch.until;
     let mut verdict = trigger::judge_on(&rule, known.arming, seen.so_far, &points, seen.answered_until);
     verdict.so_far = verdict.so_far.filter(|_| metric.comparison.is_none());
     if let Some(so_far) = &mut verdict.so_far {
@@ -100,7 +101,7 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
     }
     draft.verdict = Some(verdict);
     turn(draft, name, &known, &verdict);
-    if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= watch.until) {
+    if let Some(fired) = verdict.fired.filter(|fired| fired.breach_at <= until) {
         let observation = Observation {
             trigger: name.clone(),
             origin: Origin::Metric,
@@ -170,7 +171,7 @@ fn turn(draft: &mut Draft<'_>, name: &TriggerName, known: &TriggerWatch, verdict
 }
 
 fn tell_humans(draft: &mut Draft<'_>, trigger: &Trigger, verdict: &Verdict) {
-    let Some(watch) = draft.own().watch.clone() else { return };
+    let Some(watch) = &draft.own().watch else { return };
     if verdict.blind && !watch.blind_paged {
         let summary = format!(
             "{}: the watch of {} is blind: {} has had no answer for {BLIND_INTERVALS} intervals; nothing is rolled back for that",
@@ -178,19 +179,20 @@ fn tell_humans(draft: &mut Draft<'_>, trigger: &Trigger, verdict: &Verdict) {
             watch.version,
             trigger.name
         );
-        page::about_watch(draft, PageReason::Blind, &watch, &trigger.name, summary);
+        page::about_watch(draft, PageReason::Blind, &trigger.name, summary);
     } else if !verdict.blind && watch.blind_paged && watch.triggers.values().all(|known| known.turn != Turn::Blind) {
         page::resolve_watch_pages_for(draft, PageReason::Blind);
     }
-    let Some(known) = watch.triggers.get(&trigger.name) else { return };
-    if verdict.did_not_help && !known.did_not_help {
+    let Some(watch) = &draft.own().watch else { return };
+    let told = watch.triggers.get(&trigger.name).is_none_or(|known| known.did_not_help);
+    if verdict.did_not_help && !told {
         let summary = format!(
             "{}: {} was breaching before {} was deployed and still is: the deploy did not help",
             draft.name(),
             trigger.name,
             watch.version
         );
-        page::about_watch(draft, PageReason::DidNotHelp, &watch, &trigger.name, summary);
+        page::about_watch(draft, PageReason::DidNotHelp, &trigger.name, summary);
     }
 }
 
@@ -214,15 +216,15 @@ pub(crate) fn ends_at(config: &Config, service: &Service, own: &ServiceState) ->
     if own.open_firings().any(|firing| is_about(firing, watch)) {
         return None;
     }
-    let live = live_triggers(service, watch);
+    let mut live = live_triggers(service, watch);
     // A breach that began after the end can't fire any more, so that it has nothing to keep the watch open for.
     let open = |known: &TriggerWatch| matches!(known.turn, Turn::Breaching { since } if since <= watch.until);
-    if live.iter().any(|known| known.arming == Arming::Armed && open(known)) {
+    if live.clone().any(|known| known.arming == Arming::Armed && open(known)) {
         return None;
     }
     let since = config.looking_since.unwrap_or(watch.until).max(watch.until);
     let overdue_at = since + config.evaluation_interval * BLIND_INTERVALS;
-    Some(if live.iter().all(|known| known.settled) { watch.until } else { overdue_at })
+    Some(if live.all(|known| known.settled) { watch.until } else { overdue_at })
 }
 
 fn is_about(firing: &Firing, watch: &Watch) -> bool {
@@ -231,21 +233,26 @@ fn is_about(firing: &Firing, watch: &Watch) -> bool {
 
 /// Ends the watch where its time is over and nothing keeps it open.
 pub(crate) fn end_if_due(draft: &mut Draft<'_>) {
-    let due = ends_at(draft.config, draft.service, draft.own());
-    let Some(watch) = draft.own().watch.as_ref().filter(|_| due.is_some_and(|at| at <= draft.now)) else { return };
+    let Some(watch) = draft.own().watch.as_ref().filter(|watch| watch.until <= draft.now) else { return };
+    if ends_at(draft.config, draft.service, draft.own()).is_none_or(|at| at > draft.now) {
+        return;
+    }
     let firings = draft.own().firings.iter().filter(|firing| is_about(firing, watch));
-    let end = how_it_ended(firings, &live_triggers(draft.service, watch));
+    let end = how_it_ended(firings, live_triggers(draft.service, watch));
     page::resolve_watch_pages(draft);
     draft.watch_record(WatchRecord::Ended { end });
 }
 
 /// The metric triggers that count for the end: those of the config that are no shadows.
-fn live_triggers<'a>(service: &Service, watch: &'a Watch) -> Vec<&'a TriggerWatch> {
+fn live_triggers<'a>(service: &'a Service, watch: &'a Watch) -> impl Iterator<Item = &'a TriggerWatch> + Clone {
     let counts = |trigger: &&Arc<Trigger>| trigger.action != Action::Shadow;
-    service.triggers.iter().filter(counts).filter_map(|trigger| watch.triggers.get(&trigger.name)).collect()
+    service.triggers.iter().filter(counts).filter_map(|trigger| watch.triggers.get(&trigger.name))
 }
 
-fn how_it_ended<'a>(firings: impl Iterator<Item = &'a Firing>, live: &[&TriggerWatch]) -> WatchEnd {
+fn how_it_ended<'a>(
+    firings: impl Iterator<Item = &'a Firing>,
+    mut live: impl Iterator<Item = &'a TriggerWatch> + Clone,
+) -> WatchEnd {
     let mut dismissed = false;
     for firing in firings {
         match &firing.stage {
@@ -262,13 +269,13 @@ fn how_it_ended<'a>(firings: impl Iterator<Item = &'a Firing>, live: &[&TriggerW
     if dismissed {
         return WatchEnd::Dismissed;
     }
-    if live.iter().any(|known| !known.settled || known.turn == Turn::Blind) {
+    if live.clone().any(|known| !known.settled || known.turn == Turn::Blind) {
         return WatchEnd::Blind;
     }
     let healthy = |known: &TriggerWatch| {
         known.seen_clear && known.arming != Arming::Disarmed && !matches!(known.turn, Turn::Breaching { .. })
     };
-    if !live.iter().all(|known| healthy(known)) {
+    if !live.all(healthy) {
         return WatchEnd::Unproven;
     }
     WatchEnd::Passed

@@ -9,6 +9,7 @@ mod closer;
 mod gate;
 mod jobs;
 mod look;
+mod split;
 mod turn;
 mod versions;
 
@@ -30,10 +31,11 @@ use crate::door::Door;
 use crate::metrics::{Metrics, Turning};
 use crate::outside::InForce;
 
-pub(crate) use ask::{over, told_apart};
+pub(crate) use ask::over;
 use gate::Gate;
 use jobs::{Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
+pub(crate) use split::told_apart;
 use turn::Turn;
 use versions::Versions;
 

@@ -1,6 +1,6 @@
 //! One look: the queries of a trigger rendered, asked once for all who share them, and told apart again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::brought::{Again, Brought, Shared};
 use super::closer::Range;
 use super::gate::Gate;
 use super::look::{Look, Shares};
+use super::split::Only;
 use crate::clock;
 use crate::door::Door;
 use crate::metrics::Metrics;
@@ -24,9 +25,6 @@ use crate::serving::{self, Appeared};
 
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
-
-/// So many services at most are named in a query; of more, all are asked for and the others left out here.
-const MOST_NAMED: usize = 20;
 
 /// So many slots are asked for at once of all services: 10,000 series of them are 10 MB.
 const SLOTS_IN_A_PIECE: u32 = 20;
@@ -93,7 +91,7 @@ pub(crate) async fn over(
 ) -> Answers {
     let since_deploy = deploy_at.filter(|_| rollbackd_core::wants::names_since_deploy(metric));
     let queries = QuerySet::of(metric, service, values, since_deploy);
-    let only = is_split(trigger, metric).then(|| Only::these(edges, [service]));
+    let only = is_split(trigger, metric).then(|| only(edges, [service]));
     let settings = &edges.settings().prometheus;
     let gate = Gate::beside(settings.concurrency, settings.http.timeout, Arc::clone(metrics));
     let asked = Asked { edges, gate: &gate, range, since_deploy, only: only.as_ref() };
@@ -111,6 +109,10 @@ pub(crate) fn is_split(trigger: &Trigger, metric: &Metric) -> bool {
     trigger.shared.is_some() && !by_name
 }
 
+fn only<'a>(edges: &dyn Outside, services: impl IntoIterator<Item = &'a ServiceName>) -> Only {
+    Only::of(&edges.settings().service_label, services)
+}
+
 /// Asks once, and brings each service its own part.
 pub(super) async fn group(
     door: &Door,
@@ -126,7 +128,7 @@ pub(super) async fn group(
     };
     let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
     let split = looks.iter().any(|look| look.split);
-    let only = split.then(|| Only::these(edges, looks.iter().map(|look| &look.service)));
+    let only = split.then(|| only(edges, looks.iter().map(|look| &look.service)));
     let ask = async |range| {
         let asked = Asked { edges, gate, range, since_deploy, only: only.as_ref() };
         asked.all(&shares.queries).await
@@ -137,7 +139,7 @@ pub(super) async fn group(
     for range in looks.iter().flat_map(|look| &look.besides) {
         besides.push((*range, if let Some(why) = &failed { Shared::failed(why) } else { ask(*range).await }));
     }
-    let once_each = only.as_ref().is_none_or(|only| only.services.len() == looks.len());
+    let once_each = only.as_ref().is_none_or(|only| only.count() == looks.len());
     let again = if once_each { Again::No } else { Again::Yes };
     for look in looks {
         let part = answers.part(&look.service, (look.from, look.to, shares.step), again);
@@ -150,58 +152,6 @@ pub(super) async fn group(
             return;
         }
     }
-}
-
-/// Of which services the series are wanted, where one answer holds them all.
-#[derive(Clone, Debug)]
-struct Only {
-    label: String,
-    services: HashSet<ServiceName>,
-}
-
-impl Only {
-    fn these<'a>(edges: &dyn Outside, services: impl IntoIterator<Item = &'a ServiceName>) -> Self {
-        let services = services.into_iter().cloned().collect();
-        Self { label: edges.settings().service_label.clone(), services }
-    }
-
-    /// The query with nothing but these services' series in its answer, where they are few. `and` changes no value and
-    /// no label of what it lets through.
-    fn narrow(&self, query: &str) -> String {
-        if self.services.len() > MOST_NAMED {
-            return query.to_owned();
-        }
-        let label = &self.label;
-        // A name has letters, digits, dots, dashes and underscores: nothing that a string or a replacement minds.
-        let mut names: Vec<&ServiceName> = self.services.iter().collect();
-        names.sort();
-        let named = names.iter().map(|name| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")"));
-        format!("({query}) and on ({label}) ({})", named.collect::<Vec<_>>().join(" or "))
-    }
-
-    fn wants(&self, series: &Series) -> bool {
-        series.labels.get(self.label.as_str()).is_some_and(|name| self.services.contains(name.as_str()))
-    }
-
-    /// The series by service, without the label that told them apart.
-    fn split(&self, all: Vec<Series>) -> HashMap<ServiceName, Vec<Series>> {
-        let mut by_service: HashMap<ServiceName, Vec<Series>> = HashMap::with_capacity(self.services.len());
-        for mut series in all {
-            let name = series.labels.remove(self.label.as_str());
-            if let Some(service) = name.and_then(|name| self.services.get(name.as_str())) {
-                // Most have one.
-                by_service.entry(service.clone()).or_insert_with(|| Vec::with_capacity(1)).push(series);
-            }
-        }
-        by_service
-    }
-}
-
-/// The part of each of these services of an answer that they share, by itself.
-pub(crate) fn told_apart(label: &str, services: &[ServiceName], answer: Vec<Series>) -> Vec<Answer> {
-    let only = Only { label: label.to_owned(), services: services.iter().cloned().collect() };
-    let mut brought = Brought::Split(only.split(answer));
-    services.iter().map(|service| brought.part(service, Again::No)).collect()
 }
 
 struct Asked<'a> {

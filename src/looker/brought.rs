@@ -2,19 +2,18 @@
 //!
 //! Never keeps half a look: where one of its queries failed, it has failed.
 
-use std::collections::HashMap;
-
 use rollbackd_core::name::ServiceName;
-use rollbackd_core::reading::{Answer, Answers, Series};
+use rollbackd_core::reading::{Answer, Answers};
 
 use super::closer::Range;
+use super::split::Parts;
 
 /// What one query came back with, for all who share it.
 pub(super) enum Brought {
     /// The same for everybody.
     Same(Answer),
     /// Each service's own series.
-    Split(HashMap<ServiceName, Vec<Series>>),
+    Split(Parts),
 }
 
 /// Whether a service's part is asked for again: only then is it worth a copy.
@@ -36,10 +35,7 @@ impl Brought {
     pub(super) fn part(&mut self, service: &ServiceName, again: Again) -> Answer {
         match self {
             Self::Same(answer) => answer.clone(),
-            Self::Split(parts) => {
-                let found = if again == Again::Yes { parts.get(service).cloned() } else { parts.remove(service) };
-                Answer::Series(found.unwrap_or_default())
-            }
+            Self::Split(parts) => Answer::Series(parts.part(service, again)),
         }
     }
 }

@@ -22,10 +22,9 @@ const SAMPLE_LIMIT: usize = 500_000;
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct Body<D> {
     status: String,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<D>,
     error_type: Option<String>,
     error: Option<String>,
     warnings: Option<Vec<String>>,
@@ -160,10 +159,12 @@ impl<'de> Deserialize<'de> for Elements {
 
 /// Judges an answer. `is_text` says that the server called the body plain text, which may then be quoted.
 pub(crate) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer {
-    match serde_json::from_slice::<Body<'_>>(bytes) {
-        Ok(body) if body.status == "error" || !status.is_success() => Answer::Failed(refusal(status, &body)),
-        Ok(body) if body.status == "success" => success(&body).unwrap_or_else(Answer::Failed),
-        Ok(body) => failed(status, &format!("its status is {:?}, neither success nor error", body.status)),
+    // At one go, since it may be some megabytes. Where that fails, what it says besides its data tells why.
+    if let Ok(body) = serde_json::from_slice::<Body<Data<'_>>>(bytes) {
+        return judge(status, body, Ok);
+    }
+    match serde_json::from_slice::<Body<&RawValue>>(bytes) {
+        Ok(body) => judge(status, body, |data| serde_json::from_str(data.get())),
         Err(_) if status.is_redirection() => {
             failed(status, "a redirect, which is not followed: expected the URL that it leads to")
         }
@@ -172,23 +173,32 @@ pub(crate) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer 
     }
 }
 
+fn judge<'a, D>(status: StatusCode, body: Body<D>, read: impl FnOnce(D) -> serde_json::Result<Data<'a>>) -> Answer {
+    match body.status.as_str() {
+        "error" => Answer::Failed(refusal(status, &body)),
+        _ if !status.is_success() => Answer::Failed(refusal(status, &body)),
+        "success" => success(body, read).unwrap_or_else(Answer::Failed),
+        other => failed(status, &format!("its status is {other:?}, neither success nor error")),
+    }
+}
+
 fn failed(status: StatusCode, why: &str) -> Answer {
     Answer::Failed(one_line(&format!("HTTP {status}: {why}")))
 }
 
-fn refusal(status: StatusCode, body: &Body<'_>) -> String {
+fn refusal<D>(status: StatusCode, body: &Body<D>) -> String {
     let kind = body.error_type.as_deref().unwrap_or("error");
     let message = body.error.as_deref().unwrap_or("without a message");
     one_line(&format!("HTTP {status}: {kind}: {message}"))
 }
 
-fn success(body: &Body<'_>) -> Result<Answer, String> {
+fn success<'a, D>(body: Body<D>, read: impl FnOnce(D) -> serde_json::Result<Data<'a>>) -> Result<Answer, String> {
     if let Some(warning) = body.warnings.iter().flatten().find(|warning| !is_info(warning)) {
         return Ok(Answer::Partial(one_line(&format!("the server warns: {warning}"))));
     }
     let not_understood = |error: serde_json::Error| one_line(&format!("an answer that is not understood: {error}"));
     let data = body.data.ok_or("an answer without `data`")?;
-    let data: Data<'_> = serde_json::from_str(data.get()).map_err(not_understood)?;
+    let data = read(data).map_err(not_understood)?;
     if body.is_partial == Some(true) || data.is_partial == Some(true) {
         return Ok(Answer::Partial("the server says that not all who hold the data answered".to_owned()));
     }

@@ -92,10 +92,10 @@ fn trigger_name() -> TriggerName {
     TriggerName::new("error-rate").expect("a piece of the benchmark")
 }
 
-/// An answer as Prometheus gives it to a query that all services share.
+/// An answer as Prometheus gives it to a query that all services share: whole seconds without a fraction.
 fn body_of(count: usize) -> String {
     let series = (0..count).map(|number| {
-        let sample = |slot: u32| format!("[{}.{:03},\"0.01{number}\"]", at(slot).milliseconds() / 1000, 0);
+        let sample = |slot: u32| format!("[{},\"0.01{number}\"]", at(slot).milliseconds() / 1000);
         let samples: Vec<String> = (0..4).map(sample).collect();
         format!("{{\"metric\":{{\"service\":\"svc-{number}\"}},\"values\":[{}]}}", samples.join(","))
     });

@@ -14,7 +14,6 @@ mod story;
 mod sweep;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -175,7 +174,7 @@ fn replay(
 /// A config in which one service has one trigger alone.
 fn alone(config: &Config, service: &Service, trigger: rollbackd_core::config::Trigger) -> Config {
     let service = Service { triggers: vec![trigger.into()], ..service.clone() };
-    let services = BTreeMap::from([(service.name.clone(), service.into())]);
+    let services = [(service.name.clone(), service.into())].into_iter().collect();
     // Alone it is no outage.
     Config { services, fleet_guard: None, ..config.clone() }
 }

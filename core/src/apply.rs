@@ -48,7 +48,7 @@ pub fn apply(state: &mut State, service: &ServiceName, at: Timestamp, record: &R
         | Record::Frozen { .. }
         | Record::Thawed => {}
     }
-    let own = state.services.entry(service.clone()).or_default();
+    let own = state.services.or_default(service);
     apply_to_service(own, at, record).map_err(|why| Illegal { service: service.clone(), why })
 }
 

@@ -8,10 +8,10 @@ pub mod node;
 
 pub use decode::PathParts;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::by_service::ByService;
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName, Version};
 use crate::template::Template;
 use crate::time::Timestamp;
@@ -43,7 +43,7 @@ pub struct Config {
     /// Where people see Prometheus' own pages, for the link to a chart; without a slash at its end.
     pub graph_url: Option<String>,
     /// The services by name. A config that is put in force shares them with the one that was read.
-    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    pub services: ByService<Arc<Service>>,
 }
 
 /// This many services firing within this time are one outage (design, R10).

@@ -19,6 +19,7 @@ mod answers;
 pub mod apply;
 mod attempts;
 mod builds;
+pub mod by_service;
 pub mod chart;
 pub mod comparison;
 pub mod config;

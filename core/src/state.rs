@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::by_service::ByService;
 use crate::deploy::{Ledger, Target, WatchEnd};
 use crate::firing::{Firing, Took};
 use crate::name::{DeployId, FiringId, PageId, PathName, ServiceName, TriggerName, Version};
@@ -26,8 +27,8 @@ pub const REMEMBERED_REPORTS: usize = 256;
 /// The state of all services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// By service. Boxed: a tree of many has room that it does not use.
-    pub services: BTreeMap<ServiceName, Box<ServiceState>>,
+    /// By service. Boxed: a map of many has room that it does not use.
+    pub services: ByService<Box<ServiceState>>,
     /// The number of the last receipt that was promised; numbers have no gaps.
     pub last_receipt: u64,
     /// The last receipt whose files are durable, and the SHA-256 of its markdown.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use rollbackd_core::by_service::ByService;
 use rollbackd_core::config::Service;
 use rollbackd_core::deploy::{Deploy, Migration};
 use rollbackd_core::event::{DeployReport, Serving};
@@ -64,7 +65,7 @@ pub(super) struct Found {
 /// A version query failed.
 pub(super) fn find(
     asker: &Asker,
-    services: &BTreeMap<ServiceName, Arc<Service>>,
+    services: &ByService<Arc<Service>>,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<Found, String> {
     let mut notes = Vec::new();

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a part of tests, which clippy sees only in the tests themselves")]
 #![expect(dead_code, unreachable_pub, reason = "a module of several test binaries, each of which uses its part")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,7 +244,7 @@ fn service(name: &str) -> (ServiceName, Arc<Service>) {
 fn config() -> Config {
     Config {
         evaluation_interval: Duration::from_secs(15),
-        services: BTreeMap::from([service("billing"), service("capstone-api")]),
+        services: [service("billing"), service("capstone-api")].into_iter().collect(),
         ..Config::default()
     }
 }

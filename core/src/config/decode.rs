@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::node::{self, Fields, Node, Place, Problems};
 use super::{Config, FleetGuard, Mode, PathRule, RunPart};
+use crate::by_service::ByService;
 use crate::name::{AnnouncerName, NotAName, PagerName, PathName, ServiceName};
 
 /// What the shell brings to the reading.
@@ -119,7 +120,7 @@ pub fn decode(fields: &mut Fields<'_>, edges: Edges<'_>, problems: &mut Problems
     let shared = shared.map(|node| trigger::decode_list(node, trigger::Origin::Shared, &reading, problems));
     let services = match fields.required("services", problems) {
         Some(node) => service::decode_list(node, shared.as_deref().unwrap_or_default(), &mut reading, problems),
-        None => BTreeMap::new(),
+        None => ByService::default(),
     };
     Decoded {
         config: Config { mode: Mode::Live, evaluation_interval, fleet_guard, services, ..Config::default() },

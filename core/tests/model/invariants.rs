@@ -51,7 +51,7 @@ pub(crate) fn before_record(
     record: &Record,
 ) -> Result<(), Broken> {
     // Taken out for a moment, so that the bookkeeping of the world can be written.
-    let own = world.state.services.remove(service);
+    let own = world.state.services.remove(service.as_str());
     let empty = ServiceState::default();
     let held = one_record(plan, world, service, own.as_deref().unwrap_or(&empty), record);
     if let Some(own) = own {

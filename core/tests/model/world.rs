@@ -147,7 +147,7 @@ impl World {
         let now = self.now;
         for (name, outside) in &mut self.outside {
             outside.looked |= self.up && wants(&plan.config, &self.state, name).is_empty();
-            let Some(own) = self.state.services.get_mut(name) else { continue };
+            let Some(own) = self.state.services.get_mut(name.as_str()) else { continue };
             for firing in &mut own.firings {
                 firing.story.clear();
             }

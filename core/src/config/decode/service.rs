@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::query::{self, Use};
 use super::trigger::{self, Origin, Placed};
 use super::{DAY, Reading, SECOND, SHORTEST, check, name, once, rehearsal, unknown};
+use crate::by_service::ByService;
 use crate::config::node::{self, Fields, Node, Place, Problems, Value};
 use crate::config::{AutomaticLimit, PathRule, PipelineFile, Service, SideEffect};
 use crate::name::{AnnouncerName, PagerName, PathName, ServiceName};
@@ -44,9 +45,9 @@ pub(super) fn decode_list(
     shared: &[Placed],
     reading: &mut Reading<'_>,
     problems: &mut Problems,
-) -> BTreeMap<ServiceName, Arc<Service>> {
+) -> ByService<Arc<Service>> {
     let mut seen = BTreeMap::new();
-    let mut services = BTreeMap::new();
+    let mut services = Vec::new();
     let nodes = node::list(node, "services", problems);
     if matches!(&node.value, Value::List(nodes) if nodes.is_empty()) {
         problems.error(node.place, "there is no service to watch: expected at least one");
@@ -65,9 +66,9 @@ pub(super) fn decode_list(
         let written = decode(&mut fields, name, place, shared, reading, problems);
         fields.finish(problems);
         check::service(&written, problems);
-        services.insert(written.service.name.clone(), Arc::new(written.service));
+        services.push((written.service.name.clone(), Arc::new(written.service)));
     }
-    services
+    services.into_iter().collect()
 }
 
 fn decode(

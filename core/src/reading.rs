@@ -1,5 +1,7 @@
 //! What was read from Prometheus, and the six answers that a look at it can have.
 
+pub mod body;
+
 use std::time::Duration;
 
 use litemap::LiteMap;

@@ -1,170 +1,19 @@
-//! The body of an answer of the Prometheus HTTP API (`/api/v1/query` and `/api/v1/query_range`), judged.
+//! The body of an answer, judged with the status it came with.
 //!
-//! Never fails but with a reason on one line, and never lets a warning or a native histogram pass unseen.
-
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
+//! Never fails but with a reason on one line.
 
 use reqwest::StatusCode;
-use rollbackd_core::reading::{Answer, Labels, Series};
-use rollbackd_core::time::Timestamp;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use rollbackd_core::reading::Answer;
+use rollbackd_core::reading::body::{Body, read};
 
 use crate::http_client::one_line;
 
-/// Ten times the largest fleet that is measured (`scripts/bench scale`). More series than this come from a missing `sum`.
-const SERIES_LIMIT: usize = 100_000;
-
-/// 8 MiB of memory; a range of 11,000 points may have 45 series.
-const SAMPLE_LIMIT: usize = 500_000;
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<D> {
-    status: String,
-    data: Option<D>,
-    error_type: Option<String>,
-    error: Option<String>,
-    warnings: Option<Vec<String>>,
-    is_partial: Option<bool>,
-}
-
-struct Data<'a> {
-    result_type: String,
-    result: Found<'a>,
-    is_partial: Option<bool>,
-}
-
-/// A result: read at once where its type comes before it, as Prometheus writes it; it may be most of a megabyte.
-enum Found<'a> {
-    Read(Elements),
-    Unread(&'a RawValue),
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Data<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object with `resultType` and `result`")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Data<'de>, A::Error> {
-                let (mut result_type, mut result, mut is_partial) = (None::<String>, None, None);
-                while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-                    match (key.as_ref(), result_type.as_deref()) {
-                        ("resultType", None) => result_type = Some(fields.next_value()?),
-                        ("result", _) if result.is_some() => return Err(A::Error::duplicate_field("result")),
-                        ("result", Some("vector" | "matrix")) => result = Some(Found::Read(fields.next_value()?)),
-                        ("result", _) => result = Some(Found::Unread(fields.next_value()?)),
-                        ("resultType", Some(_)) => return Err(A::Error::duplicate_field("resultType")),
-                        ("isPartial", _) => is_partial = fields.next_value()?,
-                        _ => drop(fields.next_value::<IgnoredAny>()?),
-                    }
-                }
-                let result_type = result_type.ok_or_else(|| A::Error::missing_field("resultType"))?;
-                let result = result.ok_or_else(|| A::Error::missing_field("result"))?;
-                Ok(Data { result_type, result, is_partial })
-            }
-        }
-        deserializer.deserialize_map(Reads)
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Element {
-    #[serde(default)]
-    metric: Labels,
-    value: Option<Sample>,
-    #[serde(default)]
-    values: Vec<Sample>,
-    histogram: Option<IgnoredAny>,
-    #[serde(default)]
-    histograms: Vec<IgnoredAny>,
-}
-
-/// `[1700000000.123, "0.5"]`: seconds, and the value as a text, which may be `NaN` or `+Inf`.
-struct Sample(Timestamp, f64);
-
-impl<'de> Deserialize<'de> for Sample {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (seconds, Value(value)) = <(f64, Value)>::deserialize(deserializer)?;
-        let at = Timestamp::from_seconds(seconds).ok_or_else(|| D::Error::custom("a sample has no time"))?;
-        Ok(Self(at, value))
-    }
-}
-
-/// A value, read where it stands: an answer may have a million of them.
-struct Value(f64);
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl Visitor<'_> for Reads {
-            type Value = Value;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("the value of a sample as a text")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-                text.parse().map(Value).map_err(|_| E::custom(format!("{text:?} is no value of a sample")))
-            }
-        }
-        deserializer.deserialize_str(Reads)
-    }
-}
-
-/// The series of an answer, judged one by one as they are read.
-struct Elements(Result<Answer, String>);
-
-impl<'de> Deserialize<'de> for Elements {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Elements;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of series")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Elements, A::Error> {
-                let (mut found, mut samples, mut judged) = (Vec::new(), 0, None);
-                while let Some(element) = elements.next_element::<Element>()? {
-                    let series = match series(element) {
-                        Ok(series) => series,
-                        Err(why) => {
-                            judged = Some(Err(why));
-                            break;
-                        }
-                    };
-                    samples += series.samples.len();
-                    if found.len() == SERIES_LIMIT {
-                        judged =
-                            Some(Ok(Answer::Partial(format!("more than the {SERIES_LIMIT} series that are read"))));
-                        break;
-                    }
-                    if samples > SAMPLE_LIMIT {
-                        judged =
-                            Some(Ok(Answer::Partial(format!("more than the {SAMPLE_LIMIT} samples that are read"))));
-                        break;
-                    }
-                    found.push(series);
-                }
-                while elements.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Elements(judged.unwrap_or(Ok(Answer::Series(found)))))
-            }
-        }
-        deserializer.deserialize_seq(Reads)
-    }
-}
-
 /// Judges an answer. `is_text` says that the server called the body plain text, which may then be quoted.
 pub(crate) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer {
-    // At one go, since it may be some megabytes. Where that fails, what it says besides its data tells why.
-    if let Ok(body) = serde_json::from_slice::<Body<Data<'_>>>(bytes) {
-        return judge(status, body, Ok);
-    }
-    match serde_json::from_slice::<Body<&RawValue>>(bytes) {
-        Ok(body) => judge(status, body, |data| serde_json::from_str(data.get())),
+    match read(bytes) {
+        Ok(body) if body.status == "error" || !status.is_success() => Answer::Failed(refusal(status, &body)),
+        Ok(body) if body.status == "success" => success(body),
+        Ok(body) => failed(status, &format!("its status is {:?}, neither success nor error", body.status)),
         Err(_) if status.is_redirection() => {
             failed(status, "a redirect, which is not followed: expected the URL that it leads to")
         }
@@ -173,68 +22,20 @@ pub(crate) fn decode(status: StatusCode, is_text: bool, bytes: &[u8]) -> Answer 
     }
 }
 
-fn judge<'a, D>(status: StatusCode, body: Body<D>, read: impl FnOnce(D) -> serde_json::Result<Data<'a>>) -> Answer {
-    match body.status.as_str() {
-        "error" => Answer::Failed(refusal(status, &body)),
-        _ if !status.is_success() => Answer::Failed(refusal(status, &body)),
-        "success" => success(body, read).unwrap_or_else(Answer::Failed),
-        other => failed(status, &format!("its status is {other:?}, neither success nor error")),
-    }
-}
-
 fn failed(status: StatusCode, why: &str) -> Answer {
     Answer::Failed(one_line(&format!("HTTP {status}: {why}")))
 }
 
-fn refusal<D>(status: StatusCode, body: &Body<D>) -> String {
+fn refusal(status: StatusCode, body: &Body) -> String {
     let kind = body.error_type.as_deref().unwrap_or("error");
     let message = body.error.as_deref().unwrap_or("without a message");
     one_line(&format!("HTTP {status}: {kind}: {message}"))
 }
 
-fn success<'a, D>(body: Body<D>, read: impl FnOnce(D) -> serde_json::Result<Data<'a>>) -> Result<Answer, String> {
-    if let Some(warning) = body.warnings.iter().flatten().find(|warning| !is_info(warning)) {
-        return Ok(Answer::Partial(one_line(&format!("the server warns: {warning}"))));
+fn success(body: Body) -> Answer {
+    match body.data {
+        Ok(Answer::Partial(why)) => Answer::Partial(one_line(&why)),
+        Ok(answer) => answer,
+        Err(why) => Answer::Failed(one_line(&why)),
     }
-    let not_understood = |error: serde_json::Error| one_line(&format!("an answer that is not understood: {error}"));
-    let data = body.data.ok_or("an answer without `data`")?;
-    let data = read(data).map_err(not_understood)?;
-    if body.is_partial == Some(true) || data.is_partial == Some(true) {
-        return Ok(Answer::Partial("the server says that not all who hold the data answered".to_owned()));
-    }
-    match (data.result_type.as_str(), data.result) {
-        (_, Found::Read(Elements(judged))) => judged,
-        ("vector" | "matrix", Found::Unread(result)) => {
-            let Elements(judged) = serde_json::from_str(result.get()).map_err(not_understood)?;
-            judged
-        }
-        ("scalar", Found::Unread(result)) => {
-            let Sample(at, value) = serde_json::from_str(result.get()).map_err(not_understood)?;
-            Ok(Answer::Series(vec![Series { labels: Labels::default(), samples: vec![(at, value)] }]))
-        }
-        (other, Found::Unread(_)) => {
-            Err(one_line(&format!("the query gives a {other}: expected an expression that gives a vector or a scalar")))
-        }
-    }
-}
-
-/// Prometheus 2.48 to 2.53 put hints ("metric might not be a counter") among the warnings; later ones have `infos`.
-fn is_info(warning: &str) -> bool {
-    warning.starts_with("PromQL info:")
-}
-
-fn series(element: Element) -> Result<Series, String> {
-    if element.histogram.is_some() || !element.histograms.is_empty() {
-        let labels: BTreeMap<_, _> = element.metric.iter().collect();
-        let labels = one_line(&format!("{labels:?}"));
-        return Err(format!("the series {labels} holds native histograms: use histogram_quantile() or the like"));
-    }
-    let mut samples: Vec<_> = element.values.into_iter().map(|Sample(at, value)| (at, value)).collect();
-    if let Some(Sample(at, value)) = element.value {
-        samples.insert(0, (at, value));
-    }
-    if !samples.is_sorted_by(|earlier, later| earlier.0 < later.0) {
-        return Err("the samples of a series are not in the order of time".to_owned());
-    }
-    Ok(Series { labels: element.metric, samples })
 }

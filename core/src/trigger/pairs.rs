@@ -17,6 +17,10 @@ impl<'a> Pairs<'a> {
     /// Matches the series by their labels.
     pub(super) fn of(answers: &'a Answers) -> Self {
         let (bad, total) = (series(Some(&answers.value)), series(answers.total.as_ref()));
+        if total.is_empty() {
+            // No traffic, whatever failed.
+            return Self { pairs: Vec::new(), alone: Vec::new() };
+        }
         if let ([bad], [total]) = (bad, total)
             && bad.labels == total.labels
         {

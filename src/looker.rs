@@ -33,7 +33,7 @@ use crate::outside::InForce;
 
 pub(crate) use ask::over;
 use gate::Gate;
-use jobs::{Job, Jobs, Key, Subject};
+use jobs::{Closer, Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
 pub(crate) use split::told_apart;
 use turn::Turn;
@@ -173,20 +173,23 @@ impl Looker {
         let hold = rule.row();
         let since = closer::open_row(&verdict, hold, clock::now()).filter(|_| !wants::names_since_deploy(metric));
         let slot = since.map(|since| closer::slot_of(since, metric.step));
-        let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && job.closer != slot);
+        let known = |job: &mut Job| job.closer.as_ref().map(|closer| closer.slot);
+        let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && known(job) != slot);
         // Where so many breach at once it is an outage, which nothing is rolled back for.
         let room = !is_new || self.jobs.closer() < MOST_CLOSER;
         let offset = self.edges.get().settings().prometheus.query_offset;
         let Some(job) = self.jobs.get_mut(key) else { return };
-        let (Some(since), true) = (since, room) else {
-            (job.closer, job.exactly_at) = (None, None);
+        let (Some((since, slot)), true) = (since.zip(slot), room) else {
+            job.closer = None;
             return;
         };
-        if is_new {
-            job.closer = slot;
-            job.exactly_at = Some(clock::now());
-        } else if job.exactly_done != Some(since) {
-            job.exactly_at = Some(closer::exactly_at(since, hold) + offset);
+        match &mut job.closer {
+            Some(closer) if closer.slot == slot => {
+                if closer.exactly_done != Some(since) {
+                    closer.exactly_at = Some(closer::exactly_at(since, hold) + offset);
+                }
+            }
+            Some(_) | None => job.closer = Some(Box::new(Closer::new(slot, clock::now()))),
         }
     }
 
@@ -339,9 +342,9 @@ impl Looker {
         }
         job.under_way = true;
         let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold, now)).filter(|_| job.closer.is_some());
-        if job.exactly_at.is_some_and(|at| at <= now) {
-            job.exactly_at = None;
-            job.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
+        if let Some(closer) = job.closer.as_mut().filter(|closer| closer.exactly_at.is_some_and(|at| at <= now)) {
+            closer.exactly_at = None;
+            closer.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
         }
         // While a row is open, what is missing has its last chances to come in before it fires.
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();

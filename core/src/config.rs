@@ -32,7 +32,7 @@ pub struct Config {
     /// Whether the outside world is touched.
     pub mode: Mode,
     /// How many configs were in force before it, in this process: what was judged by another does not count on.
-    pub generation: u64,
+    pub generation: u32,
     /// Since when this process looks; `None` where nothing was left out before. What ended in the meantime is looked at
     /// before it is judged.
     pub looking_since: Option<Timestamp>,

@@ -239,8 +239,10 @@ impl Ledger {
         /// A vector that grows by itself doubles, and what it has no use for yet would be much of the memory of a fleet; so
         /// would room for many deploys of services that have few.
         const ROOM: std::ops::RangeInclusive<usize> = 2..=16;
-        // Whoever adds a deploy that came late puts the newest one back behind it.
-        if self.entries.capacity() < self.entries.len() + 2 {
+        // Whoever adds a deploy that came late puts the newest one back behind it. Most of a fleet may have one.
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1);
+        } else if self.entries.capacity() < self.entries.len() + 2 {
             self.entries.reserve_exact(self.entries.len().clamp(*ROOM.start(), *ROOM.end()));
         }
         self.entries.push(entry);

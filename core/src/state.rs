@@ -63,7 +63,7 @@ pub struct ServiceState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<String>,
     /// The version that a rollback went back to, until another is deployed.
-    pub returned: Option<Returned>,
+    pub returned: Option<Box<Returned>>,
     /// How long successful attempts of each path took, latest last.
     pub durations: BTreeMap<PathName, Vec<Took>>,
     /// The rehearsal that is under way, or the last one.

@@ -44,9 +44,9 @@ pub struct Baseline {
     /// The median of the looks; `None` where too few of them had a value to compare with.
     pub value: Option<f64>,
     /// How many looks had a value.
-    pub looks: usize,
+    pub looks: u32,
     /// How many there should have been.
-    pub expected: usize,
+    pub expected: u32,
 }
 
 /// A condition that held for its `for`.
@@ -54,10 +54,16 @@ pub struct Baseline {
 pub struct Fired {
     /// When it began to hold.
     pub breach_at: Timestamp,
-    /// When, by the data, it had held long enough.
-    pub observed_at: Timestamp,
-    /// The value then.
+    /// The value when it had held long enough.
     pub value: f64,
+}
+
+impl Fired {
+    /// When, by the data, it had held long enough.
+    #[must_use]
+    pub fn observed_at(&self, hold: Duration) -> Timestamp {
+        self.breach_at + hold
+    }
 }
 
 /// What the points of a window say.
@@ -215,7 +221,8 @@ pub fn baseline(metric: &Metric, answers: &Answers) -> Baseline {
     let points = looks(metric, Some(0.0), answers);
     let values: Vec<f64> = points.iter().filter_map(|point| point.look.value()).collect();
     let enough = !values.is_empty() && values.len() * LEAST_SHARE >= points.len();
-    Baseline { value: median(&values).filter(|_| enough), looks: values.len(), expected: points.len() }
+    let count = |looks: usize| u32::try_from(looks).unwrap_or(u32::MAX);
+    Baseline { value: median(&values).filter(|_| enough), looks: count(values.len()), expected: count(points.len()) }
 }
 
 /// What a trigger's rules say about time.
@@ -340,7 +347,7 @@ fn take_point(rule: &Rule, point: Point, verdict: &mut Verdict) {
     verdict.said_breaching_since = Some(since);
     match verdict.arming {
         Arming::Armed if verdict.fired.is_none() && point.at.since(since) >= rule.hold => {
-            verdict.fired = Some(Fired { breach_at: since, observed_at: since + rule.hold, value });
+            verdict.fired = Some(Fired { breach_at: since, value });
         }
         Arming::Disarmed if point.at >= rule.deploy_at + rule.window + rule.hold => verdict.did_not_help = true,
         Arming::Armed | Arming::Disarmed | Arming::Spent | Arming::Unknown => {}

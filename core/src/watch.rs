@@ -106,7 +106,7 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
             trigger: name.clone(),
             origin: Origin::Metric,
             breach_at: fired.breach_at,
-            observed_at: fired.observed_at,
+            observed_at: fired.observed_at(rule.hold),
             value: Some(fired.value),
             limit,
             note: None,

@@ -123,7 +123,7 @@ fn fires_after(test: Test, margin: f64, samples: &[f64]) -> Option<f64> {
     let points = comparison::looks(&metric, &comparison, &scene, &answers);
     let rule = Rule { hold: Duration::ZERO, step: MINUTE, window: MINUTE, interval: MINUTE, deploy_at };
     let fired = trigger::judge(&rule, Arming::Unknown, &points, None).fired?;
-    Some(fired.observed_at.since(deploy_at).as_secs_f64() / 60.0)
+    Some(fired.observed_at(rule.hold).since(deploy_at).as_secs_f64() / 60.0)
 }
 
 /// What share of watches fired, and after how many minutes half of those that did.

@@ -44,6 +44,9 @@ pub(super) const TABLES: [(&str, &str); 3] = [
 const BUSY: Duration = Duration::from_millis(500);
 /// The write-ahead log is cut back to this after a burst (twice what it takes before it is written to the file).
 const LONGEST_LOG_BYTES: i64 = 8 << 20;
+/// Of the file's pages so many KiB are kept in memory (`PRAGMA cache_size`, below zero): what is written goes to the end of
+/// the file and is not read again.
+const CACHE: &str = "-512";
 /// Pages given back after one compaction (16 MiB of 4 KiB pages): what is left waits for the next, so that no append
 /// waits long.
 const PAGES_GIVEN_BACK: u32 = 4096;
@@ -119,6 +122,7 @@ pub(super) fn make_durable(connection: &Connection, file: &Path) -> Result<(), E
         ("fullfsync", "1"),
         ("checkpoint_fullfsync", "1"),
         ("temp_store", "2"),
+        ("cache_size", CACHE),
         ("journal_size_limit", &log_limit),
     ];
     for (name, value) in settings {

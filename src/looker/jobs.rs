@@ -40,30 +40,37 @@ pub(super) struct Job {
     pub(super) unwanted: bool,
     /// When the slots back to a gap were last asked for again.
     pub(super) gap_asked_at: Option<Timestamp>,
-    /// The first slot of the row of breaches that is looked at closer.
-    pub(super) closer: Option<Timestamp>,
-    /// When it is to be looked exactly, besides the slots, and for which row that was done.
+    /// The row of breaches that is looked at closer. Boxed: few of a fleet have one.
+    pub(super) closer: Option<Box<Closer>>,
+}
+
+/// A row of breaches that is looked at closer.
+#[derive(Clone, Debug)]
+pub(super) struct Closer {
+    /// Its first slot.
+    pub(super) slot: Timestamp,
+    /// When it is to be looked exactly, besides the slots, and for the beginning of which row that was done.
     pub(super) exactly_at: Option<Timestamp>,
     pub(super) exactly_done: Option<Timestamp>,
+}
+
+impl Closer {
+    /// One that is to be looked at at that instant.
+    pub(super) const fn new(slot: Timestamp, at: Timestamp) -> Self {
+        Self { slot, exactly_at: Some(at), exactly_done: None }
+    }
 }
 
 impl Job {
     /// One that is due.
     pub(super) const fn due(at: Timestamp) -> Self {
-        Self {
-            due_at: at,
-            under_way: false,
-            unwanted: false,
-            gap_asked_at: None,
-            closer: None,
-            exactly_at: None,
-            exactly_done: None,
-        }
+        Self { due_at: at, under_way: false, unwanted: false, gap_asked_at: None, closer: None }
     }
 
     /// When it is to be looked at next.
     pub(super) fn next(&self) -> Timestamp {
-        self.exactly_at.map_or(self.due_at, |exactly| exactly.min(self.due_at))
+        let exactly_at = self.closer.as_ref().and_then(|closer| closer.exactly_at);
+        exactly_at.map_or(self.due_at, |exactly| exactly.min(self.due_at))
     }
 }
 

@@ -192,7 +192,7 @@ fn intend(
         own.automatic.drain(..surplus);
     }
     if let Some(target) = target {
-        own.returned = Some(Returned { version: target.version, since: at, ended_at: None, built });
+        own.returned = Some(Box::new(Returned { version: target.version, since: at, ended_at: None, built }));
     }
     Ok(())
 }
@@ -271,7 +271,7 @@ fn end_firing(
         if !announced {
             own.running = Some(target.version.clone());
         }
-        own.returned = Some(Returned { version: target.version, since: at, ended_at: Some(at), built });
+        own.returned = Some(Box::new(Returned { version: target.version, since: at, ended_at: Some(at), built }));
     } else if let Some(returned) = own.returned.as_mut().filter(|_| went_away) {
         returned.ended_at.get_or_insert(at);
     }

@@ -20,7 +20,7 @@ pub struct SoFar {
     /// The first of its slots at which nothing counted any traffic: that is an answer, until samples come late.
     uncounted_at: Option<Timestamp>,
     /// The config's by which they were judged.
-    pub generation: u64,
+    pub generation: u32,
     seen_at: Option<Timestamp>,
     arming: Arming,
     breaching_since: Option<Timestamp>,

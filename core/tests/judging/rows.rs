@@ -51,7 +51,8 @@ fn judged(hold_in_slots: u32, row: &str) -> Verdict {
 /// The slots at which it began to breach and at which it fired.
 fn fired(hold_in_slots: u32, row: &str) -> Option<(u32, u32)> {
     let number = |at: Timestamp| u32::try_from(at.since(BEFORE).as_secs() / STEP.as_secs()).unwrap_or(u32::MAX);
-    judged(hold_in_slots, row).fired.map(|fired| (number(fired.breach_at), number(fired.observed_at)))
+    let hold = rule(hold_in_slots).hold;
+    judged(hold_in_slots, row).fired.map(|fired| (number(fired.breach_at), number(fired.observed_at(hold))))
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn a_for_that_ends_between_two_slots_is_met_there_and_seen_at_the_next_one() {
     let rule = Rule { hold: Duration::from_secs(20), ..rule(0) };
     assert_eq!(judge(&rule, Arming::Unknown, &points("CBB"), None).fired, None);
     let fired = judge(&rule, Arming::Unknown, &points("CBBB"), None).fired.unwrap();
-    assert_eq!(fired.observed_at, slot(1) + Duration::from_secs(20));
+    assert_eq!(fired.observed_at(rule.hold), slot(1) + Duration::from_secs(20));
 }
 
 #[test]

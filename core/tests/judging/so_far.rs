@@ -100,7 +100,7 @@ fn a_trigger_that_has_fired_fires_no_second_time_for_what_was_seen_before() {
     let row = points(&[&[Look::Clear(0.0)][..], &[Look::Breach(0.2); 12]].concat());
     let verdict = judge(&rule(2), Arming::Unknown, &row, None);
     let so_far = verdict.so_far.unwrap();
-    assert!(verdict.fired.is_some() && so_far.until > verdict.fired.unwrap().observed_at);
+    assert!(verdict.fired.is_some() && so_far.until > verdict.fired.unwrap().observed_at(rule(2).hold));
     let next = judge_on(&rule(2), Arming::Spent, Some(&so_far), &row[8..], verdict.answered_until);
     assert_eq!((next.fired, next.arming), (None, Arming::Spent));
 }
@@ -112,12 +112,12 @@ fn what_was_seen_between_two_slots_counts_from_there() {
         points(&[Look::Clear(0.0), Look::Clear(0.0), Look::Breach(0.2), Look::Breach(0.2), Look::Breach(0.2)]);
     let began = row[2].at - Duration::from_secs(5);
     row.insert(2, Point { at: began, look: Look::Breach(0.2) });
-    assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap().observed_at, began + STEP * 2);
+    assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap().observed_at(rule(2).hold), began + STEP * 2);
     row.truncate(5);
     assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).fired, None);
     row.push(Point { at: began + STEP * 2, look: Look::Breach(0.2) });
     let fired = judge(&rule(2), Arming::Unknown, &row, None).fired.unwrap();
-    assert_eq!((fired.breach_at, fired.observed_at), (began, began + STEP * 2));
+    assert_eq!((fired.breach_at, fired.observed_at(rule(2).hold)), (began, began + STEP * 2));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_look_that_goes_on_from_what_another_config_has_judged_says_nothing() {
     world.now = instant("2026-11-23T10:45:00Z");
     let (shop, name) = (service(SHOP), trigger("error-rate"));
     let metric = world.metric(&shop, &name);
-    let mut look = |generation: u64, so_far: Option<SoFar>| {
+    let mut look = |generation: u32, so_far: Option<SoFar>| {
         world.config.generation = generation;
         let answers = world.outside[SHOP].answers(
             &name,

@@ -550,7 +550,6 @@ fn write_verdict(writer: &mut Writer, verdict: &Verdict) {
     writer.flag(clear_at.is_some());
     writer.optional(fired.as_ref(), |writer, fired| {
         writer.age(fired.breach_at);
-        writer.age(fired.observed_at);
     });
     writer.flag(*did_not_help);
     writer.flag(*blind);

@@ -5,10 +5,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rollbackd_core::board::Board;
 use rollbackd_core::config::Config;
 use rollbackd_core::event::{Event, Reply};
 use rollbackd_core::state::State;
-use rollbackd_core::view::Board;
 use tokio::sync::{mpsc, oneshot};
 
 /// Events that wait for the supervisor; more than this, and whoever brings one waits as well.

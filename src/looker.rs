@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollbackd_core::board::Shown;
 use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::trigger::{SoFar, Verdict};
+use rollbackd_core::trigger::SoFar;
 use rollbackd_core::wants::{self, Want, wants, wants_of};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -167,11 +168,11 @@ impl Looker {
     /// Where a trigger has begun to breach, it is looked closer when exactly; then when its `for` will be over.
     fn follow_breach(&mut self, key: &Key) {
         let Subject::Trigger(name) = &key.1 else { return };
-        let Some(verdict) = self.verdict(&key.0, name) else { return };
+        let Some(shown) = self.shown(&key.0, name) else { return };
         let config = self.door.shared.config();
         let Some((rule, metric)) = metric_of(&config, key) else { return };
         let hold = rule.row();
-        let since = closer::open_row(&verdict, hold, clock::now()).filter(|_| !wants::names_since_deploy(metric));
+        let since = closer::open_row(&shown, hold, clock::now()).filter(|_| !wants::names_since_deploy(metric));
         let slot = since.map(|since| closer::slot_of(since, metric.step));
         let known = |job: &mut Job| job.closer.as_ref().map(|closer| closer.slot);
         let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && known(job) != slot);
@@ -319,8 +320,8 @@ impl Looker {
         let (interval, step, now) = (turn.config.evaluation_interval, metric.step, turn.now);
         let hold = rule.row();
         let offset = turn.edges.settings().prometheus.query_offset;
-        let verdict = self.verdict(&key.0, &trigger);
-        let so_far = verdict.and_then(|verdict| verdict.so_far);
+        let shown = self.shown(&key.0, &trigger);
+        let so_far = shown.and_then(|shown| shown.so_far);
         // Where the clock was set back, what was seen of the future was only what had not come yet.
         let stands =
             |known: &SoFar| known.generation == turn.config.generation && (from..now - offset).contains(&known.until);
@@ -341,7 +342,7 @@ impl Looker {
             job.due_at = next;
         }
         job.under_way = true;
-        let open = verdict.and_then(|verdict| closer::open_row(&verdict, hold, now)).filter(|_| job.closer.is_some());
+        let open = shown.and_then(|shown| closer::open_row(&shown, hold, now)).filter(|_| job.closer.is_some());
         if let Some(closer) = job.closer.as_mut().filter(|closer| closer.exactly_at.is_some_and(|at| at <= now)) {
             closer.exactly_at = None;
             closer.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
@@ -359,7 +360,7 @@ impl Looker {
             deploy,
             from: from.min(to),
             to,
-            answered_until: verdict.and_then(|verdict| verdict.answered_until),
+            answered_until: shown.and_then(|shown| shown.answered_until),
             split: ask::is_split(rule, metric),
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
@@ -370,8 +371,8 @@ impl Looker {
         turn.group(metric, interval, &values, look);
     }
 
-    fn verdict(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Verdict> {
-        self.door.shared.board().get(service, trigger).copied()
+    fn shown(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Shown> {
+        self.door.shared.board().get(service, trigger)
     }
 }
 

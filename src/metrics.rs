@@ -133,6 +133,7 @@ struct EvaluationMetrics {
     queries_in_flight: Gauge,
     queries_waiting: Gauge,
     query_limit: Gauge,
+    delay: Histogram,
     lateness: Histogram,
 }
 
@@ -427,6 +428,12 @@ impl EvaluationMetrics {
                 "Queries that Prometheus is asked at once: prometheus.concurrency, or fewer while it is slow",
                 Gauge::default(),
             ),
+            delay: registered_seconds(
+                registry,
+                "evaluation_delay",
+                "From the instant at which a look at a trigger was due until it was begun",
+                Histogram::new(LATENESS_BUCKETS),
+            ),
             lateness: registered_seconds(
                 registry,
                 "evaluation_lateness",
@@ -695,6 +702,11 @@ impl Metrics {
     /// So many queries may be under way at once.
     pub fn query_limit(&self, limit: usize) {
         self.evaluation.query_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// A look at a trigger was begun this long after it was due.
+    pub fn look_delayed(&self, delay: Duration) {
+        self.evaluation.delay.observe(delay.as_secs_f64());
     }
 
     /// A look at a trigger was answered this long after it was due.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollbackd_core::apply::apply;
+use rollbackd_core::board::Shown;
 use rollbackd_core::config::Config;
 use rollbackd_core::event::{Event, Happening, Reply};
 use rollbackd_core::name::ServiceName;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::trigger::Verdict;
 use rollbackd_core::{Ahead, Decision, decide_after, wake_at};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -301,7 +301,7 @@ impl Supervisor {
         self.count_look(event, &decision);
         if !decision.records.is_empty() {
             // Until its records are durable nothing goes on from it: they may have to be decided again.
-            self.show_verdict(event, decision.verdict.map(|verdict| Verdict { so_far: None, ..verdict }));
+            self.show(event, decision.verdict.map(|verdict| Shown { so_far: None, ..verdict.into() }));
             let expected_seq = batch.ahead.sequence(&state, &event.service);
             match part(&event.service, expected_seq, now, &decision.records) {
                 Ok(part) => batch.parts.push(part),
@@ -321,7 +321,7 @@ impl Supervisor {
         let Decided { asked: Asked { event, reply: waiting }, now, decision } = decided;
         let is_told = !decision.records.is_empty() || !decision.effects.is_empty();
         let _inside = is_told.then(|| span_of(&self.shared.state(), &event.service).entered());
-        self.show_verdict(&event, decision.verdict);
+        self.show(&event, decision.verdict.map(Shown::from));
         if !decision.records.is_empty() {
             self.apply(&event.service, now, &decision.records);
         }
@@ -348,9 +348,9 @@ impl Supervisor {
     }
 
     /// Puts what a look came to on the board, from where the next look goes on.
-    fn show_verdict(&self, event: &Event, verdict: Option<Verdict>) {
-        let (Happening::Looked { trigger, .. }, Some(verdict)) = (&event.what, verdict) else { return };
-        self.shared.board_mut().put(&self.shared.config(), &event.service, trigger, verdict);
+    fn show(&self, event: &Event, shown: Option<Shown>) {
+        let (Happening::Looked { trigger, .. }, Some(shown)) = (&event.what, shown) else { return };
+        self.shared.board_mut().put(&self.shared.config(), &event.service, trigger, shown);
     }
 
     async fn append(&mut self, parts: Vec<Part>) -> Result<(), journal::Error> {

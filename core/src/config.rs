@@ -98,7 +98,7 @@ pub struct Service {
     /// What a bad version may have done that no rollback undoes; `None` where the config says nothing.
     pub side_effects: Option<Vec<SideEffect>>,
     /// How it rehearses its rollback; `None` where it does not.
-    pub rehearsal: Option<RehearsalRule>,
+    pub rehearsal: Option<Box<RehearsalRule>>,
 }
 
 /// How a service rehearses its rollback.

@@ -18,6 +18,7 @@ pub mod announcement;
 mod answers;
 pub mod apply;
 mod attempts;
+pub mod board;
 mod builds;
 pub mod by_service;
 pub mod chart;

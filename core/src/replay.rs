@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::apply::apply;
+use crate::board::{Board, Shown};
 use crate::config::{Config, Metric, Observed, Trigger};
 use crate::event::{DeployReport, Effect, Event, Happening, Reply};
 use crate::firing::Firing;
@@ -20,7 +21,6 @@ use crate::state::State;
 use crate::template::Values;
 use crate::time::Timestamp;
 use crate::trigger::Verdict;
-use crate::view::Board;
 use crate::wants::{Want, wants};
 use crate::{decide, wake_at};
 
@@ -240,10 +240,10 @@ impl<S: Source> Replay<S> {
         let key = (service.clone(), trigger.clone());
         let answered_until = self.looked.get(&key).filter(|(of, _)| of == &deploy).map(|(_, until)| *until);
         if answered_until.is_some()
-            && let Some(verdict) = self.spared(&key, values, deploy_at, to)
+            && let Some(shown) = self.spared(&key, values, deploy_at, to)
         {
             self.looked.insert(key.clone(), (deploy, to));
-            self.note(key, verdict);
+            self.note(key, shown);
             return;
         }
         let Some(answers) = self.ask(service, &trigger, values, deploy_at, (from, to)) else { return };
@@ -255,22 +255,22 @@ impl<S: Source> Replay<S> {
         if let Some(until) = verdict.answered_until {
             self.looked.insert(key.clone(), (deploy, until));
         }
-        self.note(key, verdict);
+        self.note(key, verdict.into());
     }
 
-    fn note(&mut self, (service, trigger): (ServiceName, TriggerName), verdict: Verdict) {
-        self.board.put(&self.config, &service, &trigger, verdict);
+    fn note(&mut self, (service, trigger): (ServiceName, TriggerName), shown: Shown) {
+        self.board.put(&self.config, &service, &trigger, shown);
     }
 
-    /// The verdict of a look that changes nothing, where this one does not.
+    /// What a look that changes nothing shows, where this one does not.
     fn spared(
         &mut self,
         key: &(ServiceName, TriggerName),
         values: &Values,
         deploy_at: Timestamp,
         to: Timestamp,
-    ) -> Option<Verdict> {
-        let before = *self.board.get(&key.0, &key.1).filter(|_| self.spares)?;
+    ) -> Option<Shown> {
+        let before = self.board.get(&key.0, &key.1).filter(|_| self.spares)?;
         let newest = self.ask(&key.0, &key.1, values, deploy_at, (to, to))?;
         let of = self.metric(&key.0, &key.1)?;
         quiet::unchanged(self.state.services.get(&key.0)?, of, &before, &newest)

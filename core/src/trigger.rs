@@ -6,6 +6,7 @@
 mod pairs;
 mod so_far;
 
+pub(crate) use so_far::Calm;
 pub use so_far::{SETTLES_AFTER_INTERVALS, SoFar};
 
 use std::time::Duration;

@@ -2,11 +2,9 @@
 
 mod rehearsal;
 
-use std::collections::BTreeMap;
-
-use litemap::LiteMap;
 use serde::Serialize;
 
+use crate::board::{Board, Shown};
 use crate::config::Condition;
 use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
@@ -17,34 +15,9 @@ use crate::reading::Look;
 use crate::rollback::word;
 use crate::state::{ServiceState, State, Turn, Watch};
 use crate::time::Timestamp;
-use crate::trigger::{self, Arming, Verdict};
+use crate::trigger::{self, Arming};
 
 pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
-
-/// What the last look at each trigger showed; not durable.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Board(BTreeMap<ServiceName, LiteMap<TriggerName, Verdict>>);
-
-impl Board {
-    /// Puts what a look came to in the place of what the look before it did. There is room for as many as the service has
-    /// triggers, and no more.
-    pub fn put(&mut self, config: &Config, service: &ServiceName, trigger: &TriggerName, verdict: Verdict) {
-        let room = || config.services.get(service).map_or(0, |plan| plan.triggers.len());
-        let own = self.0.entry(service.clone()).or_insert_with(|| LiteMap::with_capacity(room()));
-        own.insert(trigger.clone(), verdict);
-    }
-
-    /// What the last look at this trigger came to.
-    #[must_use]
-    pub fn get(&self, service: &ServiceName, trigger: &TriggerName) -> Option<&Verdict> {
-        self.0.get(service)?.get(trigger)
-    }
-
-    /// Forgets what was seen of a service: another deploy is looked at, or none.
-    pub fn forget(&mut self, service: &ServiceName) {
-        self.0.remove(service);
-    }
-}
 
 /// One service, as `GET /v1/services/NAME` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -239,7 +212,7 @@ pub fn service(
         triggers: plan.triggers.iter().map(|trigger| trigger_view(plan, &own, board, trigger)).collect(),
         frozen: own.frozen(now).map(|freeze| FreezeView { until: freeze.until, why: freeze.why.clone() }),
         rehearsal: rehearsal::view(&own),
-        rehearsal_plan: plan.rehearsal.as_ref().map(rehearsal::plan),
+        rehearsal_plan: plan.rehearsal.as_deref().map(rehearsal::plan),
         paths: paths(plan, &own, now),
         firings: own.open_firings().map(|each| firing(name, each)).collect(),
         pages: own
@@ -314,7 +287,7 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
     let observed_at = observed_at.or_else(|| known.and_then(|known| known.shadowed_at));
     TriggerView {
         name: trigger.name.clone(),
-        value: latest.and_then(|verdict| verdict.latest).and_then(|point| point.look.value()),
+        value: latest.and_then(|shown| shown.look).and_then(Look::value),
         limit: metric.and_then(|metric| trigger::limit(metric, known.and_then(|known| known.baseline.as_ref()))),
         breach: metric.map(|metric| match metric.condition {
             Condition::Above(_) => "above",
@@ -324,7 +297,7 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
         percentage: metric.is_some_and(is_percentage),
         observed_at,
         state: trigger_state(observed_at, known.map(|known| (known.arming, known.turn)), latest),
-        breaching_since: latest.and_then(|verdict| verdict.breaching_since),
+        breaching_since: latest.and_then(|shown| shown.breaching_since),
         action: match trigger.action {
             Action::Rollback => "rollback",
             Action::Page => "page",
@@ -336,18 +309,14 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
     }
 }
 
-fn trigger_state(
-    observed_at: Option<Timestamp>,
-    known: Option<(Arming, Turn)>,
-    latest: Option<&Verdict>,
-) -> &'static str {
+fn trigger_state(observed_at: Option<Timestamp>, known: Option<(Arming, Turn)>, latest: Option<Shown>) -> &'static str {
     if observed_at.is_some() || matches!(known, Some((Arming::Spent, _))) {
         return "fired";
     }
     if matches!(known, Some((Arming::Disarmed, _))) {
         return "disarmed";
     }
-    match latest.and_then(|verdict| verdict.latest).map(|point| point.look) {
+    match latest.and_then(|shown| shown.look) {
         Some(Look::Breach(_)) => "breaching",
         Some(Look::Clear(_)) => "clear",
         Some(Look::LowTraffic | Look::NoTraffic) => "low_traffic",

@@ -6,18 +6,18 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rollbackd_core::board::Shown;
 use rollbackd_core::config::{Config, Mode};
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::{Happening, Order, Reply, Serving};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 use rollbackd_core::name::{ServiceName, Version};
 use rollbackd_core::page::PageReason;
-use rollbackd_core::reading::Answers;
+use rollbackd_core::reading::{Answers, Look};
 use rollbackd_core::record::{PageRecord, Record, WatchRecord};
 use rollbackd_core::replay::{Ask, Line, Replay, Source};
 use rollbackd_core::state::Turn;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::trigger::Verdict;
 use rollbackd_core::view;
 
 use common::outside::{Outside, Sample};
@@ -200,8 +200,8 @@ fn at_any_instant_it_shows_what_status_would_show() {
     assert_eq!(state_at(&mut replay, "2026-11-23T10:41:00Z", "p99-latency"), "clear");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:14Z", "error-rate"), "breaching");
     assert_eq!(state_at(&mut replay, "2026-11-23T10:42:15Z", "error-rate"), "fired");
-    let shown = replay.board().get(&service(SHOP), &trigger("error-rate")).and_then(|verdict| verdict.latest);
-    assert_eq!(shown.and_then(|point| point.look.value()), Some(0.1), "the value of the last look");
+    let shown = replay.board().get(&service(SHOP), &trigger("error-rate")).and_then(|shown| shown.look);
+    assert_eq!(shown.and_then(Look::value), Some(0.1), "the value of the last look");
 }
 
 #[test]
@@ -218,8 +218,8 @@ fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same
             replay.run_until(instant("2026-11-23T11:00:00Z"));
             // What a look could go on from is not shown, and a replay goes on from none.
             let shown = |name: &str| {
-                let verdict = replay.board().get(&service(SHOP), &trigger(name)).copied();
-                verdict.map(|verdict| Verdict { so_far: None, ..verdict })
+                let shown = replay.board().get(&service(SHOP), &trigger(name));
+                shown.map(|shown| Shown { so_far: None, ..shown })
             };
             let shown = ["error-rate", "p99-latency"].map(shown);
             (replay.source().asked.clone(), shown)

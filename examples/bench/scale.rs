@@ -58,6 +58,7 @@ struct Row {
     peak: f64,
     queries_per_interval: f64,
     looks_per_interval: f64,
+    begun_late: f64,
     lateness: [f64; 2],
     query_seconds: f64,
     missed: f64,
@@ -68,20 +69,21 @@ impl Scale {
     /// Runs it for each number of services.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
         say(
-            "services | CPU of one core | RSS MiB | peak MiB | queries per interval | looks per interval | late p50 s | late p99.9 s | mean query s | missed | Prometheus CPU",
+            "services | CPU of one core | RSS MiB | peak MiB | queries per interval | looks per interval | begun late p99.9 s | answered late p50 s | p99.9 s | mean query s | missed | Prometheus CPU",
         );
         let mut rows = Vec::new();
         for services in &self.services {
             let dir = place.folder(&format!("scale-{services}"))?;
             let row = self.once(place, &dir, *services).await?;
             say(&format!(
-                "{} | {:.2} % | {:.1} | {:.1} | {:.1} | {:.0} | ≤ {} | ≤ {} | {:.3} | {:.0} | {:.0} %",
+                "{} | {:.2} % | {:.1} | {:.1} | {:.1} | {:.0} | ≤ {} | ≤ {} | ≤ {} | {:.3} | {:.0} | {:.0} %",
                 row.services,
                 row.processor_share * 100.0,
                 row.resident,
                 row.peak,
                 row.queries_per_interval,
                 row.looks_per_interval,
+                row.begun_late,
                 row.lateness[0],
                 row.lateness[1],
                 row.query_seconds,
@@ -139,6 +141,7 @@ impl Scale {
         let intervals = seconds / Duration::from_secs(self.interval).as_secs_f64();
         let grew = |name: &str| after.sum(name, "") - before.sum(name, "");
         let late = |share: f64| quantile_between(&before, &after, "rollbackd_evaluation_lateness_seconds", share);
+        let begun_late = quantile_between(&before, &after, "rollbackd_evaluation_delay_seconds", 0.999);
         Ok(Row {
             services,
             processor_share: (used_then.processor_seconds()? - used.processor_seconds()?) / seconds,
@@ -146,6 +149,7 @@ impl Scale {
             peak: used_then.status("VmHWM")? / 1024.0,
             queries_per_interval: grew("rollbackd_prometheus_queries_total") / intervals,
             looks_per_interval: grew("rollbackd_evaluations_total") / intervals,
+            begun_late,
             lateness: [late(0.5), late(0.999)],
             query_seconds: grew("rollbackd_prometheus_query_duration_seconds_sum")
                 / grew("rollbackd_prometheus_query_duration_seconds_count"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rollbackd::config;
 use rollbackd_core::apply::apply;
+use rollbackd_core::board::Board;
 use rollbackd_core::config::Config;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::ServiceName;
@@ -12,7 +13,7 @@ use rollbackd_core::receipt::{Evidence, Parts, receipt};
 use rollbackd_core::record::Record;
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::view::{self, Board};
+use rollbackd_core::view;
 use rollbackd_core::wants::wants;
 use rollbackd_core::{decide, resume, wake_at};
 

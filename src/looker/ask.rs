@@ -126,6 +126,8 @@ pub(super) async fn group(
     else {
         return;
     };
+    let begun = clock::now();
+    looks.iter().filter_map(|look| look.due).for_each(|due| metrics.look_delayed(begun.since(due.at)));
     let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
     let split = looks.iter().any(|look| look.split);
     let only = split.then(|| only(edges, looks.iter().map(|look| &look.service)));

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use rollbackd_core::board::Shown;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::trigger::{Arming, SoFar, Verdict};
+use rollbackd_core::trigger::SoFar;
 
 /// A closer look finds the beginning of a breach to this; what samples show changes with a scrape, and those are a
 /// second apart at best.
@@ -18,11 +19,10 @@ const LANDS_AFTER: Duration = Duration::from_millis(50);
 /// A stretch of instants: the first, the last, and how far apart.
 pub(super) type Range = (Timestamp, Timestamp, Duration);
 
-/// The row of breaches that is open by this verdict and may fire: since when. One that has begun in the future was seen
+/// The row of breaches that is open by this look and may fire: since when. One that has begun in the future was seen
 /// before the clock was set back.
-pub(super) fn open_row(verdict: &Verdict, hold: Duration, now: Timestamp) -> Option<Timestamp> {
-    let may_fire = verdict.arming == Arming::Armed && verdict.fired.is_none() && !hold.is_zero();
-    verdict.breaching_since.filter(|since| may_fire && *since <= now)
+pub(super) fn open_row(shown: &Shown, hold: Duration, now: Timestamp) -> Option<Timestamp> {
+    shown.breaching_since.filter(|since| shown.may_fire && !hold.is_zero() && *since <= now)
 }
 
 /// The slot at which a row was seen first, wherever between that and the slot before it began.

@@ -22,6 +22,11 @@ struct Faulty {
 impl Faulty {
     /// The deployed `v2` of every service has this share of errors.
     async fn start(faults: &[Fault], error_ratio: f64) -> Self {
+        Self::patient(faults, error_ratio, "1s").await
+    }
+
+    /// The same with a daemon that waits as long for an answer.
+    async fn patient(faults: &[Fault], error_ratio: f64, timeout: &str) -> Self {
         let count = u16::try_from(faults.len()).unwrap();
         let mut world = World::shaped(Shape { several: Some(count), ..Shape::default() }).await;
         let proxy = Proxy::start(world.prometheus.url()).await;
@@ -32,7 +37,7 @@ impl Faulty {
         }
         let mut plan = world.plan();
         plan.several(count, [triggers::error_rate_of_service(), triggers::slow_of_service()]);
-        plan.top("prometheus", json!({"url": proxy.url(), "timeout": "1s"}));
+        plan.top("prometheus", json!({"url": proxy.url(), "timeout": timeout}));
         plan.top("fleet_guard", json!({"services": 100, "within": "10s"}));
         world.run(&plan).await;
         world.has_past(WINDOW).await;
@@ -158,4 +163,25 @@ async fn connections_refused_in_the_midst_of_a_breach_neither_hide_it_nor_make_i
     assert_eq!(receipt.get("outcome"), "recovered");
     assert_observed_by_the_data(&faulty.world.prometheus, &receipt).await;
     assert_eq!(faulty.world.pipeline_runs().await, ["v1"]);
+}
+
+#[tokio::test]
+async fn queries_that_take_a_minute_delay_their_own_triggers_and_no_other() {
+    let mut faulty = Faulty::patient(&[Fault::Hangs, Fault::Empty], 0.2, "60s").await;
+    faulty.proxy.spoil("svc-1", Fault::Hangs);
+    faulty.world.deploy_as("svc-1", json!({"version": "v2", "previous_version": "v1"})).await;
+    // Both of its triggers wait: each for the first of its queries.
+    faulty.proxy.has_spoilt("svc-1", 2).await;
+    faulty.world.deploy_as("svc-2", json!({"version": "v2", "previous_version": "v1"})).await;
+
+    let receipt = faulty.world.receipt(1).await;
+    assert_eq!((receipt.get("service"), receipt.get("outcome")), ("svc-2", "recovered"));
+    assert_observed_by_the_data(&faulty.world.prometheus, &receipt).await;
+    let metrics = faulty.world.daemon().get("/metrics").await.body;
+    let metrics = metrics.as_str().unwrap_or_default();
+    assert!(
+        metrics.contains("rollbackd_prometheus_queries_total{result=\"failed\"} 0\n"),
+        "they still wait: {metrics}"
+    );
+    faulty.until("svc-1", "error-rate", &["no_data"]).await;
 }

@@ -246,3 +246,6 @@ fn series(element: Element) -> Result<Series, String> {
     }
     Ok(Series { labels: element.metric, samples })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,21 +2,22 @@
 //!
 //! Never spares a look that could change anything: what a whole window says is the core's to judge.
 
+use crate::board::Shown;
 use crate::config::{Metric, Trigger};
 use crate::name::TriggerName;
-use crate::reading::{Answers, Look, Point};
+use crate::reading::{Answers, Look};
 use crate::state::{ServiceState, Turn, Watch};
 use crate::time::Timestamp;
-use crate::trigger::{self, Arming, Verdict};
+use crate::trigger::{self, Arming};
 
-/// The verdict that a look at one more slot comes to, where it changes nothing; `None` where the whole window has to be
-/// judged. `newest` are the answers at that slot alone, and `before` is the verdict up to the slot before it.
+/// What a look at one more slot shows, where it changes nothing; `None` where the whole window has to be judged. `newest`
+/// are the answers at that slot alone, and `before` is what the slot before it showed.
 pub(super) fn unchanged(
     own: &ServiceState,
     (trigger, metric): (&Trigger, &Metric),
-    before: &Verdict,
+    before: &Shown,
     newest: &Answers,
-) -> Option<Verdict> {
+) -> Option<Shown> {
     let watch = own.watch.as_ref()?;
     let at = newest.to;
     if !may_be_spared(own, watch, &trigger.name, at, metric) || before.answered_until? + metric.step != at {
@@ -25,14 +26,13 @@ pub(super) fn unchanged(
     let known = watch.triggers.get(&trigger.name)?;
     let limit = trigger::limit(metric, known.baseline.as_ref());
     let [point] = trigger::looks(metric, limit, newest)[..] else { return None };
-    let clear_at = match (known.turn, point.look) {
+    match (known.turn, point.look) {
         // Armed and turned to clear, it was seen clear: what arms it is judged with what was clear.
-        (Turn::Clear, Look::Clear(_)) => Some(at),
-        (Turn::LowTraffic, Look::LowTraffic | Look::NoTraffic) => before.clear_at,
-        (Turn::Unseen | Turn::Clear | Turn::Breaching { .. } | Turn::LowTraffic | Turn::Blind, _) => return None,
-    };
-    let said: Option<Point> = Some(point);
-    Some(Verdict { latest: said, said, clear_at, answered_until: Some(at), ..*before })
+        (Turn::Clear, Look::Clear(_)) | (Turn::LowTraffic, Look::LowTraffic | Look::NoTraffic) => {
+            Some(Shown { look: Some(point.look), answered_until: Some(at), ..*before })
+        }
+        (Turn::Unseen | Turn::Clear | Turn::Breaching { .. } | Turn::LowTraffic | Turn::Blind, _) => None,
+    }
 }
 
 /// Whether nothing but this trigger's own looks could be waiting for what this slot shows.

@@ -30,7 +30,46 @@ pub struct SoFar {
     did_not_help: bool,
 }
 
+/// The same of slots in which nothing breached, has fired or did not help: so it is with nearly all of a fleet, and it
+/// takes half the memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Calm {
+    until: Timestamp,
+    gap_at: Option<Timestamp>,
+    uncounted_at: Option<Timestamp>,
+    generation: u32,
+    seen_at: Option<Timestamp>,
+    arming: Arming,
+    clear_at: Option<Timestamp>,
+}
+
+impl From<Calm> for SoFar {
+    fn from(calm: Calm) -> Self {
+        let Calm { until, gap_at, uncounted_at, generation, seen_at, arming, clear_at } = calm;
+        Self {
+            until,
+            gap_at,
+            uncounted_at,
+            generation,
+            seen_at,
+            arming,
+            breaching_since: None,
+            said_breaching_since: None,
+            clear_at,
+            fired: None,
+            did_not_help: false,
+        }
+    }
+}
+
 impl SoFar {
+    /// The same, where it is calm.
+    pub(crate) fn calm(self) -> Option<Calm> {
+        let Self { until, gap_at, uncounted_at, generation, seen_at, arming, clear_at, .. } = self;
+        let calm = Calm { until, gap_at, uncounted_at, generation, seen_at, arming, clear_at };
+        (Self::from(calm) == self).then_some(calm)
+    }
+
     /// The first of its slots that may be filled in later, and so has to be asked for again at times.
     #[must_use]
     pub fn open_at(&self) -> Option<Timestamp> {

@@ -126,12 +126,12 @@ pub(crate) fn reference_service(name: &str, interval: Duration) -> Service {
         smoke: Some("http://127.0.0.1:8080/healthz".to_owned()),
         automatic_limit: AutomaticLimit::default(),
         side_effects: None,
-        rehearsal: Some(RehearsalRule {
+        rehearsal: Some(Box::new(RehearsalRule {
             deploy_bad: path("pipeline"),
             every: duration("720h"),
             timeout: duration("30m"),
             bad_versions: Vec::new(),
-        }),
+        })),
     }
 }
 

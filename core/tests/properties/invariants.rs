@@ -263,7 +263,8 @@ fn a_wake_lies_ahead(world: &World) {
 
 fn everything_can_be_shown(world: &World) {
     for name in world.config.services.keys() {
-        let shown = view::service(&world.config, &world.state, &view::Board::default(), name, world.now);
+        let shown =
+            view::service(&world.config, &world.state, &rollbackd_core::board::Board::default(), name, world.now);
         let written = serde_json::to_string(&shown.expect("a service of the config"));
         assert!(written.is_ok());
     }

@@ -108,7 +108,13 @@ fn what_was_rehearsed_changes_with_the_path_the_trigger_and_the_pipelines_own_fi
     ask(&mut world);
     world.run("10m");
     let changed = |world: &World| {
-        let shown = view::service(&world.config, &world.state, &view::Board::default(), &service(SHOP), world.now);
+        let shown = view::service(
+            &world.config,
+            &world.state,
+            &rollbackd_core::board::Board::default(),
+            &service(SHOP),
+            world.now,
+        );
         shown.expect("a service").paths[0].rehearsed.as_ref().expect("a rehearsal").changed
     };
     assert!(!changed(&world), "it is as it was rehearsed");

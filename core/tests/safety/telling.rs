@@ -118,7 +118,9 @@ fn r8_a_page_that_is_not_taken_is_sent_again_after_a_restart_with_the_same_key()
     let again = sent(&world);
     assert_eq!(again.len(), 1, "only who has not taken it");
     assert_eq!((&again[0].0, &again[0].1.id), (&first[1].0, &first[1].1.id));
-    let shown = view::service(&world.config, &world.state, &view::Board::default(), &service(SHOP), world.now).unwrap();
+    let shown =
+        view::service(&world.config, &world.state, &rollbackd_core::board::Board::default(), &service(SHOP), world.now)
+            .unwrap();
     assert_eq!(shown.pages[0].undelivered, [first[1].0.clone()]);
 }
 

@@ -286,7 +286,8 @@ fn a_page_about_a_rehearsal_says_that_it_is_one_and_why_it_asks() {
 }
 
 fn shown(world: &World) -> (RehearsalView, PathView) {
-    let view = view::service(&world.config, &world.state, &view::Board::default(), &service(SHOP), world.now);
+    let view =
+        view::service(&world.config, &world.state, &rollbackd_core::board::Board::default(), &service(SHOP), world.now);
     let view = view.expect("a service of the config");
     (view.rehearsal.expect("a rehearsal"), view.paths[0].clone())
 }

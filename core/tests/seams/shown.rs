@@ -1,11 +1,11 @@
 //! `view`: what `status` and the API show, in the design's words.
 
+use rollbackd_core::board::{Board, Shown};
 use rollbackd_core::config::{Action, Limit};
 use rollbackd_core::decide;
 use rollbackd_core::event::{Event, Happening};
-use rollbackd_core::reading::{Look, Point};
-use rollbackd_core::trigger::{Arming, Verdict};
-use rollbackd_core::view::{self, Board, ServiceView, TriggerView};
+use rollbackd_core::reading::Look;
+use rollbackd_core::view::{self, ServiceView, TriggerView};
 
 use crate::common::outside::{Run, Sample};
 use crate::common::plan::{SHOP, error_rate, p99_latency, reference, shop_trigger};
@@ -144,21 +144,10 @@ fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
         (Look::Partial, "error"),
     ];
     for (look, word) in words {
-        let verdict = Verdict {
-            latest: Some(Point { at: world.now, look }),
-            said: None,
-            arming: Arming::Armed,
-            breaching_since: None,
-            said_breaching_since: None,
-            clear_at: None,
-            fired: None,
-            did_not_help: false,
-            blind: false,
-            answered_until: None,
-            so_far: None,
-        };
+        let seen =
+            Shown { look: Some(look), breaching_since: None, may_fire: true, answered_until: None, so_far: None };
         let mut board = Board::default();
-        board.put(&world.config, &service(SHOP), &trigger("error-rate"), verdict);
+        board.put(&world.config, &service(SHOP), &trigger("error-rate"), seen);
         let shown = with_board(&world, &board);
         assert_eq!(find(&shown, "error-rate").state, word);
         assert_eq!(find(&shown, "error-rate").value, look.value());
@@ -181,11 +170,11 @@ fn what_was_seen_of_a_service_is_forgotten_whole_and_of_no_other() {
     let looked = Event { service: service(SHOP), what };
     let verdict = decide(&world.config, &world.state, &looked, world.now).verdict.expect("a verdict");
     for name in [SHOP, "billing"] {
-        board.put(&world.config, &service(name), &trigger("error-rate"), verdict);
+        board.put(&world.config, &service(name), &trigger("error-rate"), verdict.into());
     }
     board.forget(&service(SHOP));
     assert_eq!(board.get(&service(SHOP), &trigger("error-rate")), None);
-    assert_eq!(board.get(&service("billing"), &trigger("error-rate")), Some(&verdict));
+    assert_eq!(board.get(&service("billing"), &trigger("error-rate")), Some(verdict.into()));
 }
 
 #[test]

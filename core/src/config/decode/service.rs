@@ -122,7 +122,7 @@ fn decode(
         smoke,
         automatic_limit: automatic_limit.unwrap_or_default(),
         side_effects,
-        rehearsal,
+        rehearsal: rehearsal.map(Box::new),
     };
     Written { service, place, triggers, paths: places, unread }
 }

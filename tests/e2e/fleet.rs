@@ -63,7 +63,8 @@ async fn a_slow_prometheus_is_still_asked_once_for_all_services() {
         if missed >= 30 { Ok(()) } else { Err(format!("{missed} were missed")) }
     })
     .await;
-    assert_eq!(most, 2, "the trigger has two queries, `bad` and `total`");
+    // One query of the trigger at a time; those that look far back go beside those that don't.
+    assert!((1..=2).contains(&most), "{most} at once: each service was asked for by itself");
 
     world.prometheus.go_on();
     for service in ["svc-1", "svc-2", "svc-3"] {

@@ -101,31 +101,34 @@ enum Found<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Data<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object with `resultType` and `result`")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Data<'de>, A::Error> {
-                let (mut result_type, mut result, mut is_partial) = (None::<String>, None, None);
-                while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-                    match (key.as_ref(), result_type.as_deref()) {
-                        ("resultType", None) => result_type = Some(fields.next_value()?),
-                        ("result", _) if result.is_some() => return Err(A::Error::duplicate_field("result")),
-                        ("result", Some("vector" | "matrix")) => result = Some(Found::Read(fields.next_value()?)),
-                        ("result", _) => result = Some(Found::Unread(fields.next_value()?)),
-                        ("resultType", Some(_)) => return Err(A::Error::duplicate_field("resultType")),
-                        ("isPartial", _) => is_partial = fields.next_value()?,
-                        _ => drop(fields.next_value::<IgnoredAny>()?),
-                    }
-                }
-                let result_type = result_type.ok_or_else(|| A::Error::missing_field("resultType"))?;
-                let result = result.ok_or_else(|| A::Error::missing_field("result"))?;
-                Ok(Data { result_type, result, is_partial })
+        deserializer.deserialize_map(DataReader)
+    }
+}
+
+struct DataReader;
+
+impl<'de> Visitor<'de> for DataReader {
+    type Value = Data<'de>;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with `resultType` and `result`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Data<'de>, A::Error> {
+        let (mut result_type, mut result, mut is_partial) = (None::<String>, None, None);
+        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
+            match (key.as_ref(), result_type.as_deref()) {
+                ("resultType", None) => result_type = Some(fields.next_value()?),
+                ("result", _) if result.is_some() => return Err(A::Error::duplicate_field("result")),
+                ("result", Some("vector" | "matrix")) => result = Some(Found::Read(fields.next_value()?)),
+                ("result", _) => result = Some(Found::Unread(fields.next_value()?)),
+                ("resultType", Some(_)) => return Err(A::Error::duplicate_field("resultType")),
+                ("isPartial", _) => is_partial = fields.next_value()?,
+                _ => drop(fields.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(Reads)
+        let result_type = result_type.ok_or_else(|| A::Error::missing_field("resultType"))?;
+        let result = result.ok_or_else(|| A::Error::missing_field("result"))?;
+        Ok(Data { result_type, result, is_partial })
     }
 }
 
@@ -157,17 +160,20 @@ struct Value(f64);
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl Visitor<'_> for Reads {
-            type Value = Value;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("the value of a sample as a text")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-                text.parse().map(Value).map_err(|_| E::custom(format!("{text:?} is no value of a sample")))
-            }
-        }
-        deserializer.deserialize_str(Reads)
+        deserializer.deserialize_str(ValueReader)
+    }
+}
+
+struct ValueReader;
+
+impl Visitor<'_> for ValueReader {
+    type Value = Value;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the value of a sample as a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        text.parse().map(Value).map_err(|_| E::custom(format!("{text:?} is no value of a sample")))
     }
 }
 
@@ -176,40 +182,41 @@ struct Elements(Result<Answer, String>);
 
 impl<'de> Deserialize<'de> for Elements {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Elements;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of series")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Elements, A::Error> {
-                let (mut found, mut samples, mut judged) = (Vec::new(), 0, None);
-                while let Some(element) = elements.next_element::<Element>()? {
-                    let series = match series(element) {
-                        Ok(series) => series,
-                        Err(why) => {
-                            judged = Some(Err(why));
-                            break;
-                        }
-                    };
-                    samples += series.samples.len();
-                    if found.len() == SERIES_LIMIT {
-                        judged =
-                            Some(Ok(Answer::Partial(format!("more than the {SERIES_LIMIT} series that are read"))));
-                        break;
-                    }
-                    if samples > SAMPLE_LIMIT {
-                        judged =
-                            Some(Ok(Answer::Partial(format!("more than the {SAMPLE_LIMIT} samples that are read"))));
-                        break;
-                    }
-                    found.push(series);
+        deserializer.deserialize_seq(ElementsReader)
+    }
+}
+
+struct ElementsReader;
+
+impl<'de> Visitor<'de> for ElementsReader {
+    type Value = Elements;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of series")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Elements, A::Error> {
+        let (mut found, mut samples, mut judged) = (Vec::new(), 0, None);
+        while let Some(element) = elements.next_element::<Element>()? {
+            let series = match series(element) {
+                Ok(series) => series,
+                Err(why) => {
+                    judged = Some(Err(why));
+                    break;
                 }
-                while elements.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Elements(judged.unwrap_or(Ok(Answer::Series(found)))))
+            };
+            samples += series.samples.len();
+            if found.len() == SERIES_LIMIT {
+                judged = Some(Ok(Answer::Partial(format!("more than the {SERIES_LIMIT} series that are read"))));
+                break;
             }
+            if samples > SAMPLE_LIMIT {
+                judged = Some(Ok(Answer::Partial(format!("more than the {SAMPLE_LIMIT} samples that are read"))));
+                break;
+            }
+            found.push(series);
         }
-        deserializer.deserialize_seq(Reads)
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Elements(judged.unwrap_or(Ok(Answer::Series(found)))))
     }
 }
 

@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn a_trigger_may_fire_while_it_is_armed_and_has_not_fired() {
+        for (row, may_fire) in [("cb", true), ("cc", true), ("cbb", false), ("bb", false), ("bbc", true)] {
+            let row: Vec<char> = row.chars().collect();
+            assert_eq!(shown(&row).may_fire, may_fire, "{row:?}");
+        }
+    }
+
+    #[test]
     fn what_is_kept_of_a_fleet_is_small_and_what_is_not_clear_is_so_as_well_where_nothing_breaches() {
         assert!(size_of::<Kept>() <= 80, "{} bytes", size_of::<Kept>());
         for row in ["ccccccc", "ccntccc", "ttttttt", "nnnnnnn"] {

@@ -115,6 +115,9 @@ mod tests {
         assert_eq!(names(&known), "abcd");
         let all: Vec<u8> = (&known).into_iter().map(|(_, value)| *value).collect();
         assert_eq!(all, [1, 7, 3, 5]);
+        known.values_mut().for_each(|value| *value += 1);
+        known.values_mut().for_each(|value| *value -= 1);
+        assert_eq!(known.values_mut().map(|value| *value).collect::<Vec<_>>(), all);
         assert_eq!((known.remove("b"), known.remove("b")), (Some(7), None));
         assert_eq!(names(&known), "acd");
         known.retain(|_, value| *value > 1);

@@ -206,7 +206,7 @@ fn at_any_instant_it_shows_what_status_would_show() {
 
 #[test]
 fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same() {
-    for sample in [Sample::Value(0.01), Sample::Low] {
+    for (sample, later) in [(Sample::Value(0.01), Sample::Value(0.02)), (Sample::Low, Sample::Low)] {
         let replayed = |spares: bool| {
             let mut replay = shop(Mode::DryRun);
             deploy(&mut replay, "v3");
@@ -214,6 +214,8 @@ fn a_look_that_changes_nothing_asks_for_its_newest_slot_alone_and_shows_the_same
             replay.source().outside.show(&trigger("error-rate"), now, sample);
             replay.run_until(instant("2026-11-23T10:50:00Z"));
             let mut replay = if spares { replay } else { replay.sparing_nothing() };
+            let now = replay.now();
+            replay.source().outside.show(&trigger("error-rate"), now, later);
             replay.source().asked.clear();
             replay.run_until(instant("2026-11-23T11:00:00Z"));
             // What a look could go on from is not shown, and a replay goes on from none.

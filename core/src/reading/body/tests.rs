@@ -72,11 +72,11 @@ fn warnings_and_partial_answers_are_partial_and_infos_are_not() {
 #[test]
 fn data_that_is_none_of_a_sample_is_refused_with_its_reason() {
     check(r#"{"status":"success"}"#, &Refused("without `data`"));
-    check(r#"{"status":"success","data":[]}"#, &Refused("not understood"));
+    check(r#"{"status":"success","data":7}"#, &Refused("expected an object with `resultType` and `result`"));
     check(r#"{"status":"success","data":{"resultType":"vector"}}"#, &Refused("result"));
     check(r#"{"status":"success","data":{"result":[]}}"#, &Refused("resultType"));
     check(r#"{"status":"success","data":{"resultType":"string","result":[7,"x"]}}"#, &Refused("gives a string"));
-    check(r#"{"status":"success","data":{"resultType":"vector","result":{}}}"#, &Refused("not understood"));
+    check(r#"{"status":"success","data":{"resultType":"vector","result":{}}}"#, &Refused("expected a list of series"));
     let twice = r#"{"status":"success","data":{"resultType":"vector","result":[],"result":[]}}"#;
     check(twice, &Refused("duplicate field `result`"));
     let twice = r#"{"status":"success","data":{"resultType":"vector","resultType":"matrix","result":[]}}"#;

@@ -173,25 +173,23 @@ impl Looker {
         let Some((rule, metric)) = metric_of(&config, key) else { return };
         let hold = rule.row();
         let since = closer::open_row(&shown, hold, clock::now()).filter(|_| !wants::names_since_deploy(metric));
-        let slot = since.map(|since| closer::slot_of(since, metric.step));
-        let known = |job: &mut Job| job.closer.as_ref().map(|closer| closer.slot);
-        let is_new = self.jobs.get_mut(key).is_some_and(|job| slot.is_some() && known(job) != slot);
-        // Where so many breach at once it is an outage, which nothing is rolled back for.
-        let room = !is_new || self.jobs.closer() < MOST_CLOSER;
-        let offset = self.edges.get().settings().prometheus.query_offset;
         let Some(job) = self.jobs.get_mut(key) else { return };
-        let (Some((since, slot)), true) = (since.zip(slot), room) else {
+        let Some(since) = since else {
             job.closer = None;
             return;
         };
-        match &mut job.closer {
-            Some(closer) if closer.slot == slot => {
-                if closer.exactly_done != Some(since) {
-                    closer.exactly_at = Some(closer::exactly_at(since, hold) + offset);
-                }
+        let slot = closer::slot_of(since, metric.step);
+        if let Some(closer) = job.closer.as_mut().filter(|closer| closer.slot == slot) {
+            if closer.exactly_done != Some(since) {
+                let offset = self.edges.get().settings().prometheus.query_offset;
+                closer.exactly_at = Some(closer::exactly_at(since, hold) + offset);
             }
-            Some(_) | None => job.closer = Some(Box::new(Closer::new(slot, clock::now()))),
+            return;
         }
+        // Where so many breach at once it is an outage, which nothing is rolled back for.
+        let room = self.jobs.closer() < MOST_CLOSER;
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        job.closer = room.then(|| Box::new(Closer::new(slot, clock::now())));
     }
 
     /// Starts every look that is due: those that share a query share it, all others go by themselves.
@@ -224,10 +222,8 @@ impl Looker {
     }
 
     fn ask(&mut self, turn: &Turn, shares: Shares, looks: Vec<Look>) {
-        if let Some((shares, waiting)) = self.asking.remove_entry(&shares) {
-            let waiting = self.wait(waiting, &looks, turn.now);
-            self.asking.insert(shares, waiting);
-            return;
+        if let Some(waiting) = self.asking.get_mut(&shares) {
+            return wait(waiting, &mut self.jobs, &looks, turn.now);
         }
         let shares = Arc::new(shares);
         self.asking.insert(Arc::clone(&shares), Vec::new());
@@ -240,20 +236,6 @@ impl Looker {
             let _under_way = under_way;
             ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await;
         });
-    }
-
-    /// The same is being asked already, for others: these wait for its end, and then go together with all who are due
-    /// by then. Where each asked for itself, a slow Prometheus would be asked once for each service instead of once for
-    /// all, and would never catch up; where these waited for their next turn, that might find others asking every time.
-    fn wait(&mut self, mut waiting: Vec<Key>, looks: &[Look], now: Timestamp) -> Vec<Key> {
-        for look in looks {
-            let key = look.key();
-            if let Some(job) = self.jobs.get_mut(&key) {
-                job.due_at = look.due.map_or(now, |due| due.at);
-            }
-            waiting.push(key);
-        }
-        waiting
     }
 
     /// Where the clock was set back, what is due by the old one would not be looked at until then.
@@ -373,6 +355,19 @@ impl Looker {
 
     fn shown(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Shown> {
         self.door.shared.board().get(service, trigger)
+    }
+}
+
+/// The same is being asked already, for others: these wait for its end, and then go together with all who are due by
+/// then. Where each asked for itself, a slow Prometheus would be asked once for each service instead of once for all, and
+/// would never catch up; where these waited for their next turn, that might find others asking every time.
+fn wait(waiting: &mut Vec<Key>, jobs: &mut Jobs, looks: &[Look], now: Timestamp) {
+    for look in looks {
+        let key = look.key();
+        if let Some(job) = jobs.get_mut(&key) {
+            job.due_at = look.due.map_or(now, |due| due.at);
+        }
+        waiting.push(key);
     }
 }
 

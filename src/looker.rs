@@ -10,6 +10,7 @@ mod gate;
 mod jobs;
 mod look;
 mod split;
+mod together;
 mod turn;
 mod versions;
 

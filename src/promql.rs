@@ -43,6 +43,7 @@ pub fn read(query: &str) -> Result<PromqlFacts, String> {
         selectors: Vec::new(),
         instant_selectors: Vec::new(),
         filtering: filtering_outermost(&expr),
+        is_scalar: expr.value_type() == ValueType::Scalar,
     };
     // A list of what is left instead of recursion: a query may nest as deep as it is long.
     let mut left = vec![(&expr, Reach::default())];

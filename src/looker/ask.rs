@@ -12,11 +12,12 @@ use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
 use rollbackd_core::wants::Want;
 
-use super::brought::{Again, Brought, Shared};
+use super::brought::{Again, Shared};
 use super::closer::Range;
 use super::gate::Gate;
 use super::look::{Look, Shares};
 use super::split::Only;
+use super::together::{Each, together};
 use crate::clock;
 use crate::door::Door;
 use crate::metrics::Metrics;
@@ -29,54 +30,51 @@ const MOST_SLOTS_ONE_BY_ONE: usize = 120;
 /// So many slots are asked for at once of all services: 10,000 series of them are 10 MB.
 const SLOTS_IN_A_PIECE: u32 = 20;
 
-/// The queries of a trigger with everything in its place; those who have the same ones share one answer.
+/// The queries of a trigger, as one and with everything in its place; those who have the same ones share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QuerySet {
-    value: Rendered,
-    total: Option<Rendered>,
-    at_least: Option<Rendered>,
-    presence: Option<Rendered>,
-    freshness: Option<Rendered>,
+    /// The text; where it names `since_deploy`, with a mark in that place. Or why there is none.
+    text: Result<String, String>,
+    asked: Each<()>,
     /// Where the queries name `since_deploy`: the deploy's instant and the service, since such queries are not shared.
     since_deploy: Option<(Timestamp, ServiceName)>,
 }
-
-/// A query's text; or, where it names `since_deploy`, the text up to that with a mark in its place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rendered(Result<String, String>);
 
 /// Stands where `since_deploy` goes; no PromQL contains it.
 const MARK: &str = "\u{1}";
 
 impl QuerySet {
     pub(super) fn of(metric: &Metric, service: &ServiceName, values: &Values, since_deploy: Option<Timestamp>) -> Self {
-        let values = values.clone().with(Variable::SinceDeploy, MARK);
-        let render =
-            |template: &Template| Rendered(template.render(&values).map_err(|unknown: Unknown| unknown.to_string()));
-        let at_least = metric.at_least.as_ref().map(|at_least| render(&at_least.expr));
-        let freshness = metric.freshness.as_ref().map(|freshness| render(&freshness.newest));
-        let since_deploy = since_deploy.map(|at| (at, service.clone()));
-        match &metric.query {
-            Query::Ratio { bad, total } => Self {
-                value: render(bad),
-                total: Some(render(total)),
-                at_least,
-                presence: None,
-                freshness,
-                since_deploy,
-            },
-            Query::Expression(expr) => {
-                Self { value: render(expr), total: None, at_least, presence: None, freshness, since_deploy }
-            }
-            Query::Filter { expr, presence } => Self {
-                value: render(expr),
-                total: None,
-                at_least,
-                presence: Some(render(presence)),
-                freshness,
-                since_deploy,
-            },
-        }
+        let templates = templates(metric);
+        let asked = templates.clone().map(|_| ());
+        let text = rendered(templates, &values.clone().with(Variable::SinceDeploy, MARK));
+        Self { text, asked, since_deploy: since_deploy.map(|at| (at, service.clone())) }
+    }
+}
+
+fn templates(metric: &Metric) -> Each<&Template> {
+    let at_least = metric.at_least.as_ref().map(|at_least| &at_least.expr);
+    let freshness = metric.freshness.as_ref().map(|freshness| &freshness.newest);
+    let (value, total, presence) = match &metric.query {
+        Query::Ratio { bad, total } => (bad, Some(total), None),
+        Query::Expression(expr) => (expr, None, None),
+        Query::Filter { expr, presence } => (expr, None, Some(presence)),
+    };
+    Each { value, total, at_least, presence, freshness }
+}
+
+/// All of them as one query.
+fn rendered(templates: Each<&Template>, values: &Values) -> Result<String, String> {
+    let mut unknown = None;
+    let texts = templates.map(|template| {
+        template.render(values).unwrap_or_else(|name: Unknown| {
+            unknown.get_or_insert(name);
+            String::new()
+        })
+    });
+    match unknown {
+        Some(name) => Err(name.to_string()),
+        None => Ok(together(&texts)),
     }
 }
 
@@ -137,7 +135,7 @@ pub(super) async fn group(
     };
     let mut answers = ask((from, to, shares.step)).await;
     let mut besides = Vec::new();
-    let failed = answers.failure();
+    let failed = answers.failure().map(str::to_owned);
     for range in looks.iter().flat_map(|look| &look.besides) {
         besides.push((*range, if let Some(why) = &failed { Shared::failed(why) } else { ask(*range).await }));
     }
@@ -166,35 +164,15 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     async fn all(&self, queries: &QuerySet) -> Shared {
-        let (total, at_least, presence, freshness) = tokio::join!(
-            self.brought(queries.total.as_ref()),
-            self.brought(queries.at_least.as_ref()),
-            self.brought(queries.presence.as_ref()),
-            self.brought(queries.freshness.as_ref()),
-        );
-        let before = [&total, &at_least, &presence, &freshness];
-        // Where one of these failed the look has failed, whatever the last would show: a server that hangs is not waited
-        // for twice.
-        if let Some(why) = before.into_iter().flatten().find_map(Brought::failure) {
-            return Shared::failed(&why);
-        }
-        // Asked last: where a scrape lands in between, failures may be there without their `total`, and never a `total`
-        // without its failures, which would look like health.
-        let value = self.brought(Some(&queries.value)).await;
-        let value = value.unwrap_or_else(|| Brought::Same(Answer::Failed("nothing was asked".to_owned())));
-        Shared { value, total, at_least, presence, freshness }
-    }
-
-    async fn brought(&self, query: Option<&Rendered>) -> Option<Brought> {
-        let text = match &query?.0 {
+        let text = match &queries.text {
             Ok(text) => text,
-            Err(why) => return Some(Brought::Same(Answer::Failed(why.clone()))),
+            Err(why) => return Shared::failed(why),
         };
-        let Some(only) = self.only else { return Some(Brought::Same(self.answer(text).await)) };
-        Some(match self.pieces(&only.narrow(text), only).await {
-            Answer::Series(all) => Brought::Split(only.split(all)),
-            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => Brought::Same(spoiled),
-        })
+        let answer = match self.only {
+            Some(only) => self.pieces(&only.narrow(text), only).await,
+            None => self.answer(text).await,
+        };
+        Shared::of(&queries.asked, answer, self.only)
     }
 
     /// Asks for a long stretch piece by piece, and keeps of each only what is wanted: all services' series over a whole

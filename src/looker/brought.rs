@@ -1,12 +1,13 @@
-//! What the queries of a look came back with, for all who share them.
+//! What a look came back with, for all who share it.
 //!
-//! Never keeps half a look: where one of its queries failed, it has failed.
+//! Never keeps half a look: where its query failed, all of it has failed.
 
 use rollbackd_core::name::ServiceName;
-use rollbackd_core::reading::{Answer, Answers};
+use rollbackd_core::reading::{Answer, Answers, Series};
 
 use super::closer::Range;
-use super::split::Parts;
+use super::split::{Only, Parts};
+use super::together::{self, Each};
 
 /// What one query came back with, for all who share it.
 pub(super) enum Brought {
@@ -24,11 +25,10 @@ pub(super) enum Again {
 }
 
 impl Brought {
-    /// Why there was no answer.
-    pub(super) fn failure(&self) -> Option<String> {
-        match self {
-            Self::Same(Answer::Failed(why)) => Some(why.clone()),
-            Self::Same(Answer::Series(_) | Answer::Partial(_)) | Self::Split(_) => None,
+    fn of(series: Vec<Series>, only: Option<&Only>) -> Self {
+        match only {
+            Some(only) => Self::Split(only.split(series)),
+            None => Self::Same(Answer::Series(series)),
         }
     }
 
@@ -40,36 +40,33 @@ impl Brought {
     }
 }
 
-/// What all queries of a set came back with, for all who share them. Where one of them failed, `value` did.
-pub(super) struct Shared {
-    pub(super) value: Brought,
-    pub(super) total: Option<Brought>,
-    pub(super) at_least: Option<Brought>,
-    pub(super) presence: Option<Brought>,
-    pub(super) freshness: Option<Brought>,
-}
+/// What all queries of a trigger came back with, for all who share them. Where that is no series, it is the value's.
+pub(super) struct Shared(Each<Brought>);
 
 impl Shared {
-    pub(super) fn failed(why: &str) -> Self {
-        let value = Brought::Same(Answer::Failed(why.to_owned()));
-        Self { value, total: None, at_least: None, presence: None, freshness: None }
+    /// What the answer holds for each of the queries that were asked, and of it for each of these services.
+    pub(super) fn of(asked: &Each<()>, answer: Answer, only: Option<&Only>) -> Self {
+        match answer {
+            Answer::Series(all) => Self(together::apart(asked, all).map(|series| Brought::of(series, only))),
+            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => Self(Each::alone(Brought::Same(spoiled))),
+        }
     }
 
-    pub(super) fn failure(&self) -> Option<String> {
-        self.value.failure()
+    pub(super) fn failed(why: &str) -> Self {
+        Self(Each::alone(Brought::Same(Answer::Failed(why.to_owned()))))
+    }
+
+    /// Why there was no answer.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match &self.0.value {
+            Brought::Same(Answer::Failed(why)) => Some(why),
+            Brought::Same(Answer::Series(_) | Answer::Partial(_)) | Brought::Split(_) => None,
+        }
     }
 
     pub(super) fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
-        let part = |brought: &mut Option<Brought>| brought.as_mut().map(|brought| brought.part(service, again));
-        Answers {
-            from,
-            to,
-            step,
-            value: self.value.part(service, again),
-            total: part(&mut self.total),
-            at_least: part(&mut self.at_least),
-            presence: part(&mut self.presence),
-            freshness: part(&mut self.freshness),
-        }
+        let each = self.0.as_mut().map(|brought| brought.part(service, again));
+        let Each { value, total, at_least, presence, freshness } = each;
+        Answers { from, to, step, value, total, at_least, presence, freshness }
     }
 }

@@ -57,7 +57,8 @@ impl Only {
         // A name has letters, digits, dots, dashes and underscores: nothing that a string or a replacement minds.
         let named = |name: &ServiceName| format!("label_replace(vector(1), \"{label}\", \"{name}\", \"\", \"\")");
         let named: Vec<String> = self.services.0.iter().map(named).collect();
-        format!("({query}) and on ({label}) ({})", named.join(" or "))
+        // On lines of its own: it may end with a comment.
+        format!("(\n{query}\n) and on ({label}) ({})", named.join(" or "))
     }
 
     pub(super) fn wants(&self, series: &Series) -> bool {
@@ -125,6 +126,16 @@ mod tests {
     /// The numbers of a part's series, and the labels that are left to them.
     fn shown(part: &[Series]) -> Vec<(i64, usize)> {
         part.iter().map(|series| (series.samples[0].0.milliseconds(), series.labels.len())).collect()
+    }
+
+    #[test]
+    fn a_query_is_narrowed_to_services_whatever_it_ends_with() {
+        let only = Only::of("service", &[name("a"), name("b")]);
+        for query in ["sum by (service) (x)", "sum by (service) (x) # of all", "x or y"] {
+            let narrowed = only.narrow(query);
+            let selectors = crate::promql::read(&narrowed).map(|facts| facts.selectors);
+            assert_eq!(selectors, crate::promql::read(query).map(|facts| facts.selectors), "{narrowed}");
+        }
     }
 
     #[test]

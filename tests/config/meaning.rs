@@ -148,6 +148,14 @@ fn an_alerting_rules_expression_needs_no_limit() {
 }
 
 #[test]
+fn a_number_without_series_is_asked_as_a_series_since_all_queries_of_a_trigger_are_asked_as_one() {
+    let text = with("sum(rate(errors_total[1m]))", "scalar(rate(e[1m])) + time() # now");
+    let errors = errors_trigger(&text);
+    let Query::Expression(expr) = &metric(&errors).query else { panic!("no expression") };
+    assert_eq!(expr.source(), "vector(\nscalar(rate(e[1m])) + time() # now\n)");
+}
+
+#[test]
 fn a_window_since_the_deploy_adds_nothing_to_how_far_a_query_looks_back() {
     let text = with("errors_total[1m]", "errors_total[{{ since_deploy }}]");
     assert_eq!(metric(&errors_trigger(&text)).window, Duration::from_millis(1));

@@ -69,6 +69,41 @@ async fn four_percent_never_fires_and_six_percent_does() {
     assert_eq!(world.pipeline_runs().await, ["v1"]);
 }
 
+/// A trigger of every kind that asks more than one query, and a number without series; queries that end with a comment.
+fn asked_together() -> [Value; 4] {
+    let requests = "http_requests_total{service=\"capstone-api\"}";
+    let rate = format!("sum(rate({requests}[4s])) # per second");
+    let at_least = json!({"expr": format!("scalar(sum(increase({requests}[4s]))) # all"), "value": 1});
+    let rest = |name: &str, mut trigger: Value| {
+        let more = json!({"name": name, "for": "3s", "budget": "30s", "action": "page", "at_least": at_least});
+        trigger.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        trigger
+    };
+    [
+        rest("ratio", json!({"bad": format!("0.5 * {rate}"), "total": rate, "above": 0.9})),
+        rest("number", json!({"expr": "scalar(vector(0.25)) # a number", "above": 0.9})),
+        rest("bare", json!({"expr": "app_build_info{service=\"capstone-api\"} * 0.75 # as it is", "above": 0.9})),
+        rest("rule", json!({"expr": "app_build_info{service=\"capstone-api\"} > 1 # an alerting rule's"})),
+    ]
+}
+
+#[tokio::test]
+async fn queries_that_are_asked_together_are_answered_each_for_itself() {
+    let mut world = World::start().await;
+    let mut plan = world.plan();
+    plan.triggers(asked_together());
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+
+    world.deploy("v2", "v1").await;
+    world.looks_on(Duration::from_secs(6)).await;
+    let view = world.view(SERVICE).await;
+    for (name, value) in [("ratio", 0.5), ("number", 0.25), ("bare", 0.75), ("rule", 0.0)] {
+        let trigger = trigger_of(&view, name);
+        assert_eq!((&trigger["state"], &trigger["value"]), (&json!("clear"), &json!(value)), "{name}: {view}");
+    }
+}
+
 #[tokio::test]
 async fn a_failed_smoke_test_that_the_pipeline_reports_rolls_back() {
     let mut world = World::start().await;

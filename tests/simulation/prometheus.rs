@@ -21,8 +21,39 @@ enum Asked {
     Newest,
 }
 
-/// The answer to a query now, with what is wrong with it already seen to.
+/// The answer to a query now, which may put several together: those that are marked by a label, then one that is not.
 pub(crate) fn answer(
+    plan: &Plan,
+    production: &Production,
+    expr: &str,
+    range: (Timestamp, Timestamp, Duration),
+) -> Answer {
+    let mut all = Vec::new();
+    let mut rest = expr;
+    while let Some((query, (name, after))) =
+        rest.split_once(", \"rollbackd_query\", \"").and_then(|(query, after)| Some((query, after.split_once('"')?)))
+    {
+        match answer_to_one(plan, production, query, range) {
+            Answer::Series(mut series) => {
+                for each in &mut series {
+                    each.labels.insert("rollbackd_query".into(), name.into());
+                }
+                all.append(&mut series);
+            }
+            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
+        }
+        rest = after;
+    }
+    match answer_to_one(plan, production, rest, range) {
+        Answer::Series(mut series) => {
+            all.append(&mut series);
+            Answer::Series(all)
+        }
+        spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => spoiled,
+    }
+}
+
+fn answer_to_one(
     plan: &Plan,
     production: &Production,
     expr: &str,

@@ -55,6 +55,8 @@ pub struct PromqlFacts {
     pub instant_selectors: Vec<String>,
     /// Whether it drops series by itself.
     pub filtering: Filtering,
+    /// Whether it gives a number without series (`scalar(…)`, `time()`).
+    pub is_scalar: bool,
 }
 
 /// Whether a query drops series by itself.

@@ -43,11 +43,15 @@ async fn lies(State(asked): State<Arc<AtomicUsize>>, body: String) -> Json<Value
         let of = |text: &str| series(json!({"version": text, "revision": text, text: text}), &form, "1");
         POISON.iter().map(|text| of(text)).collect()
     } else {
-        let bad = query.contains("5..");
-        let poisoned = POISON.iter().chain(&["capstone-api ", "CAPSTONE-API", "capstone-api\0", "capstone-api/../x"]);
-        let others = poisoned.map(|text| series(json!({"service": text, "big": "x".repeat(100_000)}), &form, "1000"));
-        let ours = series(json!({"service": SERVICE}), &form, if bad { "0" } else { "1000" });
-        others.chain([ours]).collect()
+        let poisoned =
+            || POISON.iter().chain(&["capstone-api ", "CAPSTONE-API", "capstone-api\0", "capstone-api/../x"]);
+        let big = |text: &str| json!({"service": text, "big": "x".repeat(100_000)});
+        let others = poisoned().map(|text| series(big(text), &form, "1000"));
+        // The mark that tells a trigger's queries apart is a label like any other.
+        let marks = poisoned().map(|text| series(json!({"service": text, "rollbackd_query": text}), &form, "1000"));
+        let total = series(json!({"service": SERVICE, "rollbackd_query": "total"}), &form, "1000");
+        let bad = series(json!({"service": SERVICE}), &form, "0");
+        others.chain(marks).chain([total, bad]).collect()
     };
     let kind = if form.contains_key("start") { "matrix" } else { "vector" };
     Json(json!({"status": "success", "data": {"resultType": kind, "result": series}}))
@@ -69,7 +73,7 @@ async fn a_poisoned_label_names_no_service_no_version_and_no_file() {
     let before = asked.load(Ordering::Relaxed);
     wait_until("it has looked ten times more", async || {
         let more = asked.load(Ordering::Relaxed) - before;
-        if more >= 40 { Ok(()) } else { Err(more.to_string()) }
+        if more >= 20 { Ok(()) } else { Err(more.to_string()) }
     })
     .await;
     let view = world.view(SERVICE).await;

@@ -124,7 +124,17 @@ pub(super) fn query(node: &Node, place_of_use: Use, reading: &Reading<'_>, probl
             None
         }
     };
+    let template = match &facts {
+        Some(facts) if facts.is_scalar && place_of_use == Use::Trigger => as_series(&template)?,
+        Some(_) | None => template,
+    };
     Some(Queried { template, facts, place: node.place })
+}
+
+/// A number as a series of its own: a trigger's queries are asked as one, and in PromQL only series can be put together.
+fn as_series(scalar: &Template) -> Option<Template> {
+    // On lines of its own: it may end with a comment. Cannot fail: it was read as a template before.
+    Template::parse(&format!("vector(\n{}\n)", scalar.source())).ok()
 }
 
 /// Letters alone, so that a stand-in passes for a part of a metric's name, a label's value and a regular expression,

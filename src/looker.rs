@@ -12,6 +12,7 @@ mod look;
 mod split;
 mod together;
 mod turn;
+mod under_way;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use std::time::Duration;
 use rollbackd_core::board::Shown;
 use rollbackd_core::config::{Config, Metric, Observed, Trigger};
 use rollbackd_core::name::{DeployId, ServiceName, TriggerName};
+use rollbackd_core::state::State;
 use rollbackd_core::template::Values;
 use rollbackd_core::time::Timestamp;
 use rollbackd_core::trigger::SoFar;
@@ -34,11 +36,13 @@ use crate::metrics::{Metrics, Turning};
 use crate::outside::InForce;
 
 pub(crate) use ask::over;
+use cadence::{Awaited, Pace};
 use gate::Gate;
 use jobs::{Closer, Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
 pub(crate) use split::told_apart;
 use turn::Turn;
+use under_way::{Over, UnderWay};
 use versions::Versions;
 
 /// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
@@ -52,26 +56,6 @@ const MOST_CLOSER: usize = 64;
 
 /// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
-
-/// Says that looks have come to their end, however they do: a mistake in one must not keep a trigger from ever being
-/// looked at again.
-struct UnderWay {
-    over: Over,
-    done: mpsc::UnboundedSender<Over>,
-}
-
-/// Looks that have come to their end, and what they shared.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Over {
-    keys: Vec<Key>,
-    shared: Option<Arc<Shares>>,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let _ = self.done.send(std::mem::take(&mut self.over));
-    }
-}
 
 /// Looks at what is due until it is told to stop.
 pub struct Looker {
@@ -149,6 +133,7 @@ impl Looker {
         let idle = jobs.iter().filter(|(_, job)| !job.under_way);
         let idle: Vec<Key> = idle.map(|(subject, _)| (service.clone(), subject.clone())).collect();
         idle.iter().for_each(|key| self.follow_breach(key));
+        self.hasten(service, now);
         self.jobs.note(service);
     }
 
@@ -309,19 +294,15 @@ impl Looker {
         let stands =
             |known: &SoFar| known.generation == turn.config.generation && (from..now - offset).contains(&known.until);
         let so_far = so_far.filter(stands);
-        // While a recovery is awaited the clock stops by these looks.
-        let state = self.door.shared.state();
-        let awaited = state.services.get(&key.0).is_some_and(|own| own.open_firings().next().is_some());
-        drop(state);
-        let (pace, apart) =
-            if awaited { (step, Duration::ZERO) } else { cadence::pace(&key.0, (rule, metric), interval) };
-        let after = offset + apart;
+        let pace = Pace::of(&key.0, (rule, metric), interval);
+        let awaited = self.awaited(&turn.config, &key.0, &trigger);
+        let pace = awaited.map_or(pace, |awaited| pace.awaiting(&awaited, step, now)).later(offset);
         let Some(job) = self.jobs.get_mut(key) else { return };
         let mut due = Due { at: job.next(), slots: 1 };
         // Else it is looked closer, besides the slots: due by what was seen.
         if job.due_at <= now {
-            let next = cadence::next_slot(now - after, pace) + after;
-            due.slots = cadence::slots_due(job.due_at, next, pace);
+            let next = pace.next(now);
+            due.slots = cadence::slots_due(job.due_at, next, pace.every);
             job.due_at = next;
         }
         job.under_way = true;
@@ -352,6 +333,30 @@ impl Looker {
             due: Some(due),
         };
         turn.group(metric, interval, &values, look);
+    }
+
+    fn awaited(&self, config: &Config, service: &ServiceName, trigger: &TriggerName) -> Option<Awaited> {
+        Awaited::of(config, &self.door.shared.state(), service, trigger)
+    }
+
+    /// Where a recovery has come to be awaited, it is looked sooner than was due before.
+    fn hasten(&mut self, service: &ServiceName, now: Timestamp) {
+        let waits = |state: &State| state.services.get(service).is_some_and(|own| own.open_firings().next().is_some());
+        if !waits(&self.door.shared.state()) {
+            return;
+        }
+        let config = self.door.shared.config();
+        let offset = self.edges.get().settings().prometheus.query_offset;
+        let triggers: Vec<Subject> = self.jobs.of_mut(service).keys().cloned().collect();
+        for key in triggers.into_iter().map(|subject| (service.clone(), subject)) {
+            let Some((rule, metric)) = metric_of(&config, &key) else { continue };
+            let Some(awaited) = self.awaited(&config, service, &rule.name) else { continue };
+            let pace = Pace::of(service, (rule, metric), config.evaluation_interval);
+            let next = pace.awaiting(&awaited, metric.step, now).later(offset).next(now);
+            if let Some(job) = self.jobs.get_mut(&key) {
+                job.due_at = job.due_at.min(next);
+            }
+        }
     }
 
     fn shown(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Shown> {

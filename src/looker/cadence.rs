@@ -1,30 +1,89 @@
-//! When to look at a trigger while nothing breaches: as rarely as misses nothing, and each at its own time.
+//! When to look at a trigger: as rarely as misses nothing, and each at its own time; more often while a recovery is awaited.
 //!
 //! Never lets a look come so late that a breach would be over before it was seen.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use rollbackd_core::config::{Metric, Trigger};
+use rollbackd_core::config::{Config, Metric, Trigger};
+use rollbackd_core::firing::Firing;
 use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::proof::{awaited_since, needs};
+use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::wake_at;
 
 use super::ask::is_split;
 
-/// From one look to the next while nothing breaches, and how long after its slot each is. What is asked for each service
-/// by itself is spread by the services' names, what is shared by the triggers' places.
-pub(super) fn pace(
-    service: &ServiceName,
-    (rule, metric): (&Trigger, &Metric),
-    interval: Duration,
-) -> (Duration, Duration) {
-    let hold = rule.row();
-    let pace = longest(hold, metric.step, interval);
-    let place = match rule.shared.filter(|_| is_split(rule, metric)) {
-        Some(place) => place,
-        None => spread(&(service, &rule.name)),
-    };
-    (pace, apart(hold, metric.step, pace, fraction(place)))
+/// While a recovery is awaited it is seen this part later than it came: a fourth of the time that it took.
+const RECOVERY_PART: u32 = 4;
+
+/// When a trigger is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// From one look to the next.
+    pub(super) every: Duration,
+    /// How long each is after its slot.
+    pub(super) after: Duration,
+    /// What there is to be seen by then is to be seen before then.
+    before: Option<(Timestamp, Duration)>,
+}
+
+impl Pace {
+    /// While nothing breaches. What is asked for each service by itself is spread by the services' names, what is shared
+    /// by the triggers' places.
+    pub(super) fn of(service: &ServiceName, (rule, metric): (&Trigger, &Metric), interval: Duration) -> Self {
+        let hold = rule.row();
+        let every = longest(hold, metric.step, interval);
+        let place = match rule.shared.filter(|_| is_split(rule, metric)) {
+            Some(place) => place,
+            None => spread(&(service, &rule.name)),
+        };
+        Self { every, after: apart(hold, metric.step, every, fraction(place)), before: None }
+    }
+
+    /// While this is awaited. When it came is known by its slot whenever that is looked at; what comes later by a rare
+    /// look is only the word of it.
+    pub(super) fn awaiting(self, awaited: &Awaited, step: Duration, now: Timestamp) -> Self {
+        let part = now.since(awaited.since) / RECOVERY_PART;
+        let every = whole_steps(part.min(self.every), step);
+        Self { every, after: Duration::ZERO, before: awaited.until.map(|until| (until, step)) }
+    }
+
+    /// The same, `offset` later.
+    pub(super) fn later(self, offset: Duration) -> Self {
+        Self { after: self.after + offset, ..self }
+    }
+
+    /// The next look.
+    pub(super) fn next(&self, now: Timestamp) -> Timestamp {
+        let next = next_slot(now - self.after, self.every) + self.after;
+        let last = self.before.map(|(until, step)| (until - self.after - INSTANT).floor(step) + self.after);
+        last.filter(|last| *last > now).map_or(next, |last| next.min(last))
+    }
+}
+
+/// The least that there is before an instant.
+const INSTANT: Duration = Duration::from_millis(1);
+
+/// A recovery that is awaited of a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// Since when.
+    pub(super) since: Timestamp,
+    /// When time alone decides next: a budget is spent, the waiting is over.
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Awaited {
+    /// Whether a firing waits for this trigger to be clear.
+    pub(super) fn of(config: &Config, state: &State, service: &ServiceName, trigger: &TriggerName) -> Option<Self> {
+        let (plan, own) = (config.services.get(service)?, state.services.get(service)?);
+        let since =
+            |firing: &Firing| awaited_since(plan, firing).filter(|_| needs(plan, firing).clear.contains(trigger));
+        let since = own.open_firings().filter_map(since).max()?;
+        Some(Self { since, until: wake_at(config, state, service) })
+    }
 }
 
 /// The same number for the same names, and others all over for others.
@@ -37,8 +96,12 @@ fn spread(names: &(&ServiceName, &TriggerName)) -> u32 {
 /// From one look to the next while nothing breaches: a breach that begins right after one must be seen by the next
 /// before its `for` is over. No longer than `interval`, and whole steps.
 fn longest(hold: Duration, step: Duration, interval: Duration) -> Duration {
-    let least = step.max(Duration::from_millis(1));
-    let longest = interval.min(hold.saturating_sub(step)).max(least);
+    whole_steps(interval.min(hold.saturating_sub(step)), step)
+}
+
+/// No longer than `longest`, and at least one step.
+fn whole_steps(longest: Duration, step: Duration) -> Duration {
+    let least = step.max(INSTANT);
     let steps = longest.as_millis() / least.as_millis();
     least * u32::try_from(steps).unwrap_or(1).max(1)
 }
@@ -56,7 +119,7 @@ fn fraction(place: u32) -> f64 {
 }
 
 /// The next instant of a grid.
-pub(super) fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
+fn next_slot(now: Timestamp, step: Duration) -> Timestamp {
     now.floor(step) + step
 }
 
@@ -89,6 +152,32 @@ mod tests {
             assert_eq!(found, ms(expected), "{hold} {step} {interval}");
             assert!(hold == 0 || found + ms(step) <= ms(hold).max(ms(step) * 2));
         }
+    }
+
+    #[test]
+    fn a_recovery_is_looked_for_at_each_slot_at_first_and_then_as_often_as_a_fourth_of_its_time_passes() {
+        let (at, step) = (|second: i64| Timestamp::from_milliseconds(second * 1000), ms(2500));
+        let clear = Pace { every: ms(7500), after: ms(1000), before: None };
+        let since = at(1000);
+        for (waited, expected) in [(0, 2500), (10, 2500), (19, 2500), (20, 5000), (30, 7500), (3600, 7500)] {
+            let pace = clear.awaiting(&Awaited { since, until: None }, step, since + Duration::from_secs(waited));
+            assert_eq!(pace, Pace { every: ms(expected), after: ms(0), before: None }, "{waited} s");
+        }
+    }
+
+    #[test]
+    fn what_a_deadline_may_miss_is_looked_at_right_before_it() {
+        let (at, step) = (Timestamp::from_milliseconds, ms(2500));
+        let pace = |until| {
+            let awaited = Awaited { since: at(0), until };
+            Pace { every: ms(7500), after: ms(0), before: None }.awaiting(&awaited, step, at(100_000)).later(ms(500))
+        };
+        assert_eq!(pace(None).next(at(100_500)), at(105_500));
+        // The deadline is met at its own instant: a look then would come too late.
+        assert_eq!(pace(Some(at(105_500))).next(at(100_500)), at(103_000));
+        assert_eq!(pace(Some(at(105_501))).next(at(100_500)), at(105_500));
+        assert_eq!(pace(Some(at(200_000))).next(at(100_500)), at(105_500));
+        assert_eq!(pace(Some(at(103_000))).next(at(100_500)), at(105_500), "there is no slot before it");
     }
 
     #[test]
@@ -125,7 +214,7 @@ mod tests {
         let loaded = crate::config::load(&file).unwrap_or_else(|error| panic!("{}", crate::config::explain(&error)));
         let plan = &loaded.settings.core.services[service];
         let after = |rule: &Trigger| match &rule.observed {
-            Observed::Metric(metric) => pace(&plan.name, (rule, metric), ms(15_000)).1,
+            Observed::Metric(metric) => Pace::of(&plan.name, (rule, metric), ms(15_000)).after,
             Observed::Report => Duration::ZERO,
         };
         plan.triggers.iter().map(|rule| after(rule)).collect()

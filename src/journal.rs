@@ -13,6 +13,7 @@ mod database;
 mod error;
 mod examine;
 mod repair;
+mod snapshot;
 mod store;
 
 use std::collections::BTreeMap;
@@ -24,12 +25,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use acknowledged::Acknowledged;
 use chain::Tip;
 pub use copied::read;
-use database::ChainedSnapshot;
-use error::classify;
 pub use error::{Error, Fault, Problem};
+use error::{classify, not_writable};
 use examine::Examination;
 pub use examine::Lost;
 pub use repair::{Repaired, Report, repair, verify};
+pub use snapshot::Body;
 pub use store::{OffThread, Store};
 
 /// The largest record: the largest request body that is accepted (1 MiB) may end in one.
@@ -138,10 +139,11 @@ impl Journal {
         database::sync_folder(state_dir)?;
         let (connection, examination) = repair::inspect(state_dir)?;
         let Examination { snapshot, records, tip, sequences, problems, .. } = examination;
-        let (Some(connection), []) = (connection, problems.as_slice()) else {
+        let (Some(mut connection), []) = (connection, problems.as_slice()) else {
             return Err(Error::Corrupt { file, problems });
         };
         database::make_durable(&connection, &file)?;
+        database::bring_up_to_date(&mut connection).map_err(|error| classify("bring up to date", &file, error))?;
         let mut acknowledged = Acknowledged::beside(state_dir);
         acknowledged.write(&tip);
         let snapshot_id = snapshot.as_ref().map_or(0, |chained| chained.snapshot.id);
@@ -206,16 +208,13 @@ impl Journal {
     /// # Errors
     /// `TooLarge`, `NotWritable` (nothing was replaced; ask again), and `Corrupt` where the file was changed from
     /// outside.
-    pub fn compact(&mut self, at: Timestamp, snapshot_body: impl Into<String>) -> Result<(), Error> {
-        // Taken, not copied: it may be megabytes, and SQLite makes two copies of its own.
-        let (body, sequences) = (snapshot_body.into(), self.sequences.clone());
-        check("a snapshot", body.len(), LARGEST_SNAPSHOT_BYTES, "bytes")?;
+    pub fn compact(&mut self, at: Timestamp, body: &(impl Body + ?Sized)) -> Result<(), Error> {
+        let length = snapshot::length(body).map_err(not_writable("measure the state for", &self.file))?;
+        check("a snapshot", length, LARGEST_SNAPSHOT_BYTES, "bytes")?;
+        let sequences = self.sequences.clone();
         self.write("compact", |transaction, tip| {
-            let snapshot = Snapshot { id: tip.id, at, body, sequences };
-            let hash = chain::of_snapshot(&tip, at, &snapshot.body, &snapshot.sequences);
             transaction.execute("DELETE FROM record", [])?;
-            database::put_snapshot(transaction, &ChainedSnapshot { snapshot, previous: tip.hash, hash })?;
-            Ok(Tip { id: tip.id, hash })
+            snapshot::put(transaction, &tip, at, (body, length), &sequences)
         })?;
         self.snapshot_id = self.tip.id;
         // The snapshot stands. What could not be given back waits for the next compaction, on a new connection.
@@ -380,11 +379,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = after_failed(dir.path(), |transaction, tip| {
             let sequences = BTreeMap::from([("api".to_owned(), 1)]);
-            let snapshot = Snapshot { id: tip.id, at: at(2), body: "[]".to_owned(), sequences };
-            let hash = chain::of_snapshot(&tip, snapshot.at, &snapshot.body, &snapshot.sequences);
             transaction.execute("DELETE FROM record", [])?;
-            database::put_snapshot(transaction, &ChainedSnapshot { snapshot, previous: tip.hash, hash })?;
-            Ok(Tip { id: tip.id, hash })
+            snapshot::put(transaction, &tip, at(2), ("[]", 2), &sequences)
         });
         assert_eq!(journal.append("api", 1, at(3), &["next".to_owned()]).unwrap(), 2);
         assert_eq!(journal.records_since_snapshot(), 1);

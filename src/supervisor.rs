@@ -23,7 +23,7 @@ use tracing::Span;
 use crate::clock;
 use crate::counting;
 use crate::door::{Asked, NotDone, Shared, Waiting};
-use crate::journal::{self, Part, Store};
+use crate::journal::{self, Body, Part, Store};
 use crate::metrics::{Metrics, Turning};
 use crate::perform::Performer;
 use crate::telling;
@@ -478,10 +478,7 @@ impl Supervisor {
     }
 
     async fn compact(&mut self) -> Result<(), journal::Error> {
-        let body = serde_json::to_string(&*self.shared.state());
-        let body =
-            body.map_err(|error| journal::Error::NotBegun(format!("the state can't be written as JSON: {error}")))?;
-        match self.journal.compact(clock::now(), body).await {
+        match self.journal.compact(clock::now(), Box::new(StateOf(Arc::clone(&self.shared)))).await {
             Ok(()) => tracing::debug!("the journal was compacted"),
             Err(error) if error.is_not_writable() => tracing::warn!(%error, "the journal could not be compacted"),
             Err(error) => return Err(error),
@@ -525,6 +522,15 @@ fn span_of(state: &State, service: &ServiceName) -> Span {
         Span::none,
         |watch| tracing::info_span!("watch", %service, deploy = %watch.deploy, version = %watch.version),
     )
+}
+
+/// The state as a snapshot has it. Nobody changes it while it is written: who would, waits for that.
+struct StateOf(Arc<Shared>);
+
+impl Body for StateOf {
+    fn write_to(&self, to: &mut dyn std::io::Write) -> std::io::Result<()> {
+        Ok(serde_json::to_writer(to, &*self.0.state())?)
+    }
 }
 
 /// Whether a snapshot is to take the place of the records since the last one.

@@ -129,7 +129,7 @@ fn nothing_is_lost_when_the_journal_forgets_the_records_and_the_firings() {
     let mut journal = write(&world, dir.path());
     let mut state = world.state.clone();
     state.services.get_mut(SHOP).unwrap().firings.clear();
-    journal.compact(world.now, serde_json::to_string(&state).unwrap()).unwrap();
+    journal.compact(world.now, serde_json::to_string(&state).unwrap().as_str()).unwrap();
     let read = replay(&journal::read(dir.path()).unwrap()).unwrap();
     assert_eq!(figures(&read, NOTHING, &world), of(&world));
 }

@@ -101,7 +101,7 @@ impl Start {
             let ended = state.services.values().all(|own| own.watch.is_some());
             if is_to_be_compacted(journal.records_since_snapshot(), &state) {
                 let body = serde_json::to_string(&state).map_err(|error| error.to_string())?;
-                journal.compact(at, &body).map_err(|error| error.to_string())?;
+                journal.compact(at, body.as_str()).map_err(|error| error.to_string())?;
             }
             if ended {
                 break;

@@ -37,30 +37,54 @@ pub(super) fn of_record(previous: &Hash, id: u64, service: &str, seq: u64, at: T
 
 /// The hash of a snapshot that stands for everything up to `tip`.
 pub(super) fn of_snapshot(tip: &Tip, at: Timestamp, body: &str, sequences: &BTreeMap<String, u64>) -> Hash {
-    let mut counted = Vec::new();
-    for (service, seq) in sequences {
-        counted.extend_from_slice(&length(service.len()));
-        counted.extend_from_slice(service.as_bytes());
-        counted.extend_from_slice(&seq.to_be_bytes());
+    let mut hasher = OfSnapshot::begin(tip, at, body.len());
+    hasher.take(body.as_bytes());
+    hasher.end(sequences)
+}
+
+/// The same, whose body comes in pieces.
+pub(super) struct OfSnapshot(Sha256);
+
+impl OfSnapshot {
+    /// That of a snapshot whose body has so many bytes.
+    pub(super) fn begin(tip: &Tip, at: Timestamp, body_bytes: usize) -> Self {
+        let mut hasher = Sha256::new();
+        add(&mut hasher, b"rollbackd journal snapshot 1");
+        add(&mut hasher, &tip.hash);
+        add(&mut hasher, &tip.id.to_be_bytes());
+        add(&mut hasher, &at.milliseconds().to_be_bytes());
+        hasher.update(length(body_bytes));
+        Self(hasher)
     }
-    digest(&[
-        b"rollbackd journal snapshot 1",
-        &tip.hash,
-        &tip.id.to_be_bytes(),
-        &at.milliseconds().to_be_bytes(),
-        body.as_bytes(),
-        &counted,
-    ])
+
+    /// The next of the body's bytes.
+    pub(super) fn take(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// After the last of them.
+    pub(super) fn end(mut self, sequences: &BTreeMap<String, u64>) -> Hash {
+        let mut counted = Vec::new();
+        for (service, seq) in sequences {
+            counted.extend_from_slice(&length(service.len()));
+            counted.extend_from_slice(service.as_bytes());
+            counted.extend_from_slice(&seq.to_be_bytes());
+        }
+        add(&mut self.0, &counted);
+        self.0.finalize().into()
+    }
 }
 
 /// The hash of some parts, each prefixed with its length.
 pub(super) fn digest(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(length(part.len()));
-        hasher.update(part);
-    }
+    parts.iter().for_each(|part| add(&mut hasher, part));
     hasher.finalize().into()
+}
+
+fn add(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update(length(part.len()));
+    hasher.update(part);
 }
 
 /// A length as it goes into a hash.

@@ -16,15 +16,17 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::chain::{self, GENESIS, Hash, Tip};
 use super::error::{Error, classify, not_writable};
-use super::{Snapshot, Stored};
+use super::{Snapshot, Stored, snapshot};
 use crate::state_dir::give_to_owner_of;
 
 /// The file's name in the state folder.
 pub(super) const NAME: &str = "journal.db";
 /// The file's format (`PRAGMA user_version`).
-pub(super) const FORMAT: i64 = 1;
-/// The tables by name, as the file must have them.
-pub(super) const TABLES: [(&str, &str); 3] = [
+pub(super) const FORMAT: i64 = 2;
+/// The first one: a snapshot lay there in one piece.
+pub(super) const FIRST_FORMAT: i64 = 1;
+/// The tables by name, as the file must have them. The last is not in the first format.
+const TABLES: [(&str, &str); 4] = [
     (
         "head",
         "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, hash BLOB NOT NULL) STRICT",
@@ -39,6 +41,7 @@ pub(super) const TABLES: [(&str, &str); 3] = [
         "CREATE TABLE snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, at INTEGER NOT NULL, \
          body TEXT NOT NULL, sequences TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
     ),
+    ("snapshot_piece", "CREATE TABLE snapshot_piece (number INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT"),
 ];
 /// A backup tool may read the file's head for a moment; a daemon holds it for ever, and need not be waited for.
 const BUSY: Duration = Duration::from_millis(500);
@@ -58,6 +61,14 @@ pub(super) struct ChainedSnapshot {
     /// The hash of the last record that it replaced.
     pub(super) previous: Hash,
     pub(super) hash: Hash,
+}
+
+/// The tables of a format.
+pub(super) const fn tables(format: i64) -> &'static [(&'static str, &'static str)] {
+    match &TABLES {
+        [first @ .., _] if format == FIRST_FORMAT => first,
+        all => all,
+    }
 }
 
 /// The database in this state folder.
@@ -164,7 +175,7 @@ fn set(connection: &Connection, file: &Path, name: &'static str, wanted: &str) -
 pub(super) fn create(
     dir: &Path,
     file: &Path,
-    snapshot: Option<&ChainedSnapshot>,
+    chained: Option<&ChainedSnapshot>,
     records: &[Stored],
 ) -> Result<(), Error> {
     let passing = with_suffix(file, ".new");
@@ -180,7 +191,7 @@ pub(super) fn create(
     let failed = |error| classify("create", &passing, error);
     connection.pragma_update(None, "auto_vacuum", "incremental").map_err(failed)?;
     make_durable(&connection, &passing)?;
-    fill(&mut connection, snapshot, records).map_err(failed)?;
+    fill(&mut connection, chained, records).map_err(failed)?;
     // Closing the last connection writes the log into the file and removes it.
     connection.close().map_err(|(_, error)| failed(error))?;
     if with_suffix(&passing, "-wal").exists() {
@@ -192,7 +203,7 @@ pub(super) fn create(
     sync_folder(dir)
 }
 
-fn fill(connection: &mut Connection, snapshot: Option<&ChainedSnapshot>, records: &[Stored]) -> rusqlite::Result<()> {
+fn fill(connection: &mut Connection, chained: Option<&ChainedSnapshot>, records: &[Stored]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (_, table) in TABLES {
         transaction.execute(table, [])?;
@@ -200,14 +211,29 @@ fn fill(connection: &mut Connection, snapshot: Option<&ChainedSnapshot>, records
     transaction.pragma_update(None, "user_version", FORMAT)?;
     let mut tip = GENESIS;
     transaction.execute("INSERT INTO head VALUES (1, ?1, ?2)", params![sql(tip.id), tip.hash])?;
-    if let Some(chained) = snapshot {
-        put_snapshot(&transaction, chained)?;
-        tip = Tip { id: chained.snapshot.id, hash: chained.hash };
+    if let Some(chained) = chained {
+        let Snapshot { id, at, body, sequences } = &chained.snapshot;
+        let before = Tip { id: *id, hash: chained.previous };
+        tip = snapshot::put(&transaction, &before, *at, (body.as_str(), body.len()), sequences)?;
     }
     for record in records {
         tip = put_record(&transaction, &tip, &record.service, record.seq, record.at, &record.body)?;
     }
     move_head(&transaction, &GENESIS, &tip)?;
+    transaction.commit()
+}
+
+/// Makes a file of the first format one of this. A snapshot in one piece stays as it is until the next.
+pub(super) fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
+    let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if format != FIRST_FORMAT {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (_, table) in tables(FORMAT).iter().skip(tables(FIRST_FORMAT).len()) {
+        transaction.execute(table, [])?;
+    }
+    transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()
 }
 
@@ -244,19 +270,6 @@ pub(super) fn put_record(
         hash
     ])?;
     Ok(Tip { id, hash })
-}
-
-/// Puts the snapshot in the place of the one before.
-pub(super) fn put_snapshot(transaction: &Transaction<'_>, chained: &ChainedSnapshot) -> rusqlite::Result<()> {
-    let ChainedSnapshot { snapshot, previous, hash } = chained;
-    let sequences = serde_json::to_string(&snapshot.sequences)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    transaction.execute("DELETE FROM snapshot", [])?;
-    transaction.execute(
-        "INSERT INTO snapshot VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
-        params![sql(snapshot.id), snapshot.at.milliseconds(), snapshot.body, sequences, previous, hash],
-    )?;
-    Ok(())
 }
 
 /// Moves the head, if it is where we left it: whoever else wrote to the file has moved it.

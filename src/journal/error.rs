@@ -238,6 +238,10 @@ pub(super) fn classify(act: &'static str, file: &Path, error: rusqlite::Error) -
         PermissionDenied, ReadOnly, SystemIoFailure,
     };
     let file = file.to_owned();
+    // What was to be written could not be made: nothing is wrong with the file.
+    if let rusqlite::Error::ToSqlConversionFailure(source) = error {
+        return Error::NotWritable { act, file, source };
+    }
     match error.sqlite_error_code() {
         Some(DatabaseBusy | DatabaseLocked) => Error::InUse { file },
         Some(

@@ -10,9 +10,9 @@ use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Row};
 
 use super::chain::{self, GENESIS, Hash, Tip};
-use super::database::{ChainedSnapshot, FORMAT, TABLES};
+use super::database::{ChainedSnapshot, FIRST_FORMAT, FORMAT, tables};
 use super::error::{Error, Fault, Problem, classify};
-use super::{Snapshot, Stored};
+use super::{Snapshot, Stored, snapshot};
 
 /// Findings of SQLite's own check that are shown: the first few name the page, the rest follow from them.
 const INTEGRITY_LINES: u32 = 20;
@@ -185,8 +185,9 @@ pub(super) fn examine(
     acknowledged: Option<Tip>,
 ) -> Result<Examination, Error> {
     let mut examination = Examination::begin(acknowledged);
+    let mut format = FORMAT;
     match connection.pragma_query_value(None, "user_version", |row| row.get(0)) {
-        Ok(FORMAT) => {}
+        Ok(found @ (FIRST_FORMAT | FORMAT)) => format = found,
         Ok(found) if found > FORMAT => {
             return Err(Error::TooNew { file: file.to_owned(), found, known: FORMAT });
         }
@@ -201,8 +202,8 @@ pub(super) fn examine(
             return Err(classify("read", file, error));
         }
     }
-    check_structure(connection, &mut examination.problems);
-    walk(connection, &mut examination).unwrap_or_else(|error| {
+    check_structure(connection, format, &mut examination.problems);
+    walk(connection, format, &mut examination).unwrap_or_else(|error| {
         let next = examination.seen.0 + 1;
         examination.problems.push(Problem::at(next, Fault::Unreadable(error.to_string())));
         examination.seen.1 = None;
@@ -242,12 +243,12 @@ fn tells_of_content(error: &rusqlite::Error) -> bool {
 }
 
 /// SQLite's own check, whether the tables are those that the journal makes, and whether SQLite would write to them.
-fn check_structure(connection: &Connection, problems: &mut Vec<Problem>) {
-    let tables = || -> rusqlite::Result<bool> {
+fn check_structure(connection: &Connection, format: i64, problems: &mut Vec<Problem>) {
+    let as_made = || -> rusqlite::Result<bool> {
         let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
         let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let found: Vec<(String, String)> = found.collect::<rusqlite::Result<_>>()?;
-        Ok(found.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).eq(TABLES))
+        Ok(found.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).eq(tables(format).iter().copied()))
     };
     let check = || -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare(&format!("PRAGMA integrity_check({INTEGRITY_LINES})"))?;
@@ -259,7 +260,7 @@ fn check_structure(connection: &Connection, problems: &mut Vec<Problem>) {
         problems
             .push(Problem::general(Fault::Malformed("its header claims a format that can't be written".to_owned())));
     }
-    match tables() {
+    match as_made() {
         Ok(true) => {}
         Ok(false) => {
             problems.push(Problem::general(Fault::Malformed("its tables are not those of a journal".to_owned())));
@@ -273,11 +274,11 @@ fn check_structure(connection: &Connection, problems: &mut Vec<Problem>) {
     }
 }
 
-fn walk(connection: &Connection, examination: &mut Examination) -> rusqlite::Result<()> {
+fn walk(connection: &Connection, format: i64, examination: &mut Examination) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT id, at, body, sequences, previous, hash FROM snapshot")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        match read_snapshot(row) {
+        match read_snapshot(connection, format, row) {
             Ok(chained) => examination.take_snapshot(chained),
             Err(error) => {
                 let id = unsigned(row.get_ref(0)?).unwrap_or(0);
@@ -326,12 +327,16 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<(Stored, Hash)> {
     Ok((record, hash(row.get_ref(5)?)?))
 }
 
-fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<ChainedSnapshot> {
+fn read_snapshot(connection: &Connection, format: i64, row: &Row<'_>) -> rusqlite::Result<ChainedSnapshot> {
     let sequences = serde_json::from_str(row.get_ref(3)?.as_str()?).map_err(|_| FromSqlError::InvalidType)?;
+    let mut body = row.get_ref(2)?.as_str()?.as_bytes().to_vec();
+    if format != FIRST_FORMAT {
+        snapshot::read_pieces(connection, &mut body)?;
+    }
     let snapshot = Snapshot {
         id: unsigned(row.get_ref(0)?)?,
         at: Timestamp::from_milliseconds(row.get_ref(1)?.as_i64()?),
-        body: row.get_ref(2)?.as_str()?.to_owned(),
+        body: String::from_utf8(body).map_err(|error| FromSqlError::Utf8Error(error.utf8_error()))?,
         sequences,
     };
     Ok(ChainedSnapshot { snapshot, previous: hash(row.get_ref(4)?)?, hash: hash(row.get_ref(5)?)? })

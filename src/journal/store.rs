@@ -3,7 +3,7 @@
 
 use rollbackd_core::time::Timestamp;
 
-use super::{Error, Journal, Part};
+use super::{Body, Error, Journal, Part};
 use crate::outside::Pending;
 
 /// Where records are made durable.
@@ -12,7 +12,7 @@ pub trait Store: Send {
     fn append(&mut self, parts: Vec<Part>) -> Pending<'_, Result<(), Error>>;
 
     /// Replaces all records by a snapshot that stands for them. See [`Journal::compact`].
-    fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>>;
+    fn compact(&mut self, at: Timestamp, body: Box<dyn Body>) -> Pending<'_, Result<(), Error>>;
 
     /// Whether the journal can be written again after it could not. See [`Journal::probe`].
     fn probe(&mut self) -> Pending<'_, Result<(), Error>>;
@@ -58,8 +58,8 @@ impl Store for OffThread {
         Box::pin(self.run(move |journal| journal.append_all(&parts)))
     }
 
-    fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>> {
-        Box::pin(self.run(move |journal| journal.compact(at, body)))
+    fn compact(&mut self, at: Timestamp, body: Box<dyn Body>) -> Pending<'_, Result<(), Error>> {
+        Box::pin(self.run(move |journal| journal.compact(at, &*body)))
     }
 
     fn probe(&mut self) -> Pending<'_, Result<(), Error>> {

@@ -41,7 +41,7 @@ fn writes_until_it_is_killed() {
         all.extend(batch);
         writeln!(std::io::stdout(), "acknowledged {seq}").unwrap();
         if append % 5 == 0 {
-            journal.compact(at(seq), serde_json::to_string(&all).unwrap()).unwrap();
+            journal.compact(at(seq), serde_json::to_string(&all).unwrap().as_str()).unwrap();
             writeln!(std::io::stdout(), "compacted {seq}").unwrap();
         }
     }

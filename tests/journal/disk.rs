@@ -45,7 +45,7 @@ fn goes_on_when_there_is_room(dir: &Path, fill: impl Fn(), make_room: impl Fn())
             let error = journal.append("api", seq, at(seq), &vec!["x".repeat(20_000); 40]).unwrap_err();
             assert!(matches!(error, Error::NotWritable { .. }), "{error}");
         }
-        assert!(matches!(journal.compact(at(0), "y".repeat(900_000)), Err(Error::NotWritable { .. })));
+        assert!(matches!(journal.compact(at(0), "y".repeat(900_000).as_str()), Err(Error::NotWritable { .. })));
         make_room();
         seq = journal.append("api", seq, at(seq), &[text(seq)]).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rollbackd::journal::{Error, Part, Replay, Snapshot, Store, Stored};
+use rollbackd::journal::{Body, Error, Part, Replay, Snapshot, Store, Stored};
 use rollbackd::outside::Pending;
 use rollbackd_core::time::Timestamp;
 
@@ -79,8 +79,11 @@ impl Store for SimulatedDisk {
         })
     }
 
-    fn compact(&mut self, at: Timestamp, body: String) -> Pending<'_, Result<(), Error>> {
+    fn compact(&mut self, at: Timestamp, body: Box<dyn Body>) -> Pending<'_, Result<(), Error>> {
         Box::pin(async move {
+            let mut written = Vec::new();
+            body.write_to(&mut written).expect("a state");
+            let body = String::from_utf8(written).expect("JSON");
             self.write().await?;
             {
                 let mut world = self.0.lock();

@@ -2,6 +2,10 @@
 //!
 //! Decides nothing itself, and names no adapter.
 
+mod batch;
+mod inbox;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +18,7 @@ use rollbackd_core::name::ServiceName;
 use rollbackd_core::record::{Record, WatchRecord};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
-use rollbackd_core::{Ahead, Decision, decide_after, wake_at};
+use rollbackd_core::{Decision, decide_after, wake_at};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,29 +27,22 @@ use tracing::Span;
 use crate::clock;
 use crate::counting;
 use crate::door::{Asked, NotDone, Shared, Waiting};
-use crate::journal::{self, Body, Part, Store};
+use crate::journal::{self, Part, Store};
 use crate::metrics::{Metrics, Turning};
 use crate::perform::Performer;
 use crate::telling;
 
+use batch::{Batch, Decided, Unwritable, part};
+pub use inbox::Inbox;
+use inbox::{Next, wait};
+use stored::StateOf;
+pub use stored::{is_to_be_compacted, replay};
+
 /// The longest sleep: the watchdog is fed, a clock that was set is noticed, and a full disk is tried again within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// So many records after the last snapshot at least, what ended is compacted.
-const RECORDS_BETWEEN_SNAPSHOTS: u64 = 5_000;
-
-/// And so many for each service: a snapshot is as large as there are services, and is written as a whole.
-const RECORDS_OF_A_SERVICE: u64 = 4;
-
 /// Outcomes that wait for a journal that can't be written; they come from attempts and pagers, of which there are few.
 const MOST_KEPT: usize = 10_000;
-
-/// So many events that came in before a deadline was met are taken before it: an attempt whose end waits in the queue
-/// has not used up its timeout. Not all of them, so that nobody can hold deadlines up by sending events.
-const MOST_BEFORE_A_WAKE: usize = 256;
-
-/// So many events are made durable at once: their records share one sync, and a few milliseconds decide them all.
-const MOST_TOGETHER: usize = 256;
 
 /// With more services than this, what is open is not counted anew after each change.
 const GAUGED_AT_ONCE: usize = 1000;
@@ -83,51 +80,6 @@ pub struct Supervisor {
     /// Whether the gauges show what was applied last, and when they were set.
     is_gauged: bool,
     gauged_at: Instant,
-}
-
-/// Events that were decided one after the other and become durable together.
-struct Batch {
-    config: Arc<Config>,
-    ahead: Ahead,
-    parts: Vec<Part>,
-    decided: Vec<Decided>,
-}
-
-impl Batch {
-    fn begin(shared: &Shared) -> Self {
-        let ahead = Ahead::of(&shared.state());
-        Self { config: shared.config(), ahead, parts: Vec::new(), decided: Vec::new() }
-    }
-}
-
-/// A decision whose records no journal takes, and who waits for it.
-struct Unwritable {
-    waiting: Option<Waiting>,
-    error: journal::Error,
-}
-
-/// One event of a batch, and what follows from it.
-struct Decided {
-    asked: Asked,
-    now: Timestamp,
-    decision: Decision,
-}
-
-/// Where events come in.
-#[derive(Debug)]
-pub struct Inbox {
-    /// What people, pipelines, attempts and pagers say.
-    pub events: mpsc::Receiver<Asked>,
-    /// What looks brought: there may be thousands of them, and nothing else waits behind them.
-    pub looks: mpsc::Receiver<Asked>,
-}
-
-/// What happened while waiting.
-enum Next {
-    Asked(Vec<Asked>),
-    Woke(ServiceName),
-    Idle,
-    Stop,
 }
 
 impl Supervisor {
@@ -524,22 +476,6 @@ fn span_of(state: &State, service: &ServiceName) -> Span {
     )
 }
 
-/// The state as a snapshot has it. Nobody changes it while it is written: who would, waits for that.
-struct StateOf(Arc<Shared>);
-
-impl Body for StateOf {
-    fn write_to(&self, to: &mut dyn std::io::Write) -> std::io::Result<()> {
-        Ok(serde_json::to_writer(to, &*self.0.state())?)
-    }
-}
-
-/// Whether a snapshot is to take the place of the records since the last one.
-#[must_use]
-pub fn is_to_be_compacted(records: u64, state: &State) -> bool {
-    let services = u64::try_from(state.services.len()).unwrap_or(u64::MAX);
-    records >= RECORDS_BETWEEN_SNAPSHOTS.max(services.saturating_mul(RECORDS_OF_A_SERVICE))
-}
-
 const fn is_too_large(error: &journal::Error) -> bool {
     matches!(error, journal::Error::TooLarge { .. })
 }
@@ -557,114 +493,12 @@ const fn is_outcome(what: &Happening) -> bool {
     )
 }
 
-/// Names what happened, and does nothing about it.
-async fn wait(
-    due: Option<(Timestamp, ServiceName)>,
-    before_a_wake: &mut usize,
-    inbox: &mut Inbox,
-    stop: &CancellationToken,
-) -> Next {
-    if stop.is_cancelled() {
-        return Next::Stop;
-    }
-    let now = clock::now();
-    let sleep = match due {
-        Some((at, service)) if at <= now => {
-            let before = waiting(&mut inbox.events, MOST_BEFORE_A_WAKE.saturating_sub(*before_a_wake));
-            if !before.is_empty() {
-                *before_a_wake += before.len();
-                return Next::Asked(before);
-            }
-            *before_a_wake = 0;
-            return Next::Woke(service);
-        }
-        Some((at, _)) => at.since(now).clamp(Duration::from_millis(1), LONGEST_SLEEP),
-        None => LONGEST_SLEEP,
-    };
-    let first = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Next::Stop,
-        asked = inbox.events.recv() => match asked {
-            Some(asked) => asked,
-            None => return Next::Stop,
-        },
-        Some(asked) = inbox.looks.recv() => asked,
-        () = tokio::time::sleep(sleep) => return Next::Idle,
-    };
-    let mut together = vec![first];
-    together.extend(waiting(&mut inbox.events, MOST_TOGETHER - 1));
-    together.extend(waiting(&mut inbox.looks, MOST_TOGETHER - together.len()));
-    Next::Asked(together)
-}
-
-/// What waits in a queue, so many at most.
-fn waiting(queue: &mut mpsc::Receiver<Asked>, most: usize) -> Vec<Asked> {
-    std::iter::from_fn(|| queue.try_recv().ok()).take(most).collect()
-}
-
 fn answer(waiting: Option<Waiting>, reply: Result<Reply, NotDone>) {
     if let Some(waiting) = waiting {
         let _ = waiting.send(reply);
     }
 }
 
-fn part(service: &ServiceName, expected_seq: u64, at: Timestamp, records: &[Record]) -> Result<Part, journal::Error> {
-    let bodies = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-    let bodies =
-        bodies.map_err(|error| journal::Error::NotBegun(format!("a record can't be written as JSON: {error}")))?;
-    let part = Part { service: service.to_string(), expected_seq, at, bodies };
-    part.check()?;
-    Ok(part)
-}
-
 const fn woke(service: ServiceName) -> Event {
     Event { service, what: Happening::Woke }
-}
-
-/// The state that a journal's records add up to.
-///
-/// # Errors
-/// A record is none of ours, or does not fit those before it. Which.
-pub fn replay(replay: &journal::Replay) -> Result<State, String> {
-    let mut state = match &replay.snapshot {
-        Some(snapshot) => serde_json::from_str(&snapshot.body)
-            .map_err(|error| format!("the snapshot at record {} can't be read: {error}", snapshot.id))?,
-        None => State::default(),
-    };
-    for stored in &replay.records {
-        let which = || format!("record {} ({} {})", stored.id, stored.service, stored.seq);
-        let record: Record =
-            serde_json::from_str(&stored.body).map_err(|error| format!("{} can't be read: {error}", which()))?;
-        let service = ServiceName::new(stored.service.clone()).map_err(|error| format!("{}: {error}", which()))?;
-        apply(&mut state, &service, stored.at, &record).map_err(|illegal| format!("{}: {illegal}", which()))?;
-    }
-    Ok(state)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked() -> Asked {
-        Asked { event: Event { service: ServiceName::new("api").unwrap(), what: Happening::Thawed }, reply: None }
-    }
-
-    #[tokio::test]
-    async fn what_came_in_before_a_deadline_is_taken_before_it_and_nobody_holds_it_up_for_ever() {
-        let (events, events_inbox) = mpsc::channel(1024);
-        let (_looks, looks_inbox) = mpsc::channel(1);
-        let mut inbox = Inbox { events: events_inbox, looks: looks_inbox };
-        (0..1000).for_each(|_| events.try_send(asked()).unwrap());
-        let due = || Some((Timestamp::from_milliseconds(1), ServiceName::new("api").unwrap()));
-        let (stop, mut before) = (CancellationToken::new(), 0);
-        for _ in 0..2 {
-            let mut taken = 0;
-            while let Next::Asked(events) = wait(due(), &mut before, &mut inbox, &stop).await {
-                taken += events.len();
-            }
-            assert_eq!(taken, MOST_BEFORE_A_WAKE, "then the deadline");
-        }
-        stop.cancel();
-        assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Stop));
-    }
 }

@@ -294,9 +294,9 @@ impl Looker {
         let stands =
             |known: &SoFar| known.generation == turn.config.generation && (from..now - offset).contains(&known.until);
         let so_far = so_far.filter(stands);
-        let pace = Pace::of(&key.0, (rule, metric), interval);
+        let pace = Pace::of(&key.0, (rule, metric), interval, offset);
         let awaited = self.awaited(&turn.config, &key.0, &trigger);
-        let pace = awaited.map_or(pace, |awaited| pace.awaiting(&awaited, step, now)).later(offset);
+        let pace = awaited.map_or(pace, |awaited| pace.awaiting(&awaited, step, now));
         let Some(job) = self.jobs.get_mut(key) else { return };
         let mut due = Due { at: job.next(), slots: 1 };
         // Else it is looked closer, besides the slots: due by what was seen.
@@ -351,8 +351,8 @@ impl Looker {
         for key in triggers.into_iter().map(|subject| (service.clone(), subject)) {
             let Some((rule, metric)) = metric_of(&config, &key) else { continue };
             let Some(awaited) = self.awaited(&config, service, &rule.name) else { continue };
-            let pace = Pace::of(service, (rule, metric), config.evaluation_interval);
-            let next = pace.awaiting(&awaited, metric.step, now).later(offset).next(now);
+            let pace = Pace::of(service, (rule, metric), config.evaluation_interval, offset);
+            let next = pace.awaiting(&awaited, metric.step, now).next(now);
             if let Some(job) = self.jobs.get_mut(&key) {
                 job.due_at = job.due_at.min(next);
             }

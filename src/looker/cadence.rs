@@ -23,23 +23,30 @@ const RECOVERY_PART: u32 = 4;
 pub(super) struct Pace {
     /// From one look to the next.
     pub(super) every: Duration,
-    /// How long each is after its slot.
-    pub(super) after: Duration,
-    /// What there is to be seen by then is to be seen before then.
+    /// How long each is after its slot, so that not all are at the same instant.
+    apart: Duration,
+    /// How long after its slot each is anyway: samples come in that late.
+    offset: Duration,
+    /// What there is to be seen by then, in these steps, is to be seen before then.
     before: Option<(Timestamp, Duration)>,
 }
 
 impl Pace {
     /// While nothing breaches. What is asked for each service by itself is spread by the services' names, what is shared
     /// by the triggers' places.
-    pub(super) fn of(service: &ServiceName, (rule, metric): (&Trigger, &Metric), interval: Duration) -> Self {
+    pub(super) fn of(
+        service: &ServiceName,
+        (rule, metric): (&Trigger, &Metric),
+        interval: Duration,
+        offset: Duration,
+    ) -> Self {
         let hold = rule.row();
         let every = longest(hold, metric.step, interval);
         let place = match rule.shared.filter(|_| is_split(rule, metric)) {
             Some(place) => place,
             None => spread(&(service, &rule.name)),
         };
-        Self { every, after: apart(hold, metric.step, every, fraction(place)), before: None }
+        Self { every, apart: apart(hold, metric.step, every, fraction(place)), offset, before: None }
     }
 
     /// While this is awaited. When it came is known by its slot whenever that is looked at; what comes later by a rare
@@ -47,18 +54,16 @@ impl Pace {
     pub(super) fn awaiting(self, awaited: &Awaited, step: Duration, now: Timestamp) -> Self {
         let part = now.since(awaited.since) / RECOVERY_PART;
         let every = whole_steps(part.min(self.every), step);
-        Self { every, after: Duration::ZERO, before: awaited.until.map(|until| (until, step)) }
-    }
-
-    /// The same, `offset` later.
-    pub(super) fn later(self, offset: Duration) -> Self {
-        Self { after: self.after + offset, ..self }
+        // At the usual pace it goes with all others again, who share a query with it.
+        let apart = if every < self.every { Duration::ZERO } else { self.apart };
+        Self { every, apart, before: awaited.until.map(|until| (until, step)), ..self }
     }
 
     /// The next look.
     pub(super) fn next(&self, now: Timestamp) -> Timestamp {
-        let next = next_slot(now - self.after, self.every) + self.after;
-        let last = self.before.map(|(until, step)| (until - self.after - INSTANT).floor(step) + self.after);
+        let after = self.offset + self.apart;
+        let next = next_slot(now - after, self.every) + after;
+        let last = self.before.map(|(until, step)| (until - self.offset - INSTANT).floor(step) + self.offset);
         last.filter(|last| *last > now).map_or(next, |last| next.min(last))
     }
 }
@@ -157,27 +162,30 @@ mod tests {
     #[test]
     fn a_recovery_is_looked_for_at_each_slot_at_first_and_then_as_often_as_a_fourth_of_its_time_passes() {
         let (at, step) = (|second: i64| Timestamp::from_milliseconds(second * 1000), ms(2500));
-        let clear = Pace { every: ms(7500), after: ms(1000), before: None };
+        let pace = |every, apart| Pace { every: ms(every), apart: ms(apart), offset: ms(500), before: None };
         let since = at(1000);
-        for (waited, expected) in [(0, 2500), (10, 2500), (19, 2500), (20, 5000), (30, 7500), (3600, 7500)] {
-            let pace = clear.awaiting(&Awaited { since, until: None }, step, since + Duration::from_secs(waited));
-            assert_eq!(pace, Pace { every: ms(expected), after: ms(0), before: None }, "{waited} s");
+        for (waited, every, apart) in
+            [(0, 2500, 0), (10, 2500, 0), (19, 2500, 0), (20, 5000, 0), (30, 7500, 1000), (3600, 7500, 1000)]
+        {
+            let now = since + Duration::from_secs(waited);
+            let awaiting = pace(7500, 1000).awaiting(&Awaited { since, until: None }, step, now);
+            assert_eq!(awaiting, pace(every, apart), "{waited} s");
         }
     }
 
     #[test]
     fn what_a_deadline_may_miss_is_looked_at_right_before_it() {
         let (at, step) = (Timestamp::from_milliseconds, ms(2500));
-        let pace = |until| {
-            let awaited = Awaited { since: at(0), until };
-            Pace { every: ms(7500), after: ms(0), before: None }.awaiting(&awaited, step, at(100_000)).later(ms(500))
+        let next = |until, now| {
+            let clear = Pace { every: ms(7500), apart: ms(1000), offset: ms(500), before: None };
+            clear.awaiting(&Awaited { since: at(0), until }, step, at(now)).next(at(now))
         };
-        assert_eq!(pace(None).next(at(100_500)), at(105_500));
+        assert_eq!(next(None, 99_000), at(106_500), "with all others, who ask for 105 s a second later");
         // The deadline is met at its own instant: a look then would come too late.
-        assert_eq!(pace(Some(at(105_500))).next(at(100_500)), at(103_000));
-        assert_eq!(pace(Some(at(105_501))).next(at(100_500)), at(105_500));
-        assert_eq!(pace(Some(at(200_000))).next(at(100_500)), at(105_500));
-        assert_eq!(pace(Some(at(103_000))).next(at(100_500)), at(105_500), "there is no slot before it");
+        assert_eq!(next(Some(at(105_500)), 99_000), at(103_000));
+        assert_eq!(next(Some(at(105_501)), 99_000), at(105_500));
+        assert_eq!(next(Some(at(200_000)), 99_000), at(106_500));
+        assert_eq!(next(Some(at(105_500)), 103_000), at(106_500), "there is no slot before it any more");
     }
 
     #[test]
@@ -214,7 +222,7 @@ mod tests {
         let loaded = crate::config::load(&file).unwrap_or_else(|error| panic!("{}", crate::config::explain(&error)));
         let plan = &loaded.settings.core.services[service];
         let after = |rule: &Trigger| match &rule.observed {
-            Observed::Metric(metric) => Pace::of(&plan.name, (rule, metric), ms(15_000)).after,
+            Observed::Metric(metric) => Pace::of(&plan.name, (rule, metric), ms(15_000), ms(0)).apart,
             Observed::Report => Duration::ZERO,
         };
         plan.triggers.iter().map(|rule| after(rule)).collect()

@@ -56,7 +56,21 @@ pub(crate) async fn end(child: &mut Child, signal: Signal) {
 
 /// Writes a config; JSON is YAML.
 pub(crate) fn write(file: &Path, content: &Value) -> Result<(), String> {
-    std::fs::write(file, content.to_string()).map_err(|error| format!("{}: {error}", file.display()))
+    std::fs::write(file, yaml(content)).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// A config as people write it: each key and each item of its lists on a line of its own. In braces as a whole a parser
+/// has to hold all of it.
+fn yaml(content: &Value) -> String {
+    let Value::Object(keys) = content else { return content.to_string() };
+    let of_key = |(key, value): (&String, &Value)| match value.as_array().filter(|items| !items.is_empty()) {
+        Some(items) => {
+            let items: String = items.iter().map(|item| format!("- {item}\n")).collect();
+            format!("{key}:\n{items}")
+        }
+        None => format!("{key}: {value}\n"),
+    };
+    keys.iter().map(of_key).collect()
 }
 
 /// Free ports below the range that the kernel gives to outgoing connections. None is given out twice: whoever was told

@@ -207,10 +207,12 @@ impl Looker {
         }
     }
 
-    fn ask(&mut self, turn: &Turn, shares: Shares, looks: Vec<Look>) {
+    fn ask(&mut self, turn: &Turn, shares: Shares, mut looks: Vec<Look>) {
         if let Some(waiting) = self.asking.get_mut(&shares) {
             return wait(waiting, &mut self.jobs, &looks, turn.now);
         }
+        // Of a fleet they are megabytes.
+        looks.shrink_to_fit();
         let shares = Arc::new(shares);
         self.asking.insert(Arc::clone(&shares), Vec::new());
         looks.iter().filter_map(|look| look.due).for_each(|due| count_due(&self.metrics, due.slots));

@@ -10,6 +10,7 @@ use rollbackd_core::name::ServiceName;
 use rollbackd_core::reading::{Answer, Answers, Labels, Series};
 use rollbackd_core::template::{Template, Unknown, Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
+use rollbackd_core::trigger::SETTLES_AFTER_INTERVALS;
 use rollbackd_core::wants::Want;
 
 use super::brought::{Again, Shared};
@@ -27,8 +28,14 @@ use crate::serving::{self, Appeared};
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
 
-/// So many slots are asked for at once of all services: 10,000 series of them are 10 MB.
-const SLOTS_IN_A_PIECE: u32 = 20;
+/// So many samples are asked for at once of all services, some megabytes; or as many as a usual look has.
+const SAMPLES_IN_A_PIECE: usize = 160_000;
+
+/// A usual look covers what has not settled, and one interval more.
+const INTERVALS_IN_A_PIECE: u32 = SETTLES_AFTER_INTERVALS + 1;
+
+/// No more than this in any case: an answer of a million is not read.
+const MOST_SAMPLES_IN_A_PIECE: usize = 800_000;
 
 /// The queries of a trigger, as one and with everything in its place; those who have the same ones share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +176,7 @@ impl Asked<'_> {
             Err(why) => return Shared::failed(why),
         };
         let answer = match self.only {
-            Some(only) => self.pieces(&only.narrow(text), only).await,
+            Some(only) => self.pieces(&only.narrow(text), only, queries.asked.count()).await,
             None => self.answer(text).await,
         };
         Shared::of(&queries.asked, answer, self.only)
@@ -177,15 +184,17 @@ impl Asked<'_> {
 
     /// Asks for a long stretch piece by piece, and keeps of each only what is wanted: all services' series over a whole
     /// watch would be more than fits into the memory that a daemon should need.
-    async fn pieces(&self, text: &str, only: &Only) -> Answer {
+    async fn pieces(&self, text: &str, only: &Only, queries: usize) -> Answer {
         let (from, to, step) = self.range;
-        if self.since_deploy.is_some() || from + step * SLOTS_IN_A_PIECE > to {
+        let series = only.count().saturating_mul(queries);
+        let slots = slots_in_a_piece(series, self.edges.settings().core.evaluation_interval, step);
+        if self.since_deploy.is_some() || from + step * slots > to {
             return self.answer(text).await;
         }
         let mut merged: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
         let mut begin = from;
         while begin <= to {
-            let end = to.min(begin + step * (SLOTS_IN_A_PIECE - 1));
+            let end = to.min(begin + step * (slots - 1));
             match self.gate.ask(self.edges.range(text, begin, end, step)).await {
                 Answer::Series(found) => {
                     for series in found.into_iter().filter(|series| only.wants(series)) {
@@ -224,6 +233,15 @@ impl Asked<'_> {
         }
         Answer::Series(series.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
     }
+}
+
+/// How many slots of so many series are asked for at once, these far apart.
+fn slots_in_a_piece(series: usize, interval: Duration, step: Duration) -> u32 {
+    let usual = (interval * INTERVALS_IN_A_PIECE).as_millis() / step.as_millis().max(1) + 1;
+    let usual = usize::try_from(usual).unwrap_or(usize::MAX);
+    let series = series.max(1);
+    let slots = (SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
+    u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
 /// The latest slots after the deploy, in their order: what is bad now must be seen, however long the watch is.
@@ -303,6 +321,18 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_milliseconds(second * 1000)
+    }
+
+    #[test]
+    fn a_usual_look_at_all_services_is_one_piece_and_what_no_answer_may_hold_is_not_asked_for_at_once() {
+        let slots = |series, step| slots_in_a_piece(series, Duration::from_secs(15), Duration::from_millis(step));
+        assert_eq!(slots(10_000, 15_000), 16);
+        assert_eq!(slots(20_000, 15_000), 8);
+        assert_eq!(slots(20_000, 2500), 25, "four intervals of them");
+        assert_eq!(slots(40_000, 2500), 20, "these would be a million");
+        assert_eq!(slots(100_000, 15_000), 5);
+        assert_eq!(slots(1, 15_000), 160_000);
+        assert_eq!((slots(0, 15_000), slots(10_000_000, 15_000)), (160_000, 1));
     }
 
     #[test]

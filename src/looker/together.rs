@@ -43,6 +43,11 @@ impl<T> Each<T> {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        1 + self.besides().count()
+    }
+
     /// Those besides the value's that there are, by the names that they have in an answer.
     fn besides(&self) -> impl Iterator<Item = (&'static str, &T)> {
         let all = [

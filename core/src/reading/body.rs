@@ -14,11 +14,15 @@ use serde_json::value::RawValue;
 use super::{Answer, Labels, Series};
 use crate::time::Timestamp;
 
-/// Ten times the largest fleet that is measured (`scripts/bench scale`). More series than this come from a missing `sum`.
-const SERIES_LIMIT: usize = 100_000;
+/// The series of all queries of a trigger, five times the largest fleet that is measured (`scripts/bench scale`) where it
+/// has four. More than this come from a missing `sum`.
+const SERIES_LIMIT: usize = 200_000;
 
-/// 8 MiB of memory; a range of 11,000 points may have 45 series.
-const SAMPLE_LIMIT: usize = 500_000;
+/// 16 MiB of memory; a range of 11,000 points may have 90 series.
+const SAMPLE_LIMIT: usize = 1_000_000;
+
+/// So many labels have room from the beginning, as the service's and the one that names the query.
+const USUAL_LABELS: usize = 2;
 
 /// A body that is such an answer.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ impl<'de> Visitor<'de> for DataReader {
 
 #[derive(serde::Deserialize)]
 struct Element {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     metric: Labels,
     value: Option<Sample>,
     #[serde(default)]
@@ -142,6 +146,27 @@ struct Element {
     histogram: Option<IgnoredAny>,
     #[serde(default)]
     histograms: Vec<IgnoredAny>,
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    deserializer.deserialize_map(LabelsReader)
+}
+
+struct LabelsReader;
+
+impl<'de> Visitor<'de> for LabelsReader {
+    type Value = Labels;
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the labels of a series")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Labels, A::Error> {
+        let mut labels = Labels::with_capacity(USUAL_LABELS);
+        while let Some((name, value)) = fields.next_entry()? {
+            labels.insert(name, value);
+        }
+        Ok(labels)
+    }
 }
 
 /// `[1700000000.123, "0.5"]`: seconds, and the value as a text, which may be `NaN` or `+Inf`.

@@ -116,21 +116,32 @@ pub(crate) fn smoke_answered(draft: &mut Draft<'_>, at: Timestamp, healthy: bool
     }
 }
 
-/// A trigger was seen clear, or breaching, at a slot.
-pub(crate) fn trigger_seen(draft: &mut Draft<'_>, trigger: &TriggerName, at: Timestamp, clear: bool) {
-    for firing in waiting(draft, at) {
-        if !needs(draft.service, &firing).clear.contains(trigger) {
-            continue;
-        }
+/// A trigger was seen clear at the last of these instants, and at the others before it; none breaches in between. The first
+/// of them that may count as proof is when it became so, however much later it was looked at.
+pub(crate) fn trigger_clear(draft: &mut Draft<'_>, trigger: &TriggerName, instants: &[Timestamp]) {
+    let Some(last) = instants.last() else { return };
+    for firing in waiting_for(draft, trigger, *last) {
+        let Some(since) = awaited_since(draft.service, &firing) else { continue };
+        let first = instants.iter().find(|at| **at >= since).unwrap_or(last);
         let mut proof = firing.proof.clone();
-        if clear {
-            proof.clear_at.entry(trigger.clone()).or_insert(at);
-        } else {
-            proof.clear_at.remove(trigger);
-        }
-        let what = if clear { format!("{trigger} is clear") } else { format!("{trigger} is breaching again") };
-        change(draft, &firing, proof, what);
+        proof.clear_at.entry(trigger.clone()).or_insert(*first);
+        change(draft, &firing, proof, format!("{trigger} is clear"));
     }
+}
+
+/// A trigger was seen breaching at this instant.
+pub(crate) fn trigger_breaching(draft: &mut Draft<'_>, trigger: &TriggerName, at: Timestamp) {
+    for firing in waiting_for(draft, trigger, at) {
+        let mut proof = firing.proof.clone();
+        proof.clear_at.remove(trigger);
+        change(draft, &firing, proof, format!("{trigger} is breaching again"));
+    }
+}
+
+fn waiting_for(draft: &Draft<'_>, trigger: &TriggerName, at: Timestamp) -> Vec<Firing> {
+    let mut waiting = waiting(draft, at);
+    waiting.retain(|firing| needs(draft.service, firing).clear.contains(trigger));
+    waiting
 }
 
 /// Ends the firing as recovered once everything is proven: at the latest of the instants that prove it.

@@ -117,13 +117,21 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
         tell_humans(draft, trigger, &verdict);
     }
     settle(draft, name, metric, &verdict);
-    if let Some(said) = verdict.said {
+    if let Some(said) = verdict.said.filter(|_| draft.own().open_firings().next().is_some()) {
         match said.look {
-            Look::Clear(_) => proof::trigger_seen(draft, name, said.at, true),
-            Look::Breach(_) => proof::trigger_seen(draft, name, said.at, false),
+            Look::Clear(_) => proof::trigger_clear(draft, name, &clear_until(&points, said.at)),
+            Look::Breach(_) => proof::trigger_breaching(draft, name, said.at),
             Look::LowTraffic | Look::NoTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
     }
+}
+
+/// Where it was clear, back from this instant to the last breach before it.
+fn clear_until(points: &[Point], at: Timestamp) -> Vec<Timestamp> {
+    let until = points.partition_point(|point| point.at <= at);
+    let (before, _) = points.split_at(until);
+    let row = before.rsplit(|point| matches!(point.look, Look::Breach(_))).next().unwrap_or_default();
+    row.iter().filter(|point| matches!(point.look, Look::Clear(_))).map(|point| point.at).collect()
 }
 
 /// The look at each slot, by the limit or by comparison.

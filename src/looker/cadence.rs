@@ -55,18 +55,25 @@ impl Pace {
         let part = now.since(awaited.since) / RECOVERY_PART;
         let every = whole_steps(part.min(self.every), step);
         // At the usual pace it goes with all others again, who share a query with it.
-        let apart = if every < self.every { Duration::ZERO } else { self.apart };
+        let apart = if part < self.every { Duration::ZERO } else { self.apart };
         Self { every, apart, before: awaited.until.map(|until| (until, step)), ..self }
     }
 
     /// The next look.
     pub(super) fn next(&self, now: Timestamp) -> Timestamp {
-        let after = self.offset + self.apart;
-        let next = next_slot(now - after, self.every) + after;
-        let last = self.before.map(|(until, step)| (until - self.offset - INSTANT).floor(step) + self.offset);
-        last.filter(|last| *last > now).map_or(next, |last| next.min(last))
+        let usual = |every, after| next_slot(now - after, every) + after;
+        let next = usual(self.every, self.offset + self.apart);
+        match self.before {
+            // What is looked at then is the last that the deadline knows of: it is looked in each slot before it, as an
+            // answer may come too late for the last of them.
+            Some((until, step)) if until > now && until < next + step * SLOTS_BEFORE => usual(step, self.offset),
+            Some(_) | None => next,
+        }
     }
 }
+
+/// Before a deadline it is looked at in so many slots.
+const SLOTS_BEFORE: u32 = 2;
 
 /// The least that there is before an instant.
 const INSTANT: Duration = Duration::from_millis(1);
@@ -171,21 +178,30 @@ mod tests {
             let awaiting = pace(7500, 1000).awaiting(&Awaited { since, until: None }, step, now);
             assert_eq!(awaiting, pace(every, apart), "{waited} s");
         }
+        // Where each slot is looked at anyway, it does not wait for its turn either.
+        let (two_minutes, step) = (Pace { every: ms(15_000), ..pace(0, 9000) }, ms(15_000));
+        let apart_after =
+            |waited| two_minutes.awaiting(&Awaited { since, until: None }, step, since + ms(waited)).apart;
+        assert_eq!([0, 59_999, 60_000].map(apart_after), [ms(0), ms(0), ms(9000)]);
     }
 
     #[test]
-    fn what_a_deadline_may_miss_is_looked_at_right_before_it() {
+    fn before_a_deadline_each_slot_is_looked_at() {
         let (at, step) = (Timestamp::from_milliseconds, ms(2500));
         let next = |until, now| {
             let clear = Pace { every: ms(7500), apart: ms(1000), offset: ms(500), before: None };
             clear.awaiting(&Awaited { since: at(0), until }, step, at(now)).next(at(now))
         };
         assert_eq!(next(None, 99_000), at(106_500), "with all others, who ask for 105 s a second later");
-        // The deadline is met at its own instant: a look then would come too late.
-        assert_eq!(next(Some(at(105_500)), 99_000), at(103_000));
-        assert_eq!(next(Some(at(105_501)), 99_000), at(105_500));
         assert_eq!(next(Some(at(200_000)), 99_000), at(106_500));
-        assert_eq!(next(Some(at(105_500)), 103_000), at(106_500), "there is no slot before it any more");
+        assert_eq!(next(Some(at(111_500)), 99_000), at(106_500), "two slots are left after that");
+        let mut looks = vec![at(99_000)];
+        while looks.last().is_some_and(|last| *last < at(111_400)) {
+            looks.extend(looks.last().map(|last| next(Some(at(111_400)), last.milliseconds())));
+        }
+        let slots = [98_500, 100_500, 103_000, 105_500, 108_000, 110_500, 113_000].map(at);
+        assert_eq!(looks[1..], slots[1..], "in each slot until it is met");
+        assert_eq!(next(Some(at(99_000)), 99_000), at(106_500), "it is met");
     }
 
     #[test]

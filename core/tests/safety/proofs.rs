@@ -6,9 +6,9 @@ use rollbackd_core::event::{Happening, Serving};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 
 use crate::common::outside::{Run, Sample};
-use crate::common::plan::{reference, shop};
+use crate::common::plan::{SHOP, reference, shop};
 use crate::common::world::World;
-use crate::common::{duration, path, version};
+use crate::common::{duration, path, service, trigger, version};
 
 #[test]
 fn r9_the_clock_stops_at_the_last_thing_that_proves_recovery() {
@@ -44,6 +44,29 @@ fn r9_each_proof_counts_from_when_it_was_first_seen() {
     // The smoke URL was asked in between; its answer took long.
     world.tell(Happening::SmokeAnswered { at: done_at + duration("20s"), healthy: true });
     assert_eq!(world.firing(&firing).recovered_at, Some(done_at + duration("20s")));
+}
+
+#[test]
+fn r9_a_recovery_is_as_old_as_the_samples_say_however_late_it_is_looked_at() {
+    let mut world = World::proven();
+    world.sicken("v2", "error-rate", 0.2);
+    world.sicken("v1", "error-rate", 0.2);
+    world.deploy("v2");
+    world.run("5m");
+    assert!(matches!(world.fired("error-rate").unwrap().stage, Stage::Verifying { .. }));
+    let step = world.metric(&service(SHOP), &trigger("error-rate")).step;
+    let healthy_from = world.now.floor(step) + step;
+    world.now = healthy_from;
+    world.show("error-rate", Sample::Value(0.0));
+    world.now = healthy_from + step * 2;
+    world.show("error-rate", Sample::Value(0.2));
+    let again_from = healthy_from + step * 3;
+    world.now = again_from;
+    world.show("error-rate", Sample::Value(0.0));
+    // Nobody has looked since before it was healthy for the first time.
+    world.now = again_from + step * 3;
+    world.look();
+    assert_eq!(world.fired("error-rate").unwrap().recovered_at, Some(again_from), "{healthy_from}");
 }
 
 #[test]

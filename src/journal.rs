@@ -139,11 +139,10 @@ impl Journal {
         database::sync_folder(state_dir)?;
         let (connection, examination) = repair::inspect(state_dir)?;
         let Examination { snapshot, records, tip, sequences, problems, .. } = examination;
-        let (Some(mut connection), []) = (connection, problems.as_slice()) else {
+        let (Some(connection), []) = (connection, problems.as_slice()) else {
             return Err(Error::Corrupt { file, problems });
         };
         database::make_durable(&connection, &file)?;
-        database::bring_up_to_date(&mut connection).map_err(|error| classify("bring up to date", &file, error))?;
         let mut acknowledged = Acknowledged::beside(state_dir);
         acknowledged.write(&tip);
         let snapshot_id = snapshot.as_ref().map_or(0, |chained| chained.snapshot.id);
@@ -213,6 +212,8 @@ impl Journal {
         check("a snapshot", length, LARGEST_SNAPSHOT_BYTES, "bytes")?;
         let sequences = self.sequences.clone();
         self.write("compact", |transaction, tip| {
+            // Not at the start already: on a full disk a daemon has to start all the same.
+            database::bring_up_to_date(transaction)?;
             transaction.execute("DELETE FROM record", [])?;
             snapshot::put(transaction, &tip, at, (body, length), &sequences)
         })?;

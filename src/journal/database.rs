@@ -224,17 +224,15 @@ fn fill(connection: &mut Connection, chained: Option<&ChainedSnapshot>, records:
 }
 
 /// Makes a file of the first format one of this. A snapshot in one piece stays as it is until the next.
-pub(super) fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
-    let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+pub(super) fn bring_up_to_date(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if format != FIRST_FORMAT {
         return Ok(());
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (_, table) in tables(FORMAT).iter().skip(tables(FIRST_FORMAT).len()) {
         transaction.execute(table, [])?;
     }
-    transaction.pragma_update(None, "user_version", FORMAT)?;
-    transaction.commit()
+    transaction.pragma_update(None, "user_version", FORMAT)
 }
 
 /// Removes a file and what SQLite keeps beside it, if they are there; the companions first, since a log without its

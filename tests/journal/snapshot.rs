@@ -77,7 +77,7 @@ fn format(dir: &Path) -> i64 {
 }
 
 #[test]
-fn a_journal_of_the_first_format_is_verified_and_read_as_it_is_and_opened_as_one_of_this() {
+fn a_journal_of_the_first_format_is_read_and_written_as_it_is_until_its_next_snapshot() {
     let dir = fast_dir();
     let (journal, before) = written(dir.path());
     drop(journal);
@@ -90,11 +90,13 @@ fn a_journal_of_the_first_format_is_verified_and_read_as_it_is_and_opened_as_one
     assert_eq!(found, before);
     journal.append("api", 7, at(20), &[body(20)]).unwrap();
     drop(journal);
-    assert_eq!(format(dir.path()), 2);
+    // On a full disk a daemon has to start: nothing is written for the format's sake alone.
+    assert_eq!(format(dir.path()), 1);
     let (mut journal, found) = Journal::open(dir.path()).unwrap();
     assert_eq!((found.snapshot, found.records.len()), (before.snapshot, before.records.len() + 1));
     journal.compact(at(21), text(PIECE + 1).as_str()).unwrap();
     drop(journal);
+    assert_eq!(format(dir.path()), 2);
     assert!(replay(dir.path()).snapshot.unwrap().body == text(PIECE + 1));
 }
 

@@ -35,7 +35,7 @@ use crate::door::Door;
 use crate::metrics::{Metrics, Turning};
 use crate::outside::InForce;
 
-pub(crate) use ask::over;
+pub(crate) use ask::{as_one, over};
 use cadence::{Awaited, Pace};
 use gate::Gate;
 use jobs::{Closer, Job, Jobs, Key, Subject};

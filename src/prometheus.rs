@@ -21,9 +21,9 @@ const POINTS_PER_REQUEST: i64 = 11_000;
 /// 100 times that: more than 30 days at 3 s. A range of more is a mistake in its step.
 const REQUESTS_PER_RANGE: usize = 100;
 
-/// 10,000 series of twenty samples are 8 MB, 100,000 of four 20 MB; what is much longer is no answer that can be worked
+/// 10,000 series of twenty samples are 8 MB, 200,000 of four 40 MB; what is much longer is no answer that can be worked
 /// with.
-const BODY_LIMIT_BYTES: usize = 32 * 1024 * 1024;
+const BODY_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Samples of one range over all its requests: 64 MiB of memory.
 const SAMPLES_PER_RANGE: usize = 4_000_000;

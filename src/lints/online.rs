@@ -22,6 +22,7 @@ use super::places::Places;
 use crate::clock;
 use crate::edges::Edges;
 use crate::http_client::one_line;
+use crate::looker::as_one;
 use crate::promql::shape::{Shape, shape};
 
 /// Stands for a version and a commit, which only a deploy brings; letters that no label's value has.
@@ -42,6 +43,8 @@ enum Role {
     Version,
     /// How often a side effect happened: nothing, where it did not. No lint looks at it.
     Count,
+    /// All queries of a trigger as the one that the daemon asks. No lint looks at it.
+    AsOne,
 }
 
 /// One query of the config.
@@ -81,6 +84,10 @@ pub async fn ask(edges: &Edges, checked: &mut Checked) -> Answered {
         for asked in asked_of(service, places) {
             let found = ask_one(&facts, service, &asked).await;
             look(edges, &mut facts, &asked, &found, problems).await;
+            // That all of them together are answered as well is no news.
+            if asked.role == Role::AsOne && matches!(found, Found::Series(_)) {
+                continue;
+            }
             queries.push((format!("{} {}", asked.service, asked.what), found.sentence(&asked)));
         }
         baseline::look(&mut facts, service, places, problems).await;
@@ -133,6 +140,11 @@ fn of_trigger(service: &Service, trigger: &Trigger, places: &Places, all: &mut V
     if let Some(at_least) = &metric.at_least {
         let empty = "the trigger would always see too little traffic";
         all.push(asked("at_least", Role::AtLeast, (&at_least.expr, &at_least.expr), empty));
+    }
+    if let Some(query) = as_one(metric) {
+        let what = format!("{}, its queries asked as one", trigger.name);
+        let asked = Asked::new(service, what, Place::default(), Role::AsOne, (&query, &query), "");
+        all.push(Asked { shape: None, ..asked });
     }
 }
 
@@ -207,7 +219,7 @@ async fn look(edges: &Edges, facts: &mut Facts<'_>, asked: &Asked, found: &Found
 fn many_series(service_label: &str, asked: &Asked, shape: &Shape, series: &[Series], problems: &mut Problems) {
     match asked.role {
         Role::Bad | Role::Compared => {}
-        Role::Filter | Role::AtLeast | Role::Version | Role::Count => return,
+        Role::Filter | Role::AtLeast | Role::Version | Role::Count | Role::AsOne => return,
     }
     let apart = |label: &&String| !matches!(label.as_str(), "le") && label.as_str() != service_label;
     if shape.grouped_by.iter().any(|label| apart(&label)) {

@@ -28,14 +28,15 @@ use crate::serving::{self, Appeared};
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
 
-/// So many samples are asked for at once of all services, some megabytes; or as many as a usual look has.
+/// So many slots are asked for at once of all services at most, and no more than make this many samples: some megabytes.
+const SLOTS_IN_A_PIECE: usize = 20;
 const SAMPLES_IN_A_PIECE: usize = 160_000;
 
-/// A usual look covers what has not settled, and one interval more.
+/// But as many as a usual look has, which covers what has not settled, and one interval more.
 const INTERVALS_IN_A_PIECE: u32 = SETTLES_AFTER_INTERVALS + 1;
 
-/// No more than this in any case: an answer of a million is not read.
-const MOST_SAMPLES_IN_A_PIECE: usize = 800_000;
+/// No more samples than this in any case: of twice as many an answer is not read.
+const MOST_SAMPLES_IN_A_PIECE: usize = 500_000;
 
 /// The queries of a trigger, as one and with everything in its place; those who have the same ones share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,14 @@ fn templates(metric: &Metric) -> Each<&Template> {
         Query::Filter { expr, presence } => (expr, None, Some(presence)),
     };
     Each { value, total, at_least, presence, freshness }
+}
+
+/// All queries of a trigger as the one that is asked, where there are several.
+pub(crate) fn as_one(metric: &Metric) -> Option<Template> {
+    let templates = templates(metric);
+    let several = templates.count() > 1;
+    // Cannot fail: only variables of templates that were read stand in it.
+    several.then(|| Template::parse(&together(&templates.map(|each| each.source().to_owned()))).ok()).flatten()
 }
 
 /// All of them as one query.
@@ -186,8 +195,9 @@ impl Asked<'_> {
     /// watch would be more than fits into the memory that a daemon should need.
     async fn pieces(&self, text: &str, only: &Only, queries: usize) -> Answer {
         let (from, to, step) = self.range;
-        let series = only.count().saturating_mul(queries);
-        let slots = slots_in_a_piece(series, self.edges.settings().core.evaluation_interval, step);
+        let core = &self.edges.settings().core;
+        let series = only.answered(core.services.len()).saturating_mul(queries);
+        let slots = slots_in_a_piece(series, core.evaluation_interval, step);
         if self.since_deploy.is_some() || from + step * slots > to {
             return self.answer(text).await;
         }
@@ -240,7 +250,7 @@ fn slots_in_a_piece(series: usize, interval: Duration, step: Duration) -> u32 {
     let usual = (interval * INTERVALS_IN_A_PIECE).as_millis() / step.as_millis().max(1) + 1;
     let usual = usize::try_from(usual).unwrap_or(usize::MAX);
     let series = series.max(1);
-    let slots = (SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
+    let slots = SLOTS_IN_A_PIECE.min(SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
     u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
@@ -329,10 +339,10 @@ mod tests {
         assert_eq!(slots(10_000, 15_000), 16);
         assert_eq!(slots(20_000, 15_000), 8);
         assert_eq!(slots(20_000, 2500), 25, "four intervals of them");
-        assert_eq!(slots(40_000, 2500), 20, "these would be a million");
+        assert_eq!(slots(40_000, 2500), 12, "these would be a million");
         assert_eq!(slots(100_000, 15_000), 5);
-        assert_eq!(slots(1, 15_000), 160_000);
-        assert_eq!((slots(0, 15_000), slots(10_000_000, 15_000)), (160_000, 1));
+        assert_eq!((slots(1, 15_000), slots(0, 15_000)), (20, 20), "who knows how many series a service has");
+        assert_eq!(slots(10_000_000, 15_000), 1);
     }
 
     #[test]

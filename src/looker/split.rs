@@ -47,10 +47,19 @@ impl Only {
         self.services.0.len()
     }
 
+    fn is_narrow(&self) -> bool {
+        self.count() <= MOST_NAMED
+    }
+
+    /// Of how many services an answer holds series, in a fleet of so many: a query that is not narrowed brings all.
+    pub(super) fn answered(&self, fleet: usize) -> usize {
+        if self.is_narrow() { self.count() } else { fleet.max(self.count()) }
+    }
+
     /// The query with nothing but these services' series in its answer, where they are few. `and` changes no value and
     /// no label of what it lets through.
     pub(super) fn narrow(&self, query: &str) -> String {
-        if self.count() > MOST_NAMED {
+        if !self.is_narrow() {
             return query.to_owned();
         }
         let label = &self.label;
@@ -136,6 +145,15 @@ mod tests {
             let selectors = crate::promql::read(&narrowed).map(|facts| facts.selectors);
             assert_eq!(selectors, crate::promql::read(query).map(|facts| facts.selectors), "{narrowed}");
         }
+    }
+
+    #[test]
+    fn an_answer_holds_the_whole_fleet_where_its_query_is_not_narrowed() {
+        let answered = |wanted: usize| {
+            let names: Vec<ServiceName> = (0..wanted).map(|number| name(&format!("s{number}"))).collect();
+            Only::of("service", &names).answered(10_000)
+        };
+        assert_eq!([1, 20, 21, 10_000, 10_001].map(answered), [1, 20, 10_000, 10_000, 10_001]);
     }
 
     #[test]

@@ -71,9 +71,9 @@ impl<T> Each<T> {
     }
 }
 
-/// These queries as one. The value's stands last: where a server reads one after the other, and a scrape lands in
-/// between, failures may be there without their `total`, and never a `total` without its failures, which would look like
-/// health.
+/// These queries as one. The value's stands last: where a server reads one after the other (Prometheus reads all at one
+/// state of its data), and a scrape lands in between, failures may be there without their `total`, and never a `total`
+/// without its failures, which would look like health.
 pub(super) fn together(queries: &Each<String>) -> String {
     // Each ends on a line of its own: it may end with a comment.
     let mark =

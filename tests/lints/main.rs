@@ -199,6 +199,25 @@ fn what_is_misspelt_is_told_with_what_there_is() {
     assert!(metric.contains("c.yml:11:") && metric.contains("^"), "{metric}");
 }
 
+/// Our parser refuses `@ end()`, so nobody knows that this gives a number without series; Prometheus answers it alone,
+/// and not beside another.
+#[test]
+fn queries_that_are_answered_one_by_one_and_not_as_the_one_that_is_asked_are_told() {
+    let server = Server::start();
+    let said = |expr: &str| {
+        let at_least = "at_least: {expr: 'max(queue_length)', value: 1}";
+        let trigger = format!("- {{name: queue, expr: '{expr}', above: 5, for: 2m, budget: 5m, {at_least}}}\n");
+        check(&in_config(server.url(), &trigger), &["--online"])
+    };
+    let number = said("scalar(max(queue_length @ end()))");
+    assert!(number.text.contains("shop queue expr: 1 series"), "{}", number.text);
+    assert!(number.text.contains("shop queue, its queries asked as one: error: "), "{}", number.text);
+    assert_eq!(number.code, Some(1));
+    let series = said("max(queue_length @ end())");
+    assert!(!series.text.contains("asked as one"), "{}", series.text);
+    assert_eq!(series.code, Some(0), "{}", series.text);
+}
+
 #[test]
 fn a_warning_is_a_failure_only_where_strictness_is_asked_for() {
     let loose = config("http://127.0.0.1:1", &service("- {name: smoke-test, observed: report}\n"));

@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::{Answer, Labels, Series};
 use crate::time::Timestamp;
 
-/// The series of all queries of a trigger, five times the largest fleet that is measured (`scripts/bench scale`) where it
-/// has four. More than this come from a missing `sum`.
+/// Of all queries of a trigger together: ten times the largest fleet that is measured (`scripts/bench scale`), with two
+/// each. More series than this come from a missing `sum`.
 const SERIES_LIMIT: usize = 200_000;
 
 /// 16 MiB of memory; a range of 11,000 points may have 90 series.

@@ -43,7 +43,10 @@ pub fn needs(service: &crate::config::Service, firing: &Firing) -> Needs {
 pub fn awaited_since(service: &crate::config::Service, firing: &Firing) -> Option<Timestamp> {
     match &firing.stage {
         Stage::Verifying { since, .. } => Some(*since),
-        Stage::Paged { .. } if service.version_query.is_some() && firing.target.is_some() => Some(firing.decided_at),
+        Stage::Paged { .. } if service.version_query.is_some() && firing.target.is_some() => {
+            let ended = firing.attempts.iter().filter_map(|attempt| attempt.ended_at).max();
+            Some(ended.map_or(firing.decided_at, |ended| ended.max(firing.decided_at)))
+        }
         Stage::Paged { .. } | Stage::Veto { .. } | Stage::Rolling | Stage::Ended { .. } => None,
     }
 }
@@ -116,14 +119,25 @@ pub(crate) fn smoke_answered(draft: &mut Draft<'_>, at: Timestamp, healthy: bool
     }
 }
 
-/// A trigger was seen clear at the last of these instants, and at the others before it; none breaches in between. The first
-/// of them that may count as proof is when it became so, however much later it was looked at.
-pub(crate) fn trigger_clear(draft: &mut Draft<'_>, trigger: &TriggerName, instants: &[Timestamp]) {
-    let Some(last) = instants.last() else { return };
+/// Where a trigger was clear.
+pub(crate) struct ClearRow {
+    /// The last breach before.
+    pub(crate) broke_at: Option<Timestamp>,
+    /// The instants since, in their order.
+    pub(crate) instants: Vec<Timestamp>,
+}
+
+/// A trigger was seen clear. The first of the row's instants that may count as proof is when it became so, however much
+/// later it was looked at; what was seen before it broke counts no longer.
+pub(crate) fn trigger_clear(draft: &mut Draft<'_>, trigger: &TriggerName, row: &ClearRow) {
+    let Some(last) = row.instants.last() else { return };
     for firing in waiting_for(draft, trigger, *last) {
         let Some(since) = awaited_since(draft.service, &firing) else { continue };
-        let first = instants.iter().find(|at| **at >= since).unwrap_or(last);
+        let first = row.instants.iter().find(|at| **at >= since).unwrap_or(last);
         let mut proof = firing.proof.clone();
+        if proof.clear_at.get(trigger).is_some_and(|known| Some(*known) < row.broke_at) {
+            proof.clear_at.remove(trigger);
+        }
         proof.clear_at.entry(trigger.clone()).or_insert(*first);
         change(draft, &firing, proof, format!("{trigger} is clear"));
     }

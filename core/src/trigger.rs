@@ -3,9 +3,11 @@
 //! A pure function of the trigger and the window's points, so that live, restart, dry run and backtest are one code
 //! path. Never counts polls and never remembers: whoever asks brings the whole window.
 
+mod pace;
 mod pairs;
 mod so_far;
 
+pub use pace::{pace, whole_steps};
 pub(crate) use so_far::Calm;
 pub use so_far::{SETTLES_AFTER_INTERVALS, SoFar};
 
@@ -246,6 +248,12 @@ impl Rule {
     #[must_use]
     pub fn slot_before(&self) -> Timestamp {
         self.deploy_at.floor(self.step)
+    }
+
+    /// So much younger than the slot at which something came may the one be that a look shows, where each look is as late
+    /// as it may be.
+    pub(crate) fn between_looks(&self) -> Duration {
+        pace(self.hold, self.step, self.interval).saturating_sub(self.step)
     }
 }
 

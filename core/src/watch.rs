@@ -10,7 +10,7 @@ use crate::draft::Draft;
 use crate::firing::{Firing, FiringEnd, Origin, Stage};
 use crate::name::{DeployId, TriggerName};
 use crate::page::{self, PageReason};
-use crate::proof;
+use crate::proof::{self, ClearRow};
 use crate::reading::{Answer, Answers, Look, Point};
 use crate::record::WatchRecord;
 use crate::rollback::{self, Observation};
@@ -119,19 +119,22 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
     settle(draft, name, metric, &verdict);
     if let Some(said) = verdict.said.filter(|_| draft.own().open_firings().next().is_some()) {
         match said.look {
-            Look::Clear(_) => proof::trigger_clear(draft, name, &clear_until(&points, said.at)),
+            Look::Clear(_) => proof::trigger_clear(draft, name, &clear_row(&rule, &points, said.at)),
             Look::Breach(_) => proof::trigger_breaching(draft, name, said.at),
             Look::LowTraffic | Look::NoTraffic | Look::NoData | Look::Error | Look::Partial => {}
         }
     }
 }
 
-/// Where it was clear, back from this instant to the last breach before it.
-fn clear_until(points: &[Point], at: Timestamp) -> Vec<Timestamp> {
-    let until = points.partition_point(|point| point.at <= at);
-    let (before, _) = points.split_at(until);
-    let row = before.rsplit(|point| matches!(point.look, Look::Breach(_))).next().unwrap_or_default();
-    row.iter().filter(|point| matches!(point.look, Look::Clear(_))).map(|point| point.at).collect()
+/// What there was since the last breach before this instant, at which it was clear. Not further back than looks are apart:
+/// where it was not looked at for longer, nobody could see, and the clock goes on until somebody does.
+fn clear_row(rule: &Rule, points: &[Point], at: Timestamp) -> ClearRow {
+    let (before, _) = points.split_at(points.partition_point(|point| point.at <= at));
+    let is_breach = |point: &&Point| matches!(point.look, Look::Breach(_));
+    let broke_at = before.iter().rfind(is_breach).map(|point| point.at).filter(|at| *at > rule.deploy_at);
+    let begin = broke_at.unwrap_or(rule.deploy_at).max(at - rule.between_looks() - Duration::from_millis(1));
+    let clear = before.iter().filter(|point| point.at > begin && matches!(point.look, Look::Clear(_)));
+    ClearRow { broke_at, instants: clear.map(|point| point.at).collect() }
 }
 
 /// The look at each slot, by the limit or by comparison.

@@ -28,9 +28,12 @@ use crate::serving::{self, Appeared};
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
 
-/// So many slots are asked for at once of all services at most, and no more than make this many samples: some megabytes.
-const SLOTS_IN_A_PIECE: usize = 20;
+/// So many samples are asked for at once, some megabytes.
 const SAMPLES_IN_A_PIECE: usize = 160_000;
+
+/// A service may have so many series, where one is counted on: where that is too many, few slots are asked for.
+const SERIES_OF_A_SERVICE: usize = 50;
+const FEW_SLOTS: usize = 20;
 
 /// But as many as a usual look has, which covers what has not settled, and one interval more.
 const INTERVALS_IN_A_PIECE: u32 = SETTLES_AFTER_INTERVALS + 1;
@@ -250,7 +253,8 @@ fn slots_in_a_piece(series: usize, interval: Duration, step: Duration) -> u32 {
     let usual = (interval * INTERVALS_IN_A_PIECE).as_millis() / step.as_millis().max(1) + 1;
     let usual = usize::try_from(usual).unwrap_or(usize::MAX);
     let series = series.max(1);
-    let slots = SLOTS_IN_A_PIECE.min(SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
+    let many = FEW_SLOTS.max(SAMPLES_IN_A_PIECE / series / SERIES_OF_A_SERVICE);
+    let slots = many.min(SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
     u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
@@ -341,7 +345,8 @@ mod tests {
         assert_eq!(slots(20_000, 2500), 25, "four intervals of them");
         assert_eq!(slots(40_000, 2500), 12, "these would be a million");
         assert_eq!(slots(100_000, 15_000), 5);
-        assert_eq!((slots(1, 15_000), slots(0, 15_000)), (20, 20), "who knows how many series a service has");
+        assert_eq!(slots(200, 15_000), 20, "who knows how many series a service has");
+        assert_eq!((slots(2, 15_000), slots(0, 15_000)), (1600, 3200), "of one service a day");
         assert_eq!(slots(10_000_000, 15_000), 1);
     }
 

@@ -11,6 +11,7 @@ use rollbackd_core::name::{ServiceName, TriggerName};
 use rollbackd_core::proof::{awaited_since, needs};
 use rollbackd_core::state::State;
 use rollbackd_core::time::Timestamp;
+use rollbackd_core::trigger::{pace, whole_steps};
 use rollbackd_core::wake_at;
 
 use super::ask::is_split;
@@ -41,7 +42,7 @@ impl Pace {
         offset: Duration,
     ) -> Self {
         let hold = rule.row();
-        let every = longest(hold, metric.step, interval);
+        let every = pace(hold, metric.step, interval);
         let place = match rule.shared.filter(|_| is_split(rule, metric)) {
             Some(place) => place,
             None => spread(&(service, &rule.name)),
@@ -75,9 +76,6 @@ impl Pace {
 /// Before a deadline it is looked at in so many slots.
 const SLOTS_BEFORE: u32 = 2;
 
-/// The least that there is before an instant.
-const INSTANT: Duration = Duration::from_millis(1);
-
 /// A recovery that is awaited of a trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Awaited {
@@ -103,19 +101,6 @@ fn spread(names: &(&ServiceName, &TriggerName)) -> u32 {
     let mut hasher = DefaultHasher::new();
     names.hash(&mut hasher);
     u32::try_from(hasher.finish() >> 32).unwrap_or(0)
-}
-
-/// From one look to the next while nothing breaches: a breach that begins right after one must be seen by the next
-/// before its `for` is over. No longer than `interval`, and whole steps.
-fn longest(hold: Duration, step: Duration, interval: Duration) -> Duration {
-    whole_steps(interval.min(hold.saturating_sub(step)), step)
-}
-
-/// No longer than `longest`, and at least one step.
-fn whole_steps(longest: Duration, step: Duration) -> Duration {
-    let least = step.max(INSTANT);
-    let steps = longest.as_millis() / least.as_millis();
-    least * u32::try_from(steps).unwrap_or(1).max(1)
 }
 
 /// How long after its slot a trigger is looked at, so that not all ask at the same instant: `fraction` of as long as a
@@ -149,21 +134,6 @@ mod tests {
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
-    }
-
-    #[test]
-    fn while_a_trigger_is_clear_it_is_looked_at_as_rarely_as_misses_nothing() {
-        for (hold, step, interval, expected) in [
-            (10_000, 2500, 15_000, 7500),
-            (120_000, 15_000, 15_000, 15_000),
-            (2000, 500, 1000, 1000),
-            (1000, 250, 1000, 750),
-            (0, 15_000, 15_000, 15_000),
-        ] {
-            let found = longest(ms(hold), ms(step), ms(interval));
-            assert_eq!(found, ms(expected), "{hold} {step} {interval}");
-            assert!(hold == 0 || found + ms(step) <= ms(hold).max(ms(step) * 2));
-        }
     }
 
     #[test]
@@ -213,7 +183,7 @@ mod tests {
             (2000, 500, 1000, 500),
             (0, 15_000, 15_000, 0),
         ] {
-            let pace = longest(ms(hold), ms(step), ms(interval));
+            let pace = rollbackd_core::trigger::pace(ms(hold), ms(step), ms(interval));
             assert_eq!(apart(ms(hold), ms(step), pace, 1.0), ms(most), "{hold} {step} {interval}");
             assert_eq!(apart(ms(hold), ms(step), pace, 0.5), ms(most) / 2);
         }

@@ -1,14 +1,16 @@
 //! When the clock stops: only upon what is seen of the target, the smoke URL and the triggers after the path was done.
 
-use rollbackd_core::config::Mode;
+use std::sync::Arc;
+
+use rollbackd_core::config::{Metric, Mode, Observed};
 use rollbackd_core::deploy::WatchEnd;
 use rollbackd_core::event::{Happening, Serving};
 use rollbackd_core::firing::{FiringEnd, Outcome, Stage};
 
 use crate::common::outside::{Run, Sample};
-use crate::common::plan::{SHOP, reference, shop};
+use crate::common::plan::{reference, shop, shop_trigger};
 use crate::common::world::World;
-use crate::common::{duration, path, service, trigger, version};
+use crate::common::{duration, path, version};
 
 #[test]
 fn r9_the_clock_stops_at_the_last_thing_that_proves_recovery() {
@@ -46,27 +48,71 @@ fn r9_each_proof_counts_from_when_it_was_first_seen() {
     assert_eq!(world.firing(&firing).recovered_at, Some(done_at + duration("20s")));
 }
 
-#[test]
-fn r9_a_recovery_is_as_old_as_the_samples_say_however_late_it_is_looked_at() {
-    let mut world = World::proven();
+/// A world in which both versions breach and a path is done; `for` is 10 s, looked at each 7.5 s in slots of 2.5 s.
+fn breaching_after_its_path() -> World {
+    let mut config = reference();
+    let interval = config.evaluation_interval;
+    let rule = shop_trigger(&mut config, "error-rate");
+    rule.hold = duration("10s");
+    let Observed::Metric(metric) = &mut rule.observed else { panic!("observed by a metric") };
+    Arc::make_mut(metric).step = Metric::step(duration("10s"), interval);
+    let mut world = World::proven_with(config);
     world.sicken("v2", "error-rate", 0.2);
     world.sicken("v1", "error-rate", 0.2);
     world.deploy("v2");
     world.run("5m");
-    assert!(matches!(world.fired("error-rate").unwrap().stage, Stage::Verifying { .. }));
-    let step = world.metric(&service(SHOP), &trigger("error-rate")).step;
-    let healthy_from = world.now.floor(step) + step;
-    world.now = healthy_from;
-    world.show("error-rate", Sample::Value(0.0));
-    world.now = healthy_from + step * 2;
-    world.show("error-rate", Sample::Value(0.2));
-    let again_from = healthy_from + step * 3;
-    world.now = again_from;
-    world.show("error-rate", Sample::Value(0.0));
-    // Nobody has looked since before it was healthy for the first time.
-    world.now = again_from + step * 3;
+    let stage = world.fired("error-rate").map(|firing| firing.stage.clone());
+    assert!(matches!(stage, Some(Stage::Verifying { .. })), "{stage:?}");
+    world.now = world.now.floor(duration("15s"));
+    world
+}
+
+/// Shows each of these values for a slot of 2.5 s, one after the other, and looks at the end of the last.
+fn then_looked(world: &mut World, values: &[f64]) {
+    for value in values {
+        world.now = world.now + duration("2500ms");
+        world.show("error-rate", Sample::Value(*value));
+    }
     world.look();
-    assert_eq!(world.fired("error-rate").unwrap().recovered_at, Some(again_from), "{healthy_from}");
+}
+
+#[test]
+fn r9_a_recovery_is_as_old_as_the_samples_say_however_late_the_look_comes() {
+    let mut world = breaching_after_its_path();
+    let begun = world.now;
+    then_looked(&mut world, &[0.2, 0.0, 0.0]);
+    assert_eq!(world.fired("error-rate").unwrap().recovered_at, Some(begun + duration("5s")));
+}
+
+#[test]
+fn r9_only_what_is_clear_since_the_last_breach_proves_a_recovery() {
+    let mut world = breaching_after_its_path();
+    let begun = world.now;
+    then_looked(&mut world, &[0.0, 0.2, 0.0]);
+    assert_eq!(world.fired("error-rate").unwrap().recovered_at, Some(begun + duration("7500ms")));
+    // The same where it was looked at before it broke again, and could not be proven yet.
+    let mut world = breaching_after_its_path();
+    world.shop().smoke_answers = false;
+    world.look();
+    let begun = world.now;
+    then_looked(&mut world, &[0.2, 0.2, 0.0]);
+    then_looked(&mut world, &[0.0, 0.2, 0.0]);
+    world.shop().smoke_answers = true;
+    assert_eq!(world.fired("error-rate").unwrap().recovered_at, None);
+    then_looked(&mut world, &[0.0]);
+    let firing = world.fired("error-rate").unwrap();
+    let clear_at = firing.proof.clear_at.values().copied().next();
+    assert_eq!(clear_at, Some(begun + duration("15s")), "{firing:?}");
+}
+
+#[test]
+fn r9_what_nobody_could_see_dates_no_recovery() {
+    let mut world = breaching_after_its_path();
+    let begun = world.now;
+    // Ten slots without a look, where there should have been three.
+    then_looked(&mut world, &[0.0; 10]);
+    let recovered_at = world.fired("error-rate").unwrap().recovered_at;
+    assert_eq!(recovered_at, Some(begun + duration("20s")), "as late as a look may be, and not at its first slot");
 }
 
 #[test]

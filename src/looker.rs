@@ -297,8 +297,7 @@ impl Looker {
             |known: &SoFar| known.generation == turn.config.generation && (from..now - offset).contains(&known.until);
         let so_far = so_far.filter(stands);
         let pace = Pace::of(&key.0, (rule, metric), interval, offset);
-        let awaited = self.awaited(&turn.config, &key.0, &trigger);
-        let pace = awaited.map_or(pace, |awaited| pace.awaiting(&awaited, step, now));
+        let pace = self.awaiting(&turn.config, &key.0, (rule, metric), pace, now).unwrap_or(pace);
         let Some(job) = self.jobs.get_mut(key) else { return };
         let mut due = Due { at: job.next(), slots: 1 };
         // Else it is looked closer, besides the slots: due by what was seen.
@@ -337,8 +336,17 @@ impl Looker {
         turn.group(metric, interval, &values, look);
     }
 
-    fn awaited(&self, config: &Config, service: &ServiceName, trigger: &TriggerName) -> Option<Awaited> {
-        Awaited::of(config, &self.door.shared.state(), service, trigger)
+    /// A trigger's pace while a recovery is awaited of it; `None` where none is.
+    fn awaiting(
+        &self,
+        config: &Config,
+        service: &ServiceName,
+        (rule, metric): (&Trigger, &Metric),
+        pace: Pace,
+        now: Timestamp,
+    ) -> Option<Pace> {
+        let awaited = Awaited::of(config, &self.door.shared.state(), service, &rule.name)?;
+        Some(pace.awaiting(&awaited, metric.step, now))
     }
 
     /// Where a recovery has come to be awaited, it is looked sooner than was due before.
@@ -349,14 +357,14 @@ impl Looker {
         }
         let config = self.door.shared.config();
         let offset = self.edges.get().settings().prometheus.query_offset;
-        let triggers: Vec<Subject> = self.jobs.of_mut(service).keys().cloned().collect();
+        let looked_at = |subject: &&Subject| matches!(subject, Subject::Trigger(_));
+        let triggers: Vec<Subject> = self.jobs.of_mut(service).keys().filter(looked_at).cloned().collect();
         for key in triggers.into_iter().map(|subject| (service.clone(), subject)) {
             let Some((rule, metric)) = metric_of(&config, &key) else { continue };
-            let Some(awaited) = self.awaited(&config, service, &rule.name) else { continue };
             let pace = Pace::of(service, (rule, metric), config.evaluation_interval, offset);
-            let next = pace.awaiting(&awaited, metric.step, now).next(now);
+            let Some(pace) = self.awaiting(&config, service, (rule, metric), pace, now) else { continue };
             if let Some(job) = self.jobs.get_mut(&key) {
-                job.due_at = job.due_at.min(next);
+                job.due_at = job.due_at.min(pace.next(now));
             }
         }
     }

@@ -44,8 +44,7 @@ pub fn awaited_since(service: &crate::config::Service, firing: &Firing) -> Optio
     match &firing.stage {
         Stage::Verifying { since, .. } => Some(*since),
         Stage::Paged { .. } if service.version_query.is_some() && firing.target.is_some() => {
-            let ended = firing.attempts.iter().filter_map(|attempt| attempt.ended_at).max();
-            Some(ended.map_or(firing.decided_at, |ended| ended.max(firing.decided_at)))
+            firing.attempts.iter().filter_map(|attempt| attempt.ended_at).chain([firing.decided_at]).max()
         }
         Stage::Paged { .. } | Stage::Veto { .. } | Stage::Rolling | Stage::Ended { .. } => None,
     }

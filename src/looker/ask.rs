@@ -84,17 +84,8 @@ pub(crate) fn as_one(metric: &Metric) -> Option<Template> {
 
 /// All of them as one query.
 fn rendered(templates: Each<&Template>, values: &Values) -> Result<String, String> {
-    let mut unknown = None;
-    let texts = templates.map(|template| {
-        template.render(values).unwrap_or_else(|name: Unknown| {
-            unknown.get_or_insert(name);
-            String::new()
-        })
-    });
-    match unknown {
-        Some(name) => Err(name.to_string()),
-        None => Ok(together(&texts)),
-    }
+    let texts = templates.try_map(|template| template.render(values));
+    texts.map(|texts| together(&texts)).map_err(|unknown: Unknown| unknown.to_string())
 }
 
 /// What a trigger's queries show of one service over any stretch of time: for a receipt's chart.

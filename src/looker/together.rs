@@ -33,6 +33,17 @@ impl<T> Each<T> {
         }
     }
 
+    /// The same where each may fail: the first that does is the answer.
+    pub(super) fn try_map<U, E>(self, mut of: impl FnMut(T) -> Result<U, E>) -> Result<Each<U>, E> {
+        Ok(Each {
+            value: of(self.value)?,
+            total: self.total.map(&mut of).transpose()?,
+            at_least: self.at_least.map(&mut of).transpose()?,
+            presence: self.presence.map(&mut of).transpose()?,
+            freshness: self.freshness.map(&mut of).transpose()?,
+        })
+    }
+
     pub(super) const fn as_mut(&mut self) -> Each<&mut T> {
         Each {
             value: &mut self.value,

@@ -28,29 +28,27 @@ pub(crate) fn answer(
     expr: &str,
     range: (Timestamp, Timestamp, Duration),
 ) -> Answer {
-    let mut all = Vec::new();
-    let mut rest = expr;
+    let (mut queries, mut rest) = (Vec::new(), expr);
     while let Some((query, (name, after))) =
         rest.split_once(", \"rollbackd_query\", \"").and_then(|(query, after)| Some((query, after.split_once('"')?)))
     {
-        match answer_to_one(plan, production, query, range) {
-            Answer::Series(mut series) => {
-                for each in &mut series {
-                    each.labels.insert("rollbackd_query".into(), name.into());
-                }
-                all.append(&mut series);
-            }
-            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
-        }
+        queries.push((Some(name), query));
         rest = after;
     }
-    match answer_to_one(plan, production, rest, range) {
-        Answer::Series(mut series) => {
-            all.append(&mut series);
-            Answer::Series(all)
+    queries.push((None, rest));
+    let mut all = Vec::new();
+    for (name, query) in queries {
+        match answer_to_one(plan, production, query, range) {
+            Answer::Series(found) => all.extend(found.into_iter().map(|mut series| {
+                if let Some(name) = name {
+                    series.labels.insert("rollbackd_query".into(), name.into());
+                }
+                series
+            })),
+            spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => return spoiled,
         }
-        spoiled @ (Answer::Partial(_) | Answer::Failed(_)) => spoiled,
     }
+    Answer::Series(all)
 }
 
 fn answer_to_one(

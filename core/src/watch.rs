@@ -17,6 +17,7 @@ use crate::rollback::{self, Observation};
 use crate::state::{ServiceState, TriggerWatch, Turn, Watch};
 use crate::time::Timestamp;
 use crate::trigger::{self, Arming, BLIND_INTERVALS, Rule, SoFar, Verdict};
+use crate::wants;
 
 /// The rule of a trigger for the judgement of one watch.
 pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: Duration) -> Rule {
@@ -25,7 +26,14 @@ pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: 
         Some(_) => (metric.window + trigger.hold, interval.max(metric.step)),
         None => (metric.window, interval),
     };
-    Rule { hold: trigger.row(), step: metric.step, window, interval, deploy_at: watch.at }
+    Rule {
+        hold: trigger.row(),
+        step: metric.step,
+        window,
+        interval,
+        deploy_at: watch.at,
+        blank_before: wants::names_since_deploy(metric),
+    }
 }
 
 /// The expression before the deploy was read. A value is kept, and never asked for again; that there is none is kept

@@ -143,6 +143,7 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
         window: Duration::ZERO,
         interval: Duration::from_secs(15),
         deploy_at: at(7),
+        blank_before: false,
     };
     let look = |number| match number {
         1 => rollbackd_core::reading::Look::NoData,

@@ -164,8 +164,14 @@ pub(crate) fn checked(draft: &mut Draft<'_>, name: &TriggerName, answers: &Answe
     };
     let points = trigger::looks(metric, trigger::limit(metric, None), answers);
     let interval = draft.config.evaluation_interval;
-    let rule =
-        Rule { hold: trigger.hold, step: metric.step, window: metric.window, interval, deploy_at: rehearsal.asked_at };
+    let rule = Rule {
+        hold: trigger.hold,
+        step: metric.step,
+        window: metric.window,
+        interval,
+        deploy_at: rehearsal.asked_at,
+        blank_before: false,
+    };
     // Nothing is gone on from: one look that says something is all that is asked of a trigger.
     draft.verdict = Some(trigger::Verdict { so_far: None, ..trigger::judge(&rule, Arming::default(), &points, until) });
     // The newest samples may not have come in yet: the last look that says something counts.

@@ -135,7 +135,7 @@ impl Follows {
         } else {
             self.seen_at = Some(point.at);
         }
-        if point.look == Look::NoTraffic {
+        if point.look == Look::NoTraffic && !rule.is_blank(point.at) {
             self.uncounted_at.get_or_insert(point.at);
         }
         let is_slot = point.at.floor(rule.step) == point.at;

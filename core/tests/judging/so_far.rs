@@ -1,13 +1,16 @@
 //! Going on from what earlier points have come to: it says the same as the whole window would.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rollbackd_core::config::{Observed, Query};
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::{Look, Point};
 use rollbackd_core::trigger::{Arming, Rule, SETTLES_AFTER_INTERVALS, SoFar, Verdict, judge, judge_on};
 
-use crate::common::plan::SHOP;
+use crate::common::outside::{Sample, Window, answers};
+use crate::common::plan::{SHOP, shop_trigger, template};
 use crate::common::world::World;
 use crate::common::{instant, service, trigger};
 use crate::rows::{BEFORE, STEP, rule, slot};
@@ -162,6 +165,43 @@ fn a_slot_that_was_answered_before_is_no_gap_where_it_cannot_be_read_any_more() 
     for (answered, gap) in [(1, Some(2)), (2, None)] {
         let verdict = judge(&rule(2), Arming::Unknown, &row, Some(BEFORE + STEP * answered));
         assert_eq!(verdict.so_far.unwrap().open_at(), gap.map(|gap| BEFORE + STEP * gap));
+    }
+}
+
+#[test]
+fn what_queries_that_count_from_the_deploy_can_not_show_is_no_gap() {
+    for before in [Look::NoData, Look::NoTraffic] {
+        let mut row = points(&[&[before][..], &[Look::Clear(0.01); 11]].concat());
+        assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).so_far.unwrap().open_at(), Some(BEFORE));
+        let counts_from_deploy = Rule { blank_before: true, ..rule(2) };
+        let verdict = judge(&counts_from_deploy, Arming::Unknown, &row, None);
+        assert_eq!(verdict.so_far.unwrap().open_at(), None, "{before:?}");
+        assert_eq!(verdict.answered_until, Some(slot(11)));
+        row[1].look = before;
+        let verdict = judge(&counts_from_deploy, Arming::Unknown, &row, None);
+        assert_eq!(verdict.so_far.unwrap().open_at(), Some(slot(1)), "after the deploy it may come in late");
+    }
+}
+
+#[test]
+fn of_a_watch_it_is_known_that_its_queries_count_from_the_deploy() {
+    let (shop, name) = (service(SHOP), trigger("error-rate"));
+    let deployed_at = instant("2026-11-23T10:40:00Z");
+    for (range, open_at) in [("1m", Some(deployed_at)), ("{{ since_deploy }}", None)] {
+        let mut world = World::proven();
+        let mut metric = world.metric(&shop, &name);
+        metric.at_least = None;
+        let query = |counter: &str| template(&format!("sum(rate({counter}[{range}]))"));
+        metric.query = Query::Ratio { bad: query("bad_total"), total: query("requests_total") };
+        shop_trigger(&mut world.config, name.as_str()).observed = Observed::Metric(Arc::new(metric.clone()));
+        let deploy = world.deploy("v2");
+        world.now = deployed_at + Duration::from_secs(300);
+        let window = Window { from: deployed_at, to: world.now, step: metric.step };
+        let sample = |at| if at == deployed_at { Sample::Missing } else { Sample::Value(0.01) };
+        let answers = answers(&metric, window, sample);
+        let happening = Happening::looked_whole(deploy, name.clone(), answers, None);
+        let so_far = world.decide(&shop, happening).verdict.unwrap().so_far.unwrap();
+        assert_eq!(so_far.open_at(), open_at, "[{range}]");
     }
 }
 

@@ -508,7 +508,8 @@ fn write_readings(
     let answered = answered.map(|(_, until)| *until);
     writer.optional(points.last().map(|point| point.at), Writer::age);
     writer.optional(answered, Writer::age);
-    let rule = Rule { hold: trigger.hold, step: SLOT, window: SLOT, interval: SLOT, deploy_at: watch.at };
+    let rule =
+        Rule { hold: trigger.hold, step: SLOT, window: SLOT, interval: SLOT, deploy_at: watch.at, blank_before: false };
     let spent = watch.triggers.get(&trigger.name).is_some_and(|known| known.arming == Arming::Spent);
     let armings: &[Arming] = if spent { &[Arming::Spent] } else { &[Arming::Unknown, Arming::Armed, Arming::Disarmed] };
     for arming in armings {

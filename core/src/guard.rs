@@ -30,14 +30,14 @@ pub enum Hold {
     /// R10.
     #[error(
         "{services} services fired within {}: that is one outage, not {services} bad deploys ({})",
-        show_duration(*within), names.join(", ")
+        show_duration(*within), listed(names, *services)
     )]
     Fleet {
         /// How many.
         services: usize,
         /// Within how long.
         within: Duration,
-        /// Which.
+        /// Which: some of the others, and the own one last.
         names: Vec<String>,
     },
     /// R1: once per deploy.
@@ -70,6 +70,9 @@ pub enum Hold {
     #[error("the budget was spent before the breach could be seen")]
     BudgetSpent,
 }
+
+/// Each firing of an outage keeps the reason: with the names of a whole fleet in each they would be gigabytes.
+const MOST_NAMED: usize = 20;
 
 /// The first reason that holds the automatic rollback of this firing.
 pub(crate) fn hold(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
@@ -152,6 +155,13 @@ fn fleet(draft: &Draft<'_>, firing: &Firing) -> Option<Hold> {
     (together >= guard.services).then(|| Hold::Fleet {
         services: together,
         within: guard.within,
-        names: names.into_iter().map(ToString::to_string).collect(),
+        names: names.iter().skip(together.saturating_sub(MOST_NAMED)).map(ToString::to_string).collect(),
     })
+}
+
+/// Some of so many names, and how many more there are.
+fn listed(names: &[String], all: usize) -> String {
+    let more = all.saturating_sub(names.len());
+    let names = names.join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
 }

@@ -1,5 +1,6 @@
 //! R10, of services whose breach began together: which of them happens to fire first must not matter.
 
+use rollbackd_core::firing::Stage;
 use rollbackd_core::page::PageReason;
 
 use crate::common::outside::Sample;
@@ -32,6 +33,27 @@ fn r10_the_first_of_an_outage_to_fire_is_held_as_well() {
     world.run("3m");
     assert!(world.started().is_empty(), "{:?}", world.started());
     assert_eq!(world.paged_for(), [PageReason::Held; 3]);
+}
+
+#[test]
+fn r10_of_an_outage_a_few_services_are_named_however_many_fire() {
+    let names: Vec<String> = (0..60).map(|number| format!("service-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::proven_with(fleet(&names));
+    for name in &names {
+        world.deploy_of(&service(name), report("v2"));
+    }
+    world.run("1m");
+    names.iter().for_each(|name| breaches(&mut world, name));
+    world.run("3m");
+    let stages = names.iter().flat_map(|name| &world.state.services[*name].firings).map(|firing| &firing.stage);
+    let whys: Vec<&String> =
+        stages.filter_map(|stage| if let Stage::Paged { why, .. } = stage { Some(why) } else { None }).collect();
+    assert_eq!(whys.len(), 60);
+    for (name, why) in names.iter().zip(whys) {
+        assert!(why.starts_with("60 services fired within 10m") && why.contains("and 40 more"), "{why}");
+        assert!(why.contains(&format!("{name} and")) && why.len() < 500, "{why}");
+    }
 }
 
 #[test]

@@ -38,8 +38,8 @@ pub const LARGEST_RECORD_BYTES: usize = 1 << 20;
 /// The most records in one append: a deploy that ends the firings of two hundred triggers, each with its pages, makes
 /// this many; more is a loop.
 pub const LARGEST_BATCH: usize = 1024;
-/// The largest snapshot: a thousand services with full ledgers take about half of it.
-pub const LARGEST_SNAPSHOT_BYTES: usize = 256 << 20;
+/// The largest snapshot: ten thousand services with full ledgers take about 1.3 GB.
+pub const LARGEST_SNAPSHOT_BYTES: usize = 2 << 30;
 /// The longest service name, in bytes: twice what the core allows.
 pub const LONGEST_SERVICE_BYTES: usize = 128;
 

@@ -34,12 +34,15 @@ use crate::telling;
 
 use batch::{Batch, Decided, Unwritable, part};
 pub use inbox::Inbox;
-use inbox::{Next, wait};
+use inbox::{MOST_TOGETHER, Next, Order, wait};
 use stored::StateOf;
 pub use stored::{is_to_be_compacted, replay};
 
 /// The longest sleep: the watchdog is fed, a clock that was set is noticed, and a full disk is tried again within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// A snapshot that could not be written is not tried again before: to write one takes as long as there is state.
+const COMPACT_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Outcomes that wait for a journal that can't be written; they come from attempts and pagers, of which there are few.
 const MOST_KEPT: usize = 10_000;
@@ -77,6 +80,8 @@ pub struct Supervisor {
     /// The config by which the deadlines were set.
     scheduled_by: Arc<Config>,
     tried_at: Instant,
+    /// Not compacted before: the last try failed just now.
+    compact_from: Instant,
     /// Whether the gauges show what was applied last, and when they were set.
     is_gauged: bool,
     gauged_at: Instant,
@@ -105,6 +110,7 @@ impl Supervisor {
             lookups: BTreeMap::new(),
             scheduled_by,
             tried_at: Instant::now(),
+            compact_from: Instant::now(),
             is_gauged: true,
             gauged_at: Instant::now(),
         };
@@ -127,13 +133,13 @@ impl Supervisor {
 
     /// Runs until told to stop, or until the journal can't be trusted. `alive` is called after each turn.
     pub async fn run(mut self, mut inbox: Inbox, stop: CancellationToken, alive: impl Fn()) -> Ended {
-        let mut before_a_wake = 0;
+        let mut order = Order::default();
         loop {
             let due = self.next_wake();
-            let next = wait(due, &mut before_a_wake, &mut inbox, &stop).await;
+            let next = wait(due, &mut order, &mut inbox, &stop).await;
             let turn = match next {
                 Next::Asked(events) => self.take(events).await,
-                Next::Woke(service) => self.wake(service).await,
+                Next::Woke => self.wake().await,
                 Next::Idle => Ok(()),
                 Next::Stop => return Ended::Stopped,
             };
@@ -153,21 +159,30 @@ impl Supervisor {
     }
 
     /// The next deadline that may be met: none while nothing can be made durable.
-    fn next_wake(&mut self) -> Option<(Timestamp, ServiceName)> {
+    fn next_wake(&mut self) -> Option<Timestamp> {
         if !self.shared.journal_writable() {
             return None;
         }
         let now = Instant::now();
         self.lookups.retain(|_, until| *until > now);
-        self.wakes.iter().find(|(_, service)| !self.lookups.contains_key(service)).cloned()
+        self.deadlines().next().map(|(at, _)| *at)
     }
 
-    async fn wake(&mut self, service: ServiceName) -> Result<(), journal::Error> {
-        let due = self.wake_of.get(&service).copied();
-        self.take(vec![Asked { event: woke(service.clone()), reply: None }]).await?;
-        if due.is_some() && self.wake_of.get(&service) == due.as_ref() {
-            // The clock was set back just now, or a record did not fit: whatever it is, others must have their turn.
-            self.schedule(&service, Some(clock::now() + LONGEST_SLEEP));
+    fn deadlines(&self) -> impl Iterator<Item = &(Timestamp, ServiceName)> {
+        self.wakes.iter().filter(|(_, service)| !self.lookups.contains_key(service))
+    }
+
+    /// Wakes those whose deadlines are met, together: where a fleet was deployed at once, its watches end at once.
+    async fn wake(&mut self) -> Result<(), journal::Error> {
+        let now = clock::now();
+        let due: Vec<_> = self.deadlines().take_while(|(at, _)| *at <= now).take(MOST_TOGETHER).cloned().collect();
+        let wakes = due.iter().map(|(_, service)| Asked { event: woke(service.clone()), reply: None });
+        self.take(wakes.collect()).await?;
+        for (at, service) in due {
+            if self.wake_of.get(&service) == Some(&at) {
+                // The clock was set back just now, or a record did not fit: whatever it is, others must have their turn.
+                self.schedule(&service, Some(clock::now() + LONGEST_SLEEP));
+            }
         }
         Ok(())
     }
@@ -416,7 +431,7 @@ impl Supervisor {
             return self.try_journal().await;
         }
         let grown = is_to_be_compacted(self.journal.records_since_snapshot(), &self.shared.state());
-        if grown { self.compact().await } else { Ok(()) }
+        if grown && self.compact_from <= Instant::now() { self.compact().await } else { Ok(()) }
     }
 
     async fn try_journal(&mut self) -> Result<(), journal::Error> {
@@ -432,7 +447,10 @@ impl Supervisor {
     async fn compact(&mut self) -> Result<(), journal::Error> {
         match self.journal.compact(clock::now(), Box::new(StateOf(Arc::clone(&self.shared)))).await {
             Ok(()) => tracing::debug!("the journal was compacted"),
-            Err(error) if error.is_not_writable() => tracing::warn!(%error, "the journal could not be compacted"),
+            Err(error) if error.is_not_writable() => {
+                tracing::warn!(%error, "the journal could not be compacted: it is tried again in a while");
+                self.compact_from = Instant::now() + COMPACT_AGAIN_AFTER;
+            }
             Err(error) => return Err(error),
         }
         Ok(())

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use rollbackd_core::name::ServiceName;
 use rollbackd_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::door::Asked;
 const MOST_BEFORE_A_WAKE: usize = 256;
 
 /// So many events are made durable at once: their records share one sync, and a few milliseconds decide them all.
-const MOST_TOGETHER: usize = 256;
+pub(super) const MOST_TOGETHER: usize = 256;
 
 /// Where events come in.
 #[derive(Debug)]
@@ -32,15 +31,25 @@ pub struct Inbox {
 /// What happened while waiting.
 pub(super) enum Next {
     Asked(Vec<Asked>),
-    Woke(ServiceName),
+    /// Deadlines are met.
+    Woke,
     Idle,
     Stop,
 }
 
+/// Who goes first where deadlines are met and others wait.
+#[derive(Default)]
+pub(super) struct Order {
+    /// So many events were taken before the deadlines that are met now.
+    before: usize,
+    /// The last turn was that of deadlines, so that looks come next: thousands may be met at once.
+    woke: bool,
+}
+
 /// Names what happened, and does nothing about it.
 pub(super) async fn wait(
-    due: Option<(Timestamp, ServiceName)>,
-    before_a_wake: &mut usize,
+    due: Option<Timestamp>,
+    order: &mut Order,
     inbox: &mut Inbox,
     stop: &CancellationToken,
 ) -> Next {
@@ -48,17 +57,23 @@ pub(super) async fn wait(
         return Next::Stop;
     }
     let now = clock::now();
+    if due.is_none_or(|at| at > now) {
+        *order = Order::default();
+    }
     let sleep = match due {
-        Some((at, service)) if at <= now => {
-            let before = waiting(&mut inbox.events, MOST_BEFORE_A_WAKE.saturating_sub(*before_a_wake));
+        Some(at) if at <= now => {
+            let mut before = waiting(&mut inbox.events, MOST_BEFORE_A_WAKE.saturating_sub(order.before));
+            order.before += before.len();
+            if std::mem::take(&mut order.woke) {
+                before.extend(waiting(&mut inbox.looks, MOST_TOGETHER));
+            }
             if !before.is_empty() {
-                *before_a_wake += before.len();
                 return Next::Asked(before);
             }
-            *before_a_wake = 0;
-            return Next::Woke(service);
+            *order = Order { before: 0, woke: true };
+            return Next::Woke;
         }
-        Some((at, _)) => at.since(now).clamp(Duration::from_millis(1), LONGEST_SLEEP),
+        Some(at) => at.since(now).clamp(Duration::from_millis(1), LONGEST_SLEEP),
         None => LONGEST_SLEEP,
     };
     let first = tokio::select! {
@@ -85,6 +100,7 @@ fn waiting(queue: &mut mpsc::Receiver<Asked>, most: usize) -> Vec<Asked> {
 #[cfg(test)]
 mod tests {
     use rollbackd_core::event::{Event, Happening};
+    use rollbackd_core::name::ServiceName;
 
     use super::*;
 
@@ -98,16 +114,34 @@ mod tests {
         let (_looks, looks_inbox) = mpsc::channel(1);
         let mut inbox = Inbox { events: events_inbox, looks: looks_inbox };
         (0..1000).for_each(|_| events.try_send(asked()).unwrap());
-        let due = || Some((Timestamp::from_milliseconds(1), ServiceName::new("api").unwrap()));
-        let (stop, mut before) = (CancellationToken::new(), 0);
+        let due = || Some(Timestamp::from_milliseconds(1));
+        let (stop, mut order) = (CancellationToken::new(), Order::default());
         for _ in 0..2 {
             let mut taken = 0;
-            while let Next::Asked(events) = wait(due(), &mut before, &mut inbox, &stop).await {
+            while let Next::Asked(events) = wait(due(), &mut order, &mut inbox, &stop).await {
                 taken += events.len();
             }
             assert_eq!(taken, MOST_BEFORE_A_WAKE, "then the deadline");
         }
         stop.cancel();
-        assert!(matches!(wait(due(), &mut before, &mut inbox, &stop).await, Next::Stop));
+        assert!(matches!(wait(due(), &mut order, &mut inbox, &stop).await, Next::Stop));
+    }
+
+    #[tokio::test]
+    async fn where_deadlines_are_met_all_the_time_looks_have_every_other_turn() {
+        let (_events, events_inbox) = mpsc::channel(1);
+        let (looks, looks_inbox) = mpsc::channel(1024);
+        let mut inbox = Inbox { events: events_inbox, looks: looks_inbox };
+        (0..1000).for_each(|_| looks.try_send(asked()).unwrap());
+        let (stop, mut order) = (CancellationToken::new(), Order::default());
+        let mut turns = Vec::new();
+        for _ in 0..10 {
+            turns.push(match wait(Some(Timestamp::from_milliseconds(1)), &mut order, &mut inbox, &stop).await {
+                Next::Asked(looks) => looks.len(),
+                Next::Woke => 0,
+                Next::Idle | Next::Stop => panic!("something is due"),
+            });
+        }
+        assert_eq!(turns, [0, 256, 0, 256, 0, 256, 0, 232, 0, 0]);
     }
 }

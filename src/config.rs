@@ -177,7 +177,12 @@ pub fn load(file: &Path) -> Result<Loaded, LoadError> {
     Allowed::of(&whole.text).silence(&mut whole.problems);
     sort(&mut whole.problems);
     match whole.settings {
-        Some(settings) => Ok(Loaded { settings, warnings: whole.problems }),
+        Some(mut settings) => {
+            // Commands run in folders of their own, and find their attempts by it.
+            settings.state_dir = std::path::absolute(&settings.state_dir)
+                .map_err(|source| LoadError::Unreadable { file: settings.state_dir.clone(), source })?;
+            Ok(Loaded { settings, warnings: whole.problems })
+        }
         None => Err(LoadError::Mistakes(render_problems(&file.display().to_string(), &whole.text, &whole.problems))),
     }
 }

@@ -194,7 +194,9 @@ impl AttemptDir {
 
     /// Takes the order for the calling process, which from now on is the one that watches the command.
     pub(crate) fn begin(&self) -> io::Result<(Task, Held)> {
-        let taken = || io::Error::other(format!("the attempt in {} is taken or was withdrawn", self.dir.display()));
+        let taken = || {
+            io::Error::other(format!("the attempt in {} is taken, was withdrawn or is not there", self.dir.display()))
+        };
         let lock = self.try_lock()?.ok_or_else(taken)?;
         if self.dir.join("pid").exists() || self.dir.join("outcome.json").exists() {
             return Err(taken());

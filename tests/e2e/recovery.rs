@@ -34,6 +34,18 @@ async fn assert_one_run_and_one_receipt(world: &World) {
 }
 
 #[tokio::test]
+async fn a_state_dir_below_the_folder_in_which_the_daemon_was_started_is_found_by_what_runs_elsewhere() {
+    let mut world = World::start().await;
+    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
+    let mut plan = world.plan();
+    plan.top("state_dir", json!("./state"));
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+    world.deploy("v2", "v1").await;
+    assert_one_run_and_one_receipt(&world).await;
+}
+
+#[tokio::test]
 async fn a_daemon_killed_while_the_pipeline_runs_finds_that_run_again() {
     let mut world = bad_deploy(|world| {
         world.github.script(Script::succeeds().held());

@@ -98,6 +98,12 @@ impl Receipts {
         Self { dir: dir.into(), publishing: Mutex::new(()) }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Makes a receipt's three files durable, the markdown last. Where its markdown is there already, nothing is written.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod picture;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -858,7 +859,7 @@ fn the_list_shows_what_can_and_what_can_not_be_read() {
     let (folder, receipts, _) = three();
     fs::write(folder.path().join("002.md"), "---\nnumber: 2\n").unwrap();
     let list = receipts.list().unwrap();
-    let text = table(&list);
+    let text = table(Path::new("receipts"), &list);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[1],
@@ -869,5 +870,5 @@ fn the_list_shows_what_can_and_what_can_not_be_read() {
     assert_eq!(json[0]["total"], "2m 30s");
     assert_eq!(json[1]["number"], 2);
     assert!(json[1]["error"].as_str().unwrap().contains("cut off"));
-    assert_eq!(table(&[]), "no receipts yet\n");
+    assert_eq!(table(Path::new("receipts"), &[]), "no receipts in receipts yet\n");
 }

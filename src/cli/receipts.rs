@@ -89,7 +89,7 @@ pub(super) fn receipts(arguments: &ReceiptsArguments, output: &Output) -> Result
 /// Lists the receipts, oldest first.
 fn list(place: &Place, output: &Output) -> Result<(), Failure> {
     let summaries = place.receipts.list().map_err(Failure::failed)?;
-    output.say(&receipts::table(&summaries), &receipts::json(&summaries))
+    output.say(&receipts::table(place.receipts.dir(), &summaries), &receipts::json(&summaries))
 }
 
 /// Shows the markdown of one receipt; its JSON where that is asked for.
@@ -101,6 +101,13 @@ fn show(place: &Place, number: u64, output: &Output) -> Result<(), Failure> {
 
 /// Follows the chain of `previous_sha256` from the first receipt to the last.
 fn verify(place: &Place, output: &Output) -> Result<(), Failure> {
+    let dir = place.receipts.dir();
+    if !dir.is_dir() {
+        return Err(Failure::failed(format!(
+            "there is no folder {}: expected the receipts_dir of a daemon, which counts from this folder where it is relative",
+            dir.display()
+        )));
+    }
     let known = place.state_dir.as_deref().map(last_published).unwrap_or_default();
     let report = place.receipts.verify(&known).map_err(Failure::failed)?;
     let json = serde_json::to_value(&report).map_err(Failure::failed)?;

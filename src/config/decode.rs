@@ -96,7 +96,7 @@ fn prometheus(fields: &mut Fields<'_>, problems: &mut Problems) -> Queried {
     let Some(node) = fields.required("prometheus", problems) else { return Queried::default() };
     let Some(mut fields) = Fields::of(node, "prometheus", problems) else { return Queried::default() };
     let external_url = fields.optional("external_url").and_then(|node| node::web_address(node, problems));
-    let url = fields.required("url", problems).and_then(|node| node::web_address(node, problems));
+    let url = fields.required("url", problems).and_then(|node| api_below(node, problems));
     let http = HttpSettings::decode(&mut fields, problems, PROMETHEUS_TIMEOUT);
     let lookback_delta = fields.optional("lookback_delta");
     let lookback_delta = lookback_delta.and_then(|node| node::duration_within(node, MILLISECOND, HOUR, problems));
@@ -148,6 +148,19 @@ fn listen(fields: &mut Fields<'_>, tokens: Option<&[Token]>, problems: &mut Prob
         problems.error(node.place, message);
     }
     Some(listen)
+}
+
+/// The address below which the API is.
+fn api_below<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
+    let url = node::web_address(node, problems)?;
+    let path = url.trim_end_matches('/');
+    if url.contains(['?', '#']) || ["/api/v1", "/graph"].iter().any(|page| path.ends_with(page)) {
+        let message =
+            "expected the address of the server itself, as http://127.0.0.1:9090: `/api/v1/...` is added to it";
+        problems.error(node.place, message);
+        return None;
+    }
+    Some(url)
 }
 
 fn folder(fields: &mut Fields<'_>, key: &'static str, default: &str, problems: &mut Problems) -> PathBuf {

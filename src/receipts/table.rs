@@ -2,6 +2,8 @@
 //!
 //! Never prints: whoever asked does.
 
+use std::path::Path;
+
 use rollbackd_core::receipt::{FrontMatter, stem, took};
 
 /// One receipt in the list.
@@ -13,11 +15,11 @@ pub struct Summary {
     pub facts: Result<FrontMatter, String>,
 }
 
-/// The list as a table of text, a header first. One line alone where there are none.
+/// The list as a table of text, a header first. One line alone where there are none in this folder.
 #[must_use]
-pub fn table(summaries: &[Summary]) -> String {
+pub fn table(dir: &Path, summaries: &[Summary]) -> String {
     if summaries.is_empty() {
-        return "no receipts yet\n".to_owned();
+        return format!("no receipts in {} yet\n", dir.display());
     }
     let header = ["no", "kind", "service", "version", "trigger", "outcome", "total", "budget", "path", "observed at"];
     let rows = summaries.iter().map(|summary| match &summary.facts {

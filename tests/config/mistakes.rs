@@ -42,6 +42,8 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ),
     ("http://127.0.0.1:9090", "127.0.0.1:9090", &["2:19: error: expected an address such as"]),
     ("http://127.0.0.1:9090", "http://u:p@127.0.0.1:9090", &["2:19: error: a name or password does not belong"]),
+    ("127.0.0.1:9090", "127.0.0.1:9090/api/v1/", &["2:19: error: expected the address of the server itself"]),
+    ("127.0.0.1:9090", "127.0.0.1:9090/?x=1", &["2:19: error: expected the address of the server itself"]),
     ("9090\"}", "9090\", promql: loose}", &["2:52: error: expected strict or lenient, not \"loose\""]),
     ("9090\"}", "9090\", concurrency: 0}", &["2:57: error: expected 1 to 64 queries at once"]),
     ("pagers:", "evaluation_interval: 10ms\npagers:", &["3:22: error: expected 100ms to 1h, not 10ms"]),

@@ -115,7 +115,7 @@ fn parse() -> Box<dyn FnMut()> {
 fn judge_a_watch() -> Box<dyn FnMut()> {
     let points: Vec<Point> = (0..120).map(|slot| Point { at: at(slot), look: Look::Clear(0.01) }).collect();
     let rule =
-        Rule { hold: STEP * 8, step: STEP, window: STEP * 4, interval: STEP, deploy_at: at(0), blank_before: false };
+        Rule { hold: STEP * 8, step: STEP, window: STEP * 4, interval: STEP, deploy_at: at(0), since_deploy: false };
     Box::new(move || {
         black_box(judge(black_box(&rule), Arming::Unknown, black_box(&points), None));
     })

@@ -21,6 +21,8 @@ mod processes;
 mod scale;
 #[path = "bench/start.rs"]
 mod start;
+#[path = "bench/trouble.rs"]
+mod trouble;
 #[path = "loopback/usage.rs"]
 mod usage;
 #[path = "bench/windows.rs"]
@@ -50,6 +52,8 @@ enum What {
     Start(start::Start),
     /// A burst of deploys, each durable before it is accepted.
     Journal(journal::Burst),
+    /// A fleet under watch, in which the daemon is killed, and then every service fails at once.
+    Trouble(trouble::Trouble),
     /// From the instant at which a service fails to the first request of the way back, for several windows.
     Windows(windows::Windows),
 }
@@ -88,6 +92,7 @@ async fn main() -> ExitCode {
             What::Scale(scale) => scale.run(&place).await,
             What::Start(start) => start.run(&place).await,
             What::Journal(burst) => burst.run(&place).await,
+            What::Trouble(trouble) => trouble.run(&place).await,
             What::Windows(windows) => windows.run(&place).await,
         },
     };

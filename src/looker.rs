@@ -51,8 +51,14 @@ const PROOF_INTERVAL: Duration = Duration::from_secs(1);
 /// A gap is asked for again when this part of its age has passed: at first with each look, later more rarely.
 const GAP_PART: u32 = 8;
 
-/// So many triggers are looked at closer at once.
+/// A look that failed while a row of breaches was followed is made again so long afterwards.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// So many triggers are looked at closer at once, until their `for` is over.
 const MOST_CLOSER: usize = 64;
+
+/// And so many where the server works out all services for the sake of one.
+const MOST_CLOSER_OF_ALL: usize = 8;
 
 /// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -142,6 +148,10 @@ impl Looker {
         for key in over.keys.iter().chain(&waiting) {
             let Some(job) = self.jobs.get_mut(key) else { continue };
             job.under_way = false;
+            if over.failed && job.closer.is_some() {
+                // It says nothing of the row, whose `for` may be over by now.
+                job.due_at = job.due_at.min(clock::now() + AGAIN_AFTER);
+            }
             if job.unwanted {
                 self.jobs.of_mut(&key.0).remove(&key.1);
             } else {
@@ -173,9 +183,9 @@ impl Looker {
             return;
         }
         // Where so many breach at once it is an outage, which nothing is rolled back for.
-        let room = self.jobs.closer() < MOST_CLOSER;
+        let place = self.jobs.place(if ask::is_split(rule, metric) { MOST_CLOSER_OF_ALL } else { MOST_CLOSER });
         let Some(job) = self.jobs.get_mut(key) else { return };
-        job.closer = room.then(|| Box::new(Closer::new(slot, clock::now())));
+        job.closer = place.map(|place| Box::new(Closer::new(place, slot, clock::now())));
     }
 
     /// Starts every look that is due: those that share a query share it, all others go by themselves.
@@ -218,11 +228,12 @@ impl Looker {
         looks.iter().filter_map(|look| look.due).for_each(|due| count_due(&self.metrics, due.slots));
         let (door, edges, metrics) = (self.door.clone(), Arc::clone(&turn.edges), Arc::clone(&self.metrics));
         let gate = self.gate.clone();
-        let over = Over { keys: looks.iter().map(Look::key).collect(), shared: Some(Arc::clone(&shares)) };
+        let over =
+            Over { keys: looks.iter().map(Look::key).collect(), shared: Some(Arc::clone(&shares)), failed: false };
         let under_way = UnderWay { over, done: turn.done.clone() };
         tokio::spawn(async move {
-            let _under_way = under_way;
-            ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await;
+            let mut under_way = under_way;
+            under_way.over.failed = ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await.is_err();
         });
     }
 
@@ -268,7 +279,7 @@ impl Looker {
                 let is_version = matches!(other, Want::Version { .. });
                 (job.due_at, job.under_way) =
                     (now + if is_version { interval } else { interval.min(PROOF_INTERVAL) }, true);
-                let over = Over { keys: vec![key.clone()], shared: None };
+                let over = Over { keys: vec![key.clone()], shared: None, failed: false };
                 let under_way = UnderWay { over, done: turn.done.clone() };
                 let one = versions::One { service: key.0, want: other, edges: Arc::clone(&turn.edges), under_way };
                 if is_version {
@@ -311,12 +322,15 @@ impl Looker {
         if let Some(closer) = job.closer.as_mut().filter(|closer| closer.exactly_at.is_some_and(|at| at <= now)) {
             closer.exactly_at = None;
             closer.exactly_done = open.filter(|since| closer::exactly_at(*since, hold) + offset <= now);
+            closer.place = closer.place.take().filter(|_| closer.exactly_done.is_none());
         }
         // While a row is open, what is missing has its last chances to come in before it fires.
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
         let so_far = so_far.filter(|known| is_whole(known) && !asks_gap_again(job, known, now));
+        let split = ask::is_split(rule, metric);
+        let slots = (step, closer::points(if split { turn.config.services.len() } else { 1 }));
         let besides =
-            open.map_or_else(Vec::new, |since| closer::besides(since, hold, step, so_far.as_ref(), now - offset));
+            open.map_or_else(Vec::new, |since| closer::besides(since, hold, slots, so_far.as_ref(), now - offset));
         let from = so_far.map_or(from, |known| known.until + step);
         let to = (now - offset).floor(step).max(from);
         let look = Look {
@@ -326,7 +340,7 @@ impl Looker {
             from: from.min(to),
             to,
             answered_until: shown.and_then(|shown| shown.answered_until),
-            split: ask::is_split(rule, metric),
+            split,
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
             so_far,

@@ -121,7 +121,7 @@ mod tests {
         let point = |(at, letter)| Point { at, look: look(letter) };
         let slots = std::iter::successors(Some(begin), |slot| Some(*slot + STEP));
         let points: Vec<Point> = slots.zip(row).map(point).collect();
-        let rule = Rule { hold: STEP, step: STEP, window: STEP, interval: STEP, deploy_at: begin, blank_before: false };
+        let rule = Rule { hold: STEP, step: STEP, window: STEP, interval: STEP, deploy_at: begin, since_deploy: false };
         judge(&rule, Arming::Unknown, &points, None).into()
     }
 

@@ -241,8 +241,9 @@ pub struct Rule {
     pub interval: Duration,
     /// When the deploy was: data up to then does not count.
     pub deploy_at: Timestamp,
-    /// Whether the queries see nothing up to the deploy: what is missing there never comes in.
-    pub blank_before: bool,
+    /// Whether the queries count from the deploy on: what comes in late shows in each later slot, so that no slot is
+    /// asked for again for its sake.
+    pub since_deploy: bool,
 }
 
 impl Rule {
@@ -250,11 +251,6 @@ impl Rule {
     #[must_use]
     pub fn slot_before(&self) -> Timestamp {
         self.deploy_at.floor(self.step)
-    }
-
-    /// Whether the queries can't show anything at this instant, however late samples come in.
-    pub(super) fn is_blank(&self, at: Timestamp) -> bool {
-        self.blank_before && at <= self.deploy_at
     }
 
     /// So much younger than the slot at which something came may the one be that a look shows, where each look is as late
@@ -285,7 +281,6 @@ pub fn judge_on(
         new
     });
     let points = without_a_hole(rule, so_far, points);
-    let answered_before = answered_before.max(rule.blank_before.then(|| rule.slot_before()));
     let mut verdict = Verdict {
         latest: points.last().copied(),
         said: points.iter().rev().find(|point| point.at > rule.deploy_at && !point.look.is_blind()).copied(),

@@ -32,7 +32,7 @@ pub(crate) fn rule(trigger: &Trigger, metric: &Metric, watch: &Watch, interval: 
         window,
         interval,
         deploy_at: watch.at,
-        blank_before: wants::names_since_deploy(metric),
+        since_deploy: wants::names_since_deploy(metric),
     }
 }
 

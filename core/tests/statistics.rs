@@ -122,7 +122,7 @@ fn fires_after(test: Test, margin: f64, samples: &[f64]) -> Option<f64> {
     };
     let points = comparison::looks(&metric, &comparison, &scene, &answers);
     let rule =
-        Rule { hold: Duration::ZERO, step: MINUTE, window: MINUTE, interval: MINUTE, deploy_at, blank_before: false };
+        Rule { hold: Duration::ZERO, step: MINUTE, window: MINUTE, interval: MINUTE, deploy_at, since_deploy: false };
     let fired = trigger::judge(&rule, Arming::Unknown, &points, None).fired?;
     Some(fired.observed_at(rule.hold).since(deploy_at).as_secs_f64() / 60.0)
 }

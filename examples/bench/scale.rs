@@ -1,7 +1,8 @@
 //! Many services under watch at once: five shared triggers each, a real Prometheus that holds their series.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::routing::get as route;
@@ -36,6 +37,9 @@ const SERIES: [&str; 14] = [
 ];
 /// How many of a hundred requests a second fall into each of them (a gauge has no seconds).
 const GROWS: [f64; 14] = [0.0, 0.0, 99.0, 1.0, 20.0, 50.0, 80.0, 90.0, 95.0, 98.0, 99.0, 100.0, 12.0, 100.0];
+
+/// The place of the failures among them.
+const FAILURES: usize = 3;
 
 #[derive(Args)]
 pub(crate) struct Scale {
@@ -110,7 +114,7 @@ impl Scale {
     }
 
     async fn once(&self, place: &Place, dir: &Path, services: u32) -> Result<Row, String> {
-        let exporter = exporter(services).await?;
+        let (exporter, _) = exporter(services).await?;
         let interval = format!("{}s", self.interval);
         let scrapes = json!({"global": {"scrape_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [format!("127.0.0.1:{exporter}")]}]}]});
@@ -160,18 +164,26 @@ impl Scale {
 }
 
 /// Serves the series of all services. All services show the same numbers: what is measured doesn't depend on them.
-async fn exporter(services: u32) -> Result<u16, String> {
+/// From the instant at which it is told so, half of all requests fail.
+pub(crate) async fn exporter(services: u32) -> Result<(u16, Arc<AtomicBool>), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     let names: Vec<[String; 14]> =
         (1..=services).map(|number| SERIES.map(|series| format!("{} ", series.replace("{}", &name(number))))).collect();
     let (names, began) = (Arc::new(names), Instant::now());
+    let fails = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&fails);
+    let since = Arc::new(OnceLock::new());
     let show = move || {
         let names = Arc::clone(&names);
+        let failing = told.load(Ordering::Relaxed).then(|| since.get_or_init(Instant::now).elapsed());
         async move {
             let seconds = began.elapsed().as_secs_f64();
-            let values =
-                GROWS.map(|grows| if grows == 0.0 { "1\n".to_owned() } else { format!("{}\n", grows * seconds) });
+            let mut values = GROWS.map(|grows| if grows == 0.0 { 1.0 } else { grows * seconds });
+            if let Some(failing) = failing {
+                values[FAILURES] += 100.0 * failing.as_secs_f64();
+            }
+            let values = values.map(|value| format!("{value}\n"));
             let mut text = String::with_capacity(names.len() * 14 * 90);
             for series in 0..SERIES.len() {
                 for service in names.iter() {
@@ -183,7 +195,7 @@ async fn exporter(services: u32) -> Result<u16, String> {
         }
     };
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/metrics", route(show))).await });
-    Ok(port)
+    Ok((port, fails))
 }
 
 /// The name of a service.
@@ -191,7 +203,7 @@ pub(crate) fn name(number: u32) -> String {
     format!("svc-{number}")
 }
 
-fn config(dir: &Path, services: u32, interval: &str, [prometheus, port]: [u16; 2]) -> Value {
+pub(crate) fn config(dir: &Path, services: u32, interval: &str, [prometheus, port]: [u16; 2]) -> Value {
     let rate = |matchers: &str| format!("sum by (service) (rate(http_requests_total{{{matchers}}}[1m]))");
     let duration = |part: &str| format!("sum by (service) (rate(http_request_duration_seconds_{part}[1m]))");
     let p99 = "histogram_quantile(0.99, sum by (service, le) (rate(http_request_duration_seconds_bucket[1m])))";

@@ -1,7 +1,7 @@
 //! One look: the queries of a trigger rendered, asked once for all who share them, and told apart again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rollbackd_core::config::{Metric, Query, Trigger};
@@ -15,8 +15,8 @@ use rollbackd_core::wants::Want;
 
 use super::brought::{Again, Shared};
 use super::closer::Range;
-use super::gate::Gate;
-use super::look::{Look, Shares};
+use super::gate::{Asker, Gate};
+use super::look::{Look, Reach, Shares};
 use super::split::Only;
 use super::together::{Each, together};
 use crate::clock;
@@ -27,6 +27,10 @@ use crate::serving::{self, Appeared};
 
 /// How many slots of a `since_deploy` query one look asks for: each is a query of its own.
 const MOST_SLOTS_ONE_BY_ONE: usize = 120;
+
+/// What was before the deploy is asked over so many intervals, and a minute at least: none are enough to be blind.
+const INTERVALS_BEFORE: u32 = SETTLES_AFTER_INTERVALS + 1;
+const LEAST_BEFORE: Duration = Duration::from_secs(60);
 
 /// So many samples are asked for at once, some megabytes.
 const SAMPLES_IN_A_PIECE: usize = 160_000;
@@ -102,7 +106,9 @@ pub(crate) async fn over(
     let only = is_split(trigger, metric).then(|| only(edges, [service]));
     let settings = &edges.settings().prometheus;
     let gate = Gate::beside(settings.concurrency, settings.http.timeout, Arc::clone(metrics));
-    let asked = Asked { edges, gate: &gate, range, since_deploy, only: only.as_ref() };
+    let asker = Asker::Trigger(trigger.name.clone());
+    let only = only.as_ref();
+    let asked = Asked { edges, gate: &gate, asker: &asker, begun: &OnceLock::new(), range, since_deploy, only };
     asked.all(&queries).await.part(service, range, Again::No)
 }
 
@@ -122,6 +128,9 @@ fn only<'a>(edges: &dyn Outside, services: impl IntoIterator<Item = &'a ServiceN
 }
 
 /// Asks once, and brings each service its own part.
+///
+/// # Errors
+/// Why Prometheus gave no answer that says anything, which each service was told as well.
 pub(super) async fn group(
     door: &Door,
     edges: &dyn Outside,
@@ -129,21 +138,24 @@ pub(super) async fn group(
     metrics: &Metrics,
     shares: &Shares,
     looks: Vec<Look>,
-) {
+) -> Result<(), String> {
     let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
     else {
-        return;
+        return Ok(());
     };
-    let begun = clock::now();
-    looks.iter().filter_map(|look| look.due).for_each(|due| metrics.look_delayed(begun.since(due.at)));
     let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
     let split = looks.iter().any(|look| look.split);
+    let asker = asker(&shares.reach, &looks);
     let only = split.then(|| only(edges, looks.iter().map(|look| &look.service)));
+    let begun = OnceLock::new();
     let ask = async |range| {
-        let asked = Asked { edges, gate, range, since_deploy, only: only.as_ref() };
+        let asked = Asked { edges, gate, asker: &asker, begun: &begun, range, since_deploy, only: only.as_ref() };
         asked.all(&shares.queries).await
     };
     let mut answers = ask((from, to, shares.step)).await;
+    if let Some(begun) = begun.get() {
+        looks.iter().filter_map(|look| look.due).for_each(|due| metrics.look_delayed(begun.since(due.at)));
+    }
     let mut besides = Vec::new();
     let failed = answers.failure().map(str::to_owned);
     for range in looks.iter().flat_map(|look| &look.besides) {
@@ -159,20 +171,41 @@ pub(super) async fn group(
             metrics.looked_late(clock::now().since(due.at));
         }
         if door.tell(event).await.is_err() {
-            return;
+            // The daemon stops.
+            break;
         }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn asker(reach: &Reach, looks: &[Look]) -> Asker {
+    match (reach, looks.first()) {
+        (Reach::Alone(_, trigger), _) => Asker::Closer(trigger.clone()),
+        (Reach::Near | Reach::Far, Some(look)) => Asker::Trigger(look.trigger.clone()),
+        (Reach::Near | Reach::Far, None) => Asker::Versions,
     }
 }
 
 struct Asked<'a> {
     edges: &'a dyn Outside,
     gate: &'a Gate,
+    asker: &'a Asker,
+    /// When the first of its queries was let through the gate.
+    begun: &'a OnceLock<Timestamp>,
     range: Range,
     since_deploy: Option<Timestamp>,
     only: Option<&'a Only>,
 }
 
 impl Asked<'_> {
+    async fn ask(&self, query: impl Future<Output = Answer>) -> Answer {
+        let query = async {
+            self.begun.get_or_init(clock::now);
+            query.await
+        };
+        self.gate.ask(self.asker, query).await
+    }
+
     async fn all(&self, queries: &QuerySet) -> Shared {
         let text = match &queries.text {
             Ok(text) => text,
@@ -199,7 +232,7 @@ impl Asked<'_> {
         let mut begin = from;
         while begin <= to {
             let end = to.min(begin + step * (slots - 1));
-            match self.gate.ask(self.edges.range(text, begin, end, step)).await {
+            match self.ask(self.edges.range(text, begin, end, step)).await {
                 Answer::Series(found) => {
                     for series in found.into_iter().filter(|series| only.wants(series)) {
                         merged.entry(series.labels).or_default().extend(series.samples);
@@ -216,17 +249,19 @@ impl Asked<'_> {
         let (from, to, step) = self.range;
         match self.since_deploy {
             Some(deploy_at) if text.contains(MARK) => self.slot_by_slot(text, deploy_at).await,
-            Some(_) | None => self.gate.ask(self.edges.range(text, from, to, step)).await,
+            Some(_) | None => self.ask(self.edges.range(text, from, to, step)).await,
         }
     }
 
-    /// A window that begins with the deploy is another one at each slot, so each slot is a query of its own. Slots up
-    /// to the deploy have no window at all, and so no data.
+    /// A window that begins with the deploy is another one at each slot, so each slot is a query of its own. Before the
+    /// deploy it has no such window, and whether it was breaching then has to be known all the same (design, R5).
     async fn slot_by_slot(&self, text: &str, deploy_at: Timestamp) -> Answer {
         let mut series: BTreeMap<Labels, Vec<(Timestamp, f64)>> = BTreeMap::new();
+        let before = (self.edges.settings().core.evaluation_interval * INTERVALS_BEFORE).max(LEAST_BEFORE);
         for slot in slots_one_by_one(self.range, deploy_at) {
-            let query = text.replace(MARK, &promql_duration(slot.since(deploy_at)));
-            match self.gate.ask(self.edges.instant(&query, slot)).await {
+            let window = if slot > deploy_at { slot.since(deploy_at) } else { before };
+            let query = text.replace(MARK, &promql_duration(window));
+            match self.ask(self.edges.instant(&query, slot)).await {
                 Answer::Series(found) => {
                     for each in found {
                         series.entry(each.labels).or_default().extend(each.samples.last().map(|last| (slot, last.1)));
@@ -249,12 +284,13 @@ fn slots_in_a_piece(series: usize, interval: Duration, step: Duration) -> u32 {
     u32::try_from(slots).unwrap_or(u32::MAX).max(1)
 }
 
-/// The latest slots after the deploy, in their order: what is bad now must be seen, however long the watch is.
+/// The slot before the deploy, and the latest of those after it: what is bad now must be seen, however long the watch is.
 fn slots_one_by_one((from, to, step): Range, deploy_at: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = std::iter::successors(Some(from), move |slot| Some(*slot + step)).take_while(move |slot| *slot <= to);
-    let after: Vec<Timestamp> = slots.filter(|slot| *slot > deploy_at).collect();
+    let (before, after): (Vec<Timestamp>, Vec<Timestamp>) =
+        slots.filter(|slot| *slot + step > deploy_at).partition(|slot| *slot <= deploy_at);
     let earlier = after.len().saturating_sub(MOST_SLOTS_ONE_BY_ONE);
-    after.into_iter().skip(earlier)
+    before.into_iter().chain(after.into_iter().skip(earlier))
 }
 
 /// What belongs to one service alone: its versions, its smoke URL.
@@ -313,7 +349,7 @@ async fn versions(
     let config = door.shared.config();
     let query = config.services.get(service)?.version_query.as_ref()?.render(values).ok()?;
     let (from, step) = serving::stretch(back_to, at, edges.settings().core.evaluation_interval);
-    Some((gate.ask(edges.range(&query, from, at, step)).await, step))
+    Some((gate.ask(&Asker::Versions, edges.range(&query, from, at, step)).await, step))
 }
 
 fn told_of_failure<T>(service: &ServiceName, read: Result<T, String>) -> Option<T> {
@@ -343,10 +379,10 @@ mod tests {
 
     #[test]
     fn of_a_long_watch_the_latest_slots_are_asked_one_by_one() {
-        let asked = |to| slots_one_by_one((at(990), at(to), Duration::from_secs(15)), at(1000)).collect::<Vec<_>>();
-        assert_eq!(asked(1035), [at(1005), at(1020), at(1035)]);
+        let asked = |to| slots_one_by_one((at(945), at(to), Duration::from_secs(15)), at(1000)).collect::<Vec<_>>();
+        assert_eq!(asked(1035), [at(990), at(1005), at(1020), at(1035)], "and of those before it the last");
         let long = asked(990 + 15 * 500);
-        assert_eq!(long.len(), MOST_SLOTS_ONE_BY_ONE);
+        assert_eq!((long.len(), long.first()), (MOST_SLOTS_ONE_BY_ONE + 1, Some(&at(990))));
         assert_eq!(long.last(), Some(&at(990 + 15 * 500)));
     }
 }

@@ -68,7 +68,7 @@ async fn while_nothing_is_watched_nothing_falls_due_however_long_the_last_look_t
     looker.refresh(&key().0);
     assert!(looker.jobs.get_mut(&key()).unwrap().unwanted);
     assert_eq!(looker.jobs.next(), None, "nothing is due while it is under way");
-    looker.finish(&Over { keys: vec![key()], shared: None });
+    looker.finish(&Over { keys: vec![key()], shared: None, failed: false });
     assert!(looker.jobs.get_mut(&key()).is_none());
 }
 
@@ -96,13 +96,13 @@ async fn a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() {
 #[tokio::test]
 async fn a_look_that_panics_is_not_under_way_for_ever() {
     let (done, mut finished) = mpsc::unbounded_channel();
-    let under_way = UnderWay { over: Over { keys: vec![key()], shared: None }, done };
+    let under_way = UnderWay { over: Over { keys: vec![key()], shared: None, failed: false }, done };
     let task = tokio::spawn(async move {
         let _under_way = under_way;
         panic!("on purpose");
     });
     assert!(task.await.is_err());
-    assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], shared: None }));
+    assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], shared: None, failed: false }));
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn who_comes_while_the_same_is_asked_for_others_goes_as_soon_as_that_is_ov
         looker.ask(&turn, shares(), vec![look.clone()]);
     }
     assert_eq!(looker.jobs.next(), None, "both are under way");
-    looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())) });
+    looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())), failed: false });
     assert_eq!(looker.jobs.due(now), std::slice::from_ref(&other.service));
     assert!(looker.asking.is_empty());
 }
@@ -143,7 +143,7 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
         window: Duration::ZERO,
         interval: Duration::from_secs(15),
         deploy_at: at(7),
-        blank_before: false,
+        since_deploy: false,
     };
     let look = |number| match number {
         1 => rollbackd_core::reading::Look::NoData,
@@ -159,6 +159,31 @@ fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
     assert_eq!(asked[..4], [120, 135, 165, 195], "{asked:?}");
     assert!(asked.len() < 24, "{asked:?}");
     assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_look_that_failed_while_a_breach_is_followed_is_made_again_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    let key = (key().0, Subject::Trigger(TriggerName::new("smoke-test").unwrap()));
+    let (later, slot) = (clock::now() + Duration::from_secs(15), clock::now());
+    for (failed, followed, soon) in [(true, true, true), (false, true, false), (true, false, false)] {
+        let place = looker.jobs.place(MOST_CLOSER).filter(|_| followed);
+        let closer = place.map(|place| Box::new(Closer { exactly_at: None, ..Closer::new(place, slot, slot) }));
+        looker.jobs.of_mut(&key.0).insert(key.1.clone(), Job { under_way: true, closer, ..Job::due(later) });
+        looker.finish(&Over { keys: vec![key.clone()], shared: None, failed });
+        let due_at = looker.jobs.get_mut(&key).unwrap().due_at;
+        assert_eq!(due_at < later, soon, "failed: {failed}, followed: {followed}");
+    }
+}
+
+#[test]
+fn so_many_rows_are_looked_at_closer_and_where_one_is_done_another_has_its_place() {
+    let jobs = Jobs::default();
+    let mut places: Vec<_> = std::iter::from_fn(|| jobs.place(MOST_CLOSER)).collect();
+    assert_eq!(places.len(), MOST_CLOSER);
+    places.pop();
+    assert!(jobs.place(MOST_CLOSER).is_some());
 }
 
 const OK: &str = "200 OK";
@@ -259,7 +284,8 @@ async fn a_look_whose_first_request_failed_asks_nothing_more_so_that_a_server_th
     let gate = Gate::beside(4, Duration::from_secs(5), Arc::clone(&metrics));
     let (events, mut told) = mpsc::channel(1);
     let door = Door::new(events, Arc::new(Shared::default()));
-    ask::group(&door, &edges, &gate, &metrics, &shares, vec![look]).await;
+    let done = ask::group(&door, &edges, &gate, &metrics, &shares, vec![look]).await;
+    assert!(done.is_err_and(|why| why.contains("500")));
     server.abort();
 
     assert!(asked.recv().await.is_some());

@@ -21,6 +21,8 @@ pub(super) struct UnderWay {
 pub(super) struct Over {
     pub(super) keys: Vec<Key>,
     pub(super) shared: Option<Arc<Shares>>,
+    /// Whether Prometheus gave no answer that says anything.
+    pub(super) failed: bool,
 }
 
 impl Drop for UnderWay {

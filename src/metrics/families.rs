@@ -312,7 +312,7 @@ impl EvaluationMetrics {
             delay: registered_seconds(
                 registry,
                 "evaluation_delay",
-                "From the instant at which a look at a trigger was due until it was begun",
+                "From the instant at which a look at a trigger was due until its first query was sent",
                 Histogram::new(LATENESS_BUCKETS),
             ),
             lateness: registered_seconds(

@@ -170,7 +170,7 @@ pub(crate) fn checked(draft: &mut Draft<'_>, name: &TriggerName, answers: &Answe
         window: metric.window,
         interval,
         deploy_at: rehearsal.asked_at,
-        blank_before: false,
+        since_deploy: false,
     };
     // Nothing is gone on from: one look that says something is all that is asked of a trigger.
     draft.verdict = Some(trigger::Verdict { so_far: None, ..trigger::judge(&rule, Arming::default(), &points, until) });

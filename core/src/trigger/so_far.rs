@@ -130,12 +130,14 @@ impl Follows {
 
     /// A point was judged.
     pub(super) fn take(&mut self, rule: &Rule, point: Point, verdict: &Verdict) {
-        if point.look.is_blind() && self.answered_before.is_none_or(|until| point.at > until) {
-            self.gap_at.get_or_insert(point.at);
-        } else {
+        let is_missing = point.look.is_blind() && self.answered_before.is_none_or(|until| point.at > until);
+        if !is_missing {
             self.seen_at = Some(point.at);
         }
-        if point.look == Look::NoTraffic && !rule.is_blank(point.at) {
+        if is_missing && !rule.since_deploy {
+            self.gap_at.get_or_insert(point.at);
+        }
+        if point.look == Look::NoTraffic && !rule.since_deploy {
             self.uncounted_at.get_or_insert(point.at);
         }
         let is_slot = point.at.floor(rule.step) == point.at;

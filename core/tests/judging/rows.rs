@@ -41,7 +41,7 @@ pub(crate) fn rule(hold_in_slots: u32) -> Rule {
         window: STEP * 2,
         interval: STEP,
         deploy_at: BEFORE + Duration::from_secs(7),
-        blank_before: false,
+        since_deploy: false,
     }
 }
 

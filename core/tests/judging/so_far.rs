@@ -169,17 +169,17 @@ fn a_slot_that_was_answered_before_is_no_gap_where_it_cannot_be_read_any_more() 
 }
 
 #[test]
-fn what_queries_that_count_from_the_deploy_can_not_show_is_no_gap() {
-    for before in [Look::NoData, Look::NoTraffic] {
-        let mut row = points(&[&[before][..], &[Look::Clear(0.01); 11]].concat());
+fn what_queries_that_count_from_the_deploy_do_not_show_at_first_is_no_gap() {
+    // No query has two samples that soon.
+    for nothing in [Look::NoData, Look::NoTraffic] {
+        let row = points(&[&[nothing; 4][..], &[Look::Clear(0.01); 11]].concat());
         assert_eq!(judge(&rule(2), Arming::Unknown, &row, None).so_far.unwrap().open_at(), Some(BEFORE));
-        let counts_from_deploy = Rule { blank_before: true, ..rule(2) };
+        let counts_from_deploy = Rule { since_deploy: true, ..rule(2) };
         let verdict = judge(&counts_from_deploy, Arming::Unknown, &row, None);
-        assert_eq!(verdict.so_far.unwrap().open_at(), None, "{before:?}");
-        assert_eq!(verdict.answered_until, Some(slot(11)));
-        row[1].look = before;
-        let verdict = judge(&counts_from_deploy, Arming::Unknown, &row, None);
-        assert_eq!(verdict.so_far.unwrap().open_at(), Some(slot(1)), "after the deploy it may come in late");
+        assert_eq!(verdict.so_far.unwrap().open_at(), None, "{nothing:?}");
+        assert!(!verdict.blind);
+        let blind = [Look::NoData; 10].map(|look| if nothing == Look::NoData { look } else { Look::Error });
+        assert!(judge(&counts_from_deploy, Arming::Unknown, &points(&blind), None).blind);
     }
 }
 

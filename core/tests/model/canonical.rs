@@ -509,7 +509,7 @@ fn write_readings(
     writer.optional(points.last().map(|point| point.at), Writer::age);
     writer.optional(answered, Writer::age);
     let rule =
-        Rule { hold: trigger.hold, step: SLOT, window: SLOT, interval: SLOT, deploy_at: watch.at, blank_before: false };
+        Rule { hold: trigger.hold, step: SLOT, window: SLOT, interval: SLOT, deploy_at: watch.at, since_deploy: false };
     let spent = watch.triggers.get(&trigger.name).is_some_and(|known| known.arming == Arming::Spent);
     let armings: &[Arming] = if spent { &[Arming::Spent] } else { &[Arming::Unknown, Arming::Armed, Arming::Disarmed] };
     for arming in armings {

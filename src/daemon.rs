@@ -20,7 +20,7 @@ use crate::door::Shared;
 use crate::edges::Edges;
 use crate::heartbeat::Heart;
 use crate::journal::{Journal, OffThread};
-use crate::machine::{self, Machine, Tasks, keeps_what_is_open};
+use crate::machine::{self, Machine, Tasks, is_of_this_kind, keeps_what_is_open};
 use crate::metrics::Metrics;
 use crate::outside::InForce;
 use crate::rollouts::Rollouts;
@@ -71,6 +71,7 @@ async fn run_until_stopped(arguments: &Arguments) -> Result<(), String> {
     let claimed = StateDir::claim(&settings.state_dir).map_err(|error| error.to_string())?;
     let (journal, state) = open_journal(claimed.dir())?;
     keeps_what_is_open(&settings.core, &state)?;
+    is_of_this_kind(&settings.core, &state)?;
     let listener = listen(settings.listen).await?;
     // Before anybody is told that the daemon is ready: a reload that follows at once must not end it.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rollbackd_core::config::{Config, Mode};
 use rollbackd_core::event::Effect;
-use rollbackd_core::firing::Stage;
+use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::resume;
 use rollbackd_core::state::State;
 use tokio::sync::mpsc;
@@ -119,6 +119,24 @@ pub fn keeps_what_is_open(config: &Config, state: &State) -> Result<(), String> 
         }
     }
     Ok(())
+}
+
+/// A journal belongs to one kind of run. What a dry run has left open would take what is reported for real as its own, and
+/// nothing would run; and a dry run would pretend to act on what is really open.
+///
+/// # Errors
+/// A firing of the other kind is open: which, and what to do.
+pub fn is_of_this_kind(config: &Config, state: &State) -> Result<(), String> {
+    let dry = config.mode == Mode::DryRun;
+    let other = |firing: &&Firing| firing.dry_run != dry;
+    let open = state.services.iter().find_map(|(name, own)| Some((name, own.open_firings().find(other)?)));
+    let Some((service, firing)) = open else { return Ok(()) };
+    let (whose, this) = if dry { ("a live run", "dry run") } else { ("a dry run", "live run") };
+    Err(format!(
+        "firing {} of service {service} is open in the journal, and it is that of {whose}: give this {this} a `state_dir` \
+         of its own, or go on as {whose} until that firing has ended",
+        firing.id
+    ))
 }
 
 /// Receipts in the order of their numbers, since each names the hash of the one before.

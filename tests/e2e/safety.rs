@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{SERVICE, WINDOW, World, trigger_of, triggers, wait_until};
+use crate::world::{Daemon, Plan, SERVICE, WINDOW, World, trigger_of, triggers, wait_until};
 
 /// How long the data goes on before something counts as not having happened: a `for` and some looks.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
@@ -29,6 +29,12 @@ async fn a_dry_run_records_what_it_would_run_and_touches_nothing() {
     world.trigger_until("error-rate", &["fired"]).await;
     world.looks_on(LONG_ENOUGH).await;
     assert!(world.pipeline_runs().await.is_empty());
+    world.daemon().stop().await;
+    let mut live = Daemon::new(&world.place(""), &plan, &[]);
+    live.launch();
+    assert!(!live.ends().await.success(), "what is open there would be taken for real");
+    assert!(live.log().contains("that of a dry run: give this live run a `state_dir` of its own"), "{}", live.log());
+    world.daemon().start().await;
     // The clock is on what production really did: somebody rolls back by hand.
     world.production.deploy(SERVICE, "v1", "test").await;
 
@@ -128,15 +134,32 @@ async fn a_deploy_with_a_compatible_migration_is_rolled_back() {
 
 #[tokio::test]
 async fn a_breach_from_before_the_deploy_is_not_the_deploys_and_pages_that_it_did_not_help() {
-    let mut world = bad_world().await;
+    let world = bad_world().await;
     let plan = world.plan();
-    world.run(&plan).await;
+    breaching_before(world, &plan, "4s").await;
+}
+
+#[tokio::test]
+async fn a_breach_from_before_the_deploy_is_not_the_deploys_where_the_query_counts_from_the_deploy_either() {
+    let world = bad_world().await;
+    let mut plan = world.plan();
+    let mut trigger = triggers::error_rate();
+    trigger["bad"] = json!("sum(rate(http_requests_total{code=\"500\"}[{{ since_deploy }}]))");
+    trigger["total"] = json!("sum(rate(http_requests_total[{{ since_deploy }}]))");
+    plan.triggers([trigger]);
+    breaching_before(world, &plan, "1m").await;
+}
+
+/// v1 has failed for so long that it shows over this range, and v2 is no better.
+async fn breaching_before(mut world: World, plan: &Plan, range: &str) {
+    world.run(plan).await;
     world.production.behave(SERVICE, json!({"error_ratio": 0.2})).await;
     world.has_past(WINDOW).await;
     wait_until("the errors of v1 show", async || {
-        let ratio = "sum(rate(http_requests_total{code=\"500\"}[4s])) / sum(rate(http_requests_total[4s]))";
-        match world.prometheus.value(ratio).await? {
-            Some(ratio) if ratio > 0.15 => Ok(()),
+        let rate = |selector: &str| format!("sum(rate(http_requests_total{selector}[{range}]))");
+        let ratio = format!("{} / {}", rate("{code=\"500\"}"), rate(""));
+        match world.prometheus.value(&ratio).await? {
+            Some(ratio) if ratio > 0.1 => Ok(()),
             ratio => Err(format!("{ratio:?}")),
         }
     })

@@ -93,6 +93,9 @@ impl std::fmt::Display for Problem {
         if !self.nearest.is_empty() {
             write!(text, "; did you mean {}?", self.nearest.join(", "))?;
         }
+        if self.status == reqwest::StatusCode::UNAUTHORIZED.as_u16() {
+            text.push_str("; a command takes its token from `--token-file` or ROLLBACKD_TOKEN");
+        }
         formatter.write_str(&text)
     }
 }

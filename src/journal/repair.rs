@@ -133,7 +133,7 @@ fn inspect_or_nothing(state_dir: &Path) -> Result<(Option<Connection>, Examinati
 /// The lock, on a folder that must be there: a mistyped one is not to be created.
 fn claim_existing(state_dir: &Path) -> Result<StateDir, Error> {
     if !state_dir.is_dir() {
-        return Err(not_writable("find", state_dir)(io::ErrorKind::NotFound.into()));
+        return Err(Error::Absent { file: database::file_in(state_dir) });
     }
     Ok(StateDir::claim(state_dir)?)
 }

@@ -121,8 +121,8 @@ impl Scale {
         let (mut prometheus, metrics_port) = process::prometheus(dir, "prometheus", &scrapes).await?;
         let [port] = processes::free_ports()?;
         processes::write(&dir.join("rollbackd.yml"), &config(dir, services, &interval, [metrics_port, port]))?;
-        // Rates need two scrapes.
-        tokio::time::sleep(Duration::from_secs(self.interval * 2 + 1)).await;
+        // Rates need two scrapes, and the slot before the deploys is to have them.
+        tokio::time::sleep(Duration::from_secs(self.interval * 4 + 1)).await;
         let (mut daemon, _) = process::rollbackd(dir, &place.rollbackd, port).await?;
         let row = self.measure(services, port, &daemon, &prometheus).await;
         daemon.end(Signal::TERM).await;

@@ -19,7 +19,7 @@ use crate::{Place, say};
 /// The shared triggers of a service.
 const TRIGGERS: f64 = 5.0;
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
 pub(crate) struct Trouble {
@@ -45,8 +45,8 @@ impl Trouble {
         let (mut prometheus, metrics_port) = process::prometheus(&dir, "prometheus", &scrapes).await?;
         let [port] = processes::free_ports()?;
         processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, &interval, [metrics_port, port]))?;
-        // Rates need two scrapes.
-        tokio::time::sleep(Duration::from_secs(self.interval * 2 + 1)).await;
+        // Rates need two scrapes, and the slot before the deploys is to have them.
+        tokio::time::sleep(Duration::from_secs(self.interval * 4 + 1)).await;
         let (mut daemon, _) = process::rollbackd(&dir, &place.rollbackd, port).await?;
         deploy_all(port, self.services, 64, "v1").await?;
         tokio::time::sleep(Duration::from_secs(self.watched)).await;

@@ -224,7 +224,9 @@ fn open_journal(dir: &Path) -> Result<(Journal, State), String> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address}: {error}; another address goes into `listen`"))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("can't listen on {address}: {error}; another address goes into `listen`"))
 }
 
 /// Feeds systemd's watchdog from the loop itself, at most as often as it asks for: a loop that hangs starves it.

@@ -328,9 +328,10 @@ impl Looker {
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
         let so_far = so_far.filter(|known| is_whole(known) && !asks_gap_again(job, known, now));
         let split = ask::is_split(rule, metric);
-        let slots = (step, closer::points(if split { turn.config.services.len() } else { 1 }));
-        let besides =
-            open.map_or_else(Vec::new, |since| closer::besides(since, hold, slots, so_far.as_ref(), now - offset));
+        let besides = open.map_or_else(Vec::new, |since| {
+            let points = closer::points(if split { turn.config.services.len() } else { 1 });
+            closer::besides(since, hold, (step, points), so_far.as_ref(), now - offset)
+        });
         let from = so_far.map_or(from, |known| known.until + step);
         let to = (now - offset).floor(step).max(from);
         let look = Look {

@@ -140,13 +140,15 @@ pub(super) async fn group(
     shares: &Shares,
     looks: Vec<Look>,
 ) -> Result<(), String> {
-    let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
-    else {
-        return Ok(());
+    let Some(first) = looks.first() else { return Ok(()) };
+    let (from, to) =
+        looks.iter().fold((first.from, first.to), |(from, to), look| (from.min(look.from), to.max(look.to)));
+    let asker = match shares.reach {
+        Reach::Alone(..) => Asker::Closer(first.trigger.clone()),
+        Reach::Near | Reach::Far => Asker::Trigger(first.trigger.clone()),
     };
     let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
     let split = looks.iter().any(|look| look.split);
-    let asker = asker(&shares.reach, &looks);
     let only = split.then(|| only(edges, looks.iter().map(|look| &look.service)));
     let begun = OnceLock::new();
     let ask = async |range| {
@@ -177,14 +179,6 @@ pub(super) async fn group(
         }
     }
     failed.map_or(Ok(()), Err)
-}
-
-fn asker(reach: &Reach, looks: &[Look]) -> Asker {
-    match (reach, looks.first()) {
-        (Reach::Alone(_, trigger), _) => Asker::Closer(trigger.clone()),
-        (Reach::Near | Reach::Far, Some(look)) => Asker::Trigger(look.trigger.clone()),
-        (Reach::Near | Reach::Far, None) => Asker::Versions,
-    }
 }
 
 struct Asked<'a> {

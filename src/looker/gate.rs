@@ -90,22 +90,19 @@ impl Room {
         if self.through.values().sum::<usize>() >= self.open {
             return None;
         }
-        for queue in self.waiting.values_mut() {
+        // Whoever gave up waiting is not to be found first.
+        self.waiting.retain(|_, queue| {
             while queue.front().is_some_and(oneshot::Sender::is_closed) {
                 queue.pop_front();
             }
-        }
-        self.waiting.retain(|_, queue| !queue.is_empty());
+            !queue.is_empty()
+        });
         let most_of_one = self.open.saturating_sub(1).max(1);
         let may = |asker: &&Asker| self.through.get(*asker).is_none_or(|places| *places < most_of_one);
         let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut in_turn = self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).map(|(asker, _)| asker);
         let asker = in_turn.find(may)?.clone();
-        let queue = self.waiting.get_mut(&asker)?;
-        let waits = queue.pop_front()?;
-        if queue.is_empty() {
-            self.waiting.remove(&asker);
-        }
+        let waits = self.waiting.get_mut(&asker)?.pop_front()?;
         *self.through.entry(asker.clone()).or_default() += 1;
         self.last = Some(asker.clone());
         Some((asker, waits))

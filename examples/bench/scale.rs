@@ -114,25 +114,15 @@ impl Scale {
     }
 
     async fn once(&self, place: &Place, dir: &Path, services: u32) -> Result<Row, String> {
-        let (exporter, _) = exporter(services).await?;
-        let interval = format!("{}s", self.interval);
-        let scrapes = json!({"global": {"scrape_interval": interval, "scrape_timeout": interval},
-            "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [format!("127.0.0.1:{exporter}")]}]}]});
-        let (mut prometheus, metrics_port) = process::prometheus(dir, "prometheus", &scrapes).await?;
-        let [port] = processes::free_ports()?;
-        processes::write(&dir.join("rollbackd.yml"), &config(dir, services, &interval, [metrics_port, port]))?;
-        // Rates need two scrapes, and the slot before the deploys is to have them.
-        tokio::time::sleep(Duration::from_secs(self.interval * 4 + 1)).await;
-        let (mut daemon, _) = process::rollbackd(dir, &place.rollbackd, port).await?;
-        let row = self.measure(services, port, &daemon, &prometheus).await;
-        daemon.end(Signal::TERM).await;
-        prometheus.end(Signal::KILL).await;
-        let _ = std::fs::remove_dir_all(dir.join("prometheus-data"));
+        let mut fleet = Fleet::deployed(place, dir, services, self.interval).await?;
+        let row = self.measure(services, &fleet).await;
+        fleet.daemon.end(Signal::TERM).await;
+        fleet.end(dir).await;
         row
     }
 
-    async fn measure(&self, services: u32, port: u16, daemon: &Process, prometheus: &Process) -> Result<Row, String> {
-        deploy_all(port, services, 64, "v1").await?;
+    async fn measure(&self, services: u32, Fleet { daemon, prometheus, port, .. }: &Fleet) -> Result<Row, String> {
+        let port = *port;
         tokio::time::sleep(Duration::from_secs(self.interval * 4)).await;
         let seen = async || -> Result<_, String> {
             let metrics = Metrics::parse(&process::get(port, "/metrics").await?);
@@ -163,9 +153,42 @@ impl Scale {
     }
 }
 
+/// Many services that were deployed just now, and their daemon.
+pub(crate) struct Fleet {
+    pub(crate) daemon: Process,
+    pub(crate) prometheus: Process,
+    pub(crate) port: u16,
+    /// Once this is set, half of all requests fail.
+    pub(crate) fails: Arc<AtomicBool>,
+}
+
+impl Fleet {
+    /// Starts all of it. `interval` is in seconds, of looks and of scrapes.
+    pub(crate) async fn deployed(place: &Place, dir: &Path, services: u32, interval: u64) -> Result<Self, String> {
+        let (exporter, fails) = exporter(services).await?;
+        let every = format!("{interval}s");
+        let scrapes = json!({"global": {"scrape_interval": every, "scrape_timeout": every},
+            "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [format!("127.0.0.1:{exporter}")]}]}]});
+        let (prometheus, metrics_port) = process::prometheus(dir, "prometheus", &scrapes).await?;
+        let [port] = processes::free_ports()?;
+        processes::write(&dir.join("rollbackd.yml"), &config(dir, services, &every, [metrics_port, port]))?;
+        // Rates need two scrapes, and the slot before the deploys is to have them.
+        tokio::time::sleep(Duration::from_secs(interval * 4 + 1)).await;
+        let (daemon, _) = process::rollbackd(dir, &place.rollbackd, port).await?;
+        deploy_all(port, services, 64, "v1").await?;
+        Ok(Self { daemon, prometheus, port, fails })
+    }
+
+    /// Ends what the daemon asks, and takes its data away.
+    pub(crate) async fn end(mut self, dir: &Path) {
+        self.prometheus.end(Signal::KILL).await;
+        let _ = std::fs::remove_dir_all(dir.join("prometheus-data"));
+    }
+}
+
 /// Serves the series of all services. All services show the same numbers: what is measured doesn't depend on them.
 /// From the instant at which it is told so, half of all requests fail.
-pub(crate) async fn exporter(services: u32) -> Result<(u16, Arc<AtomicBool>), String> {
+async fn exporter(services: u32) -> Result<(u16, Arc<AtomicBool>), String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     let names: Vec<[String; 14]> =
@@ -203,7 +226,7 @@ pub(crate) fn name(number: u32) -> String {
     format!("svc-{number}")
 }
 
-pub(crate) fn config(dir: &Path, services: u32, interval: &str, [prometheus, port]: [u16; 2]) -> Value {
+fn config(dir: &Path, services: u32, interval: &str, [prometheus, port]: [u16; 2]) -> Value {
     let rate = |matchers: &str| format!("sum by (service) (rate(http_requests_total{{{matchers}}}[1m]))");
     let duration = |part: &str| format!("sum by (service) (rate(http_request_duration_seconds_{part}[1m]))");
     let p99 = "histogram_quantile(0.99, sum by (service, le) (rate(http_request_duration_seconds_bucket[1m])))";

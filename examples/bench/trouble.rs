@@ -4,17 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use rustix::process::Signal;
-use serde_json::json;
-
-use crate::journal::deploy_all;
 use crate::measure::quantile_between;
 use crate::process::{self, Process};
-use crate::processes;
-use crate::scale::{config, exporter};
+use crate::scale::Fleet;
 use crate::usage::{Metrics, Usage};
 use crate::{Place, say};
+use clap::Args;
+use rustix::process::Signal;
 
 /// The shared triggers of a service.
 const TRIGGERS: f64 = 5.0;
@@ -38,22 +34,14 @@ impl Trouble {
     /// Runs it.
     pub(crate) async fn run(&self, place: &Place) -> Result<(), String> {
         let dir = place.folder("trouble")?;
-        let (exporter, fails) = exporter(self.services).await?;
-        let interval = format!("{}s", self.interval);
-        let scrapes = json!({"global": {"scrape_interval": interval, "scrape_timeout": interval},
-            "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [format!("127.0.0.1:{exporter}")]}]}]});
-        let (mut prometheus, metrics_port) = process::prometheus(&dir, "prometheus", &scrapes).await?;
-        let [port] = processes::free_ports()?;
-        processes::write(&dir.join("rollbackd.yml"), &config(&dir, self.services, &interval, [metrics_port, port]))?;
-        // Rates need two scrapes, and the slot before the deploys is to have them.
-        tokio::time::sleep(Duration::from_secs(self.interval * 4 + 1)).await;
-        let (mut daemon, _) = process::rollbackd(&dir, &place.rollbackd, port).await?;
-        deploy_all(port, self.services, 64, "v1").await?;
+        let mut fleet = Fleet::deployed(place, &dir, self.services, self.interval).await?;
+        let port = fleet.port;
         tokio::time::sleep(Duration::from_secs(self.watched)).await;
 
-        daemon.end(Signal::KILL).await;
+        fleet.daemon.end(Signal::KILL).await;
         let began = Instant::now();
-        let (mut daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;
+        let (daemon, ready) = process::rollbackd(&dir, &place.rollbackd, port).await?;
+        fleet.daemon = daemon;
         let looks = f64::from(self.services) * TRIGGERS;
         until(port, |metrics| metrics.sum("rollbackd_evaluations_total", "") >= looks).await?;
         let seen = Metrics::parse(&process::get(port, "/metrics").await?);
@@ -65,11 +53,11 @@ impl Trouble {
             ready.as_secs_f64(),
             began.elapsed().as_secs_f64(),
             seen.sum("rollbackd_prometheus_queries_total", ""),
-            peak(&daemon)?
+            peak(&fleet.daemon)?
         ));
 
         let before = Metrics::parse(&process::get(port, "/metrics").await?);
-        fails.store(true, Ordering::Relaxed);
+        fleet.fails.store(true, Ordering::Relaxed);
         until(port, |metrics| metrics.sum("rollbackd_firings_open", "") >= 1.0).await?;
         let first = Instant::now();
         let services = f64::from(self.services);
@@ -84,12 +72,11 @@ impl Trouble {
              (99.9 %), peak {:.1} MiB, journal {:.1} MiB",
             all.as_secs_f64(),
             after.sum("rollbackd_firings_open", ""),
-            peak(&daemon)?,
+            peak(&fleet.daemon)?,
             mebibytes(journal)
         ));
-        daemon.end(Signal::KILL).await;
-        prometheus.end(Signal::KILL).await;
-        let _ = std::fs::remove_dir_all(dir.join("prometheus-data"));
+        fleet.daemon.end(Signal::KILL).await;
+        fleet.end(&dir).await;
         Ok(())
     }
 }

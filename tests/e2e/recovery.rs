@@ -4,14 +4,19 @@
 
 use serde_json::json;
 
-use crate::world::{SERVICE, Script, WINDOW, World, wait_until};
+use crate::world::{Plan, SERVICE, Script, WINDOW, World, wait_until};
 
 /// A world whose `v2` is bad, with these paths; the daemon runs and `v2` is deployed.
 async fn bad_deploy(paths: impl FnOnce(&World) -> Vec<serde_json::Value>) -> World {
+    bad_deploy_by(|world, plan| plan.paths(paths(world))).await
+}
+
+/// The same by a plan that is changed.
+async fn bad_deploy_by(change: impl FnOnce(&World, &mut Plan)) -> World {
     let mut world = World::start().await;
     world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
     let mut plan = world.plan();
-    plan.paths(paths(&world));
+    change(&world, &mut plan);
     world.run(&plan).await;
     world.has_past(WINDOW).await;
     world.deploy("v2", "v1").await;
@@ -35,13 +40,7 @@ async fn assert_one_run_and_one_receipt(world: &World) {
 
 #[tokio::test]
 async fn a_state_dir_below_the_folder_in_which_the_daemon_was_started_is_found_by_what_runs_elsewhere() {
-    let mut world = World::start().await;
-    world.production.versions(SERVICE, json!({"v2": {"error_ratio": 0.2}})).await;
-    let mut plan = world.plan();
-    plan.top("state_dir", json!("./state"));
-    world.run(&plan).await;
-    world.has_past(WINDOW).await;
-    world.deploy("v2", "v1").await;
+    let world = bad_deploy_by(|_, plan| plan.top("state_dir", json!("./state"))).await;
     assert_one_run_and_one_receipt(&world).await;
 }
 

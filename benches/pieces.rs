@@ -203,7 +203,7 @@ fn look_of(state: &State, service: &ServiceName, value: Answer) -> Event {
         freshness: None,
     };
     let (trigger, so_far, besides) = (trigger_name(), None, Vec::new());
-    let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides };
+    let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides, more_until: None };
     Event { service: service.clone(), what }
 }
 

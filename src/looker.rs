@@ -9,6 +9,7 @@ mod closer;
 mod gate;
 mod jobs;
 mod look;
+mod pieces;
 mod split;
 mod together;
 mod turn;
@@ -40,6 +41,7 @@ use cadence::{Awaited, Pace};
 use gate::Gate;
 use jobs::{Closer, Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
+use pieces::Cut;
 pub(crate) use split::told_apart;
 use turn::Turn;
 use under_way::{Over, UnderWay};
@@ -145,6 +147,10 @@ impl Looker {
 
     fn finish(&mut self, over: &Over) {
         let waiting = over.shared.as_ref().and_then(|shared| self.asking.remove(shared)).unwrap_or_default();
+        if let Some(until) = over.piece_until {
+            let stuck: Vec<&Key> = over.keys.iter().filter(|key| !self.has_come_to(until, key)).collect();
+            stuck.into_iter().for_each(|key| self.not_at_once(key));
+        }
         for key in over.keys.iter().chain(&waiting) {
             let Some(job) = self.jobs.get_mut(key) else { continue };
             job.under_way = false;
@@ -158,6 +164,19 @@ impl Looker {
                 self.follow_breach(key);
             }
             self.jobs.note(&key.0);
+        }
+    }
+
+    fn has_come_to(&self, until: Timestamp, (service, subject): &Key) -> bool {
+        let shown = subject.trigger().and_then(|trigger| self.shown(service, trigger));
+        shown.and_then(|shown| shown.so_far).is_some_and(|known| known.until >= until)
+    }
+
+    /// The same piece will be asked for again: as rarely as any look that came to nothing.
+    fn not_at_once(&mut self, key: &Key) {
+        let interval = self.door.shared.config().evaluation_interval;
+        if let Some(job) = self.jobs.get_mut(key) {
+            job.due_at = clock::now() + interval;
         }
     }
 
@@ -217,24 +236,39 @@ impl Looker {
         }
     }
 
-    fn ask(&mut self, turn: &Turn, shares: Shares, mut looks: Vec<Look>) {
+    fn ask(&mut self, turn: &Turn, shares: Shares, looks: Vec<Look>) {
         if let Some(waiting) = self.asking.get_mut(&shares) {
             return wait(waiting, &mut self.jobs, &looks, turn.now);
+        }
+        let Cut { now: mut looks, later, piece_until } = pieces::first(&shares, looks, &turn.config);
+        let mut waiting = Vec::new();
+        wait(&mut waiting, &mut self.jobs, &later, turn.now);
+        if piece_until.is_some() {
+            self.stay_due(&mut looks);
         }
         // Of a fleet they are megabytes.
         looks.shrink_to_fit();
         let shares = Arc::new(shares);
-        self.asking.insert(Arc::clone(&shares), Vec::new());
+        self.asking.insert(Arc::clone(&shares), waiting);
         looks.iter().filter_map(|look| look.due).for_each(|due| count_due(&self.metrics, due.slots));
         let (door, edges, metrics) = (self.door.clone(), Arc::clone(&turn.edges), Arc::clone(&self.metrics));
         let gate = self.gate.clone();
-        let over =
-            Over { keys: looks.iter().map(Look::key).collect(), shared: Some(Arc::clone(&shares)), failed: false };
+        let keys = looks.iter().map(Look::key).collect();
+        let over = Over { keys, shared: Some(Arc::clone(&shares)), piece_until, failed: false };
         let under_way = UnderWay { over, done: turn.done.clone() };
         tokio::spawn(async move {
             let mut under_way = under_way;
             under_way.over.failed = ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await.is_err();
         });
+    }
+
+    /// Looks that ask for a piece are due until the last one.
+    fn stay_due(&mut self, looks: &mut [Look]) {
+        for look in looks {
+            if let (Some(due), Some(job)) = (look.due.take(), self.jobs.get_mut(&look.key())) {
+                job.due_at = due.at;
+            }
+        }
     }
 
     /// Where the clock was set back, what is due by the old one would not be looked at until then.
@@ -268,6 +302,8 @@ impl Looker {
                     split: ask::is_split(rule, metric),
                     since_deploy: None,
                     baseline: true,
+                    in_pieces: false,
+                    more_until: None,
                     so_far: None,
                     besides: Vec::new(),
                     due: None,
@@ -279,7 +315,7 @@ impl Looker {
                 let is_version = matches!(other, Want::Version { .. });
                 (job.due_at, job.under_way) =
                     (now + if is_version { interval } else { interval.min(PROOF_INTERVAL) }, true);
-                let over = Over { keys: vec![key.clone()], shared: None, failed: false };
+                let over = Over { keys: vec![key.clone()], ..Over::default() };
                 let under_way = UnderWay { over, done: turn.done.clone() };
                 let one = versions::One { service: key.0, want: other, edges: Arc::clone(&turn.edges), under_way };
                 if is_version {
@@ -344,6 +380,8 @@ impl Looker {
             split,
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
+            in_pieces: split && metric.comparison.is_none(),
+            more_until: None,
             so_far,
             besides,
             due: Some(due),

@@ -63,8 +63,9 @@ fn happened(draft: &mut Draft<'_>, what: &Happening) -> Reply {
         {
             rehearsals::checked(draft, trigger, answers, *answered_until);
         }
-        Happening::Looked { deploy, trigger, answers, answered_until, so_far, besides } => {
-            let seen = watch::Seen { answers, besides, answered_until: *answered_until, so_far: so_far.as_ref() };
+        Happening::Looked { deploy, trigger, answers, answered_until, so_far, besides, more_until } => {
+            let (answered_until, so_far, more_until) = (*answered_until, so_far.as_ref(), *more_until);
+            let seen = watch::Seen { answers, besides, answered_until, so_far, more_until };
             watch::looked(draft, deploy, trigger, &seen);
         }
         Happening::BaselineRead { deploy, trigger, answers } => watch::baseline_read(draft, deploy, trigger, answers),

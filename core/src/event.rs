@@ -108,6 +108,9 @@ pub enum Happening {
         /// The same queries at instants besides the slots, where it was looked closer: when a breach began, and whether
         /// it still is one when its `for` is over.
         besides: Vec<Answers>,
+        /// Where this is a piece of a long window, and more of it is still to be asked for: the window's last slot. Nothing
+        /// follows from a piece but what it adds up to.
+        more_until: Option<Timestamp>,
     },
     /// The expression of a trigger over the window before the deploy came back. Sent only when it did: a failed
     /// query is asked again.
@@ -209,7 +212,8 @@ impl Happening {
         answers: Answers,
         answered_until: Option<Timestamp>,
     ) -> Self {
-        Self::Looked { deploy, trigger, answers, answered_until, so_far: None, besides: Vec::new() }
+        let besides = Vec::new();
+        Self::Looked { deploy, trigger, answers, answered_until, so_far: None, besides, more_until: None }
     }
 }
 

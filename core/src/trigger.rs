@@ -96,6 +96,26 @@ pub struct Verdict {
     pub so_far: Option<SoFar>,
 }
 
+impl Verdict {
+    /// Of a piece of a window nothing counts but what the pieces after it go on from.
+    #[must_use]
+    pub(crate) const fn so_far_alone(self) -> Self {
+        Self {
+            latest: None,
+            said: None,
+            arming: self.arming,
+            breaching_since: None,
+            said_breaching_since: None,
+            clear_at: None,
+            fired: None,
+            did_not_help: false,
+            blind: false,
+            answered_until: self.answered_until,
+            so_far: self.so_far,
+        }
+    }
+}
+
 /// The number that values are compared with; `None` where it needs a baseline that is not known.
 ///
 /// A baseline that is not positive is no baseline: any multiple of it would make everything a breach.
@@ -276,6 +296,20 @@ pub fn judge_on(
     points: &[Point],
     answered_before: Option<Timestamp>,
 ) -> Verdict {
+    judge_piece(rule, arming, so_far, points, answered_before, None)
+}
+
+/// The same where the points are a piece of a long window, of which more is asked for up to `more_until`: what is settled
+/// by then is settled, though it is the newest of these points.
+#[must_use]
+pub fn judge_piece(
+    rule: &Rule,
+    arming: Arming,
+    so_far: Option<&SoFar>,
+    points: &[Point],
+    answered_before: Option<Timestamp>,
+    more_until: Option<Timestamp>,
+) -> Verdict {
     let points = so_far.map_or(points, |known| {
         let (_judged, new) = points.split_at(points.partition_point(|point| point.at <= known.until));
         new
@@ -297,7 +331,7 @@ pub fn judge_on(
     if let Some(known) = so_far {
         known.resume(arming, &mut verdict);
     }
-    let mut follows = Follows::new(rule, so_far, points, answered_before);
+    let mut follows = Follows::new(rule, so_far, points, answered_before, more_until);
     for point in points {
         if point.at > rule.deploy_at && verdict.arming != Arming::Unknown {
             take_point(rule, *point, &mut verdict);

@@ -70,6 +70,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) besides: &'a [Answers],
     pub(crate) answered_until: Option<Timestamp>,
     pub(crate) so_far: Option<&'a SoFar>,
+    pub(crate) more_until: Option<Timestamp>,
 }
 
 impl Seen<'_> {
@@ -102,10 +103,16 @@ pub(crate) fn looked(draft: &mut Draft<'_>, deploy: &DeployId, name: &TriggerNam
     let points = points(watch, &known, metric, limit, seen);
     let rule = rule(trigger, metric, watch, draft.config.evaluation_interval);
     let until = watch.until;
-    let mut verdict = trigger::judge_on(&rule, known.arming, seen.so_far, &points, seen.answered_until);
+    let (answered_until, more_until) = (seen.answered_until, seen.more_until);
+    let mut verdict = trigger::judge_piece(&rule, known.arming, seen.so_far, &points, answered_until, more_until);
     verdict.so_far = verdict.so_far.filter(|_| metric.comparison.is_none());
     if let Some(so_far) = &mut verdict.so_far {
         so_far.generation = generation;
+    }
+    // A piece that leads no further is judged as it is: else nobody would learn that the watch is blind.
+    if more_until.is_some() && verdict.so_far.as_ref() != seen.so_far {
+        draft.verdict = Some(verdict.so_far_alone());
+        return;
     }
     draft.verdict = Some(verdict);
     turn(draft, name, &known, &verdict);

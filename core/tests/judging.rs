@@ -9,6 +9,8 @@ mod besides;
 mod comparisons;
 #[path = "judging/looks.rs"]
 mod looks;
+#[path = "judging/pieces.rs"]
+mod pieces;
 #[path = "judging/rows.rs"]
 mod rows;
 #[path = "judging/so_far.rs"]

@@ -17,6 +17,7 @@ use super::brought::{Again, Shared};
 use super::closer::Range;
 use super::gate::{Asker, Gate};
 use super::look::{Look, Reach, Shares};
+use super::pieces::slots_in_a_piece;
 use super::split::Only;
 use super::together::{Each, together};
 use crate::clock;
@@ -31,20 +32,6 @@ const MOST_SLOTS_ONE_BY_ONE: usize = 120;
 /// What was before the deploy is asked over so many intervals, and a minute at least: none are enough to be blind.
 const INTERVALS_BEFORE: u32 = SETTLES_AFTER_INTERVALS + 1;
 const LEAST_BEFORE: Duration = Duration::from_secs(60);
-
-/// So many samples are asked for at once. For a server a piece of a fleet's watch is no more than a usual look at the fleet, which
-/// it answers in time.
-const SAMPLES_IN_A_PIECE: usize = 50_000;
-
-/// A service may have so many series, where one is counted on: where that is too many, few slots are asked for.
-const SERIES_OF_A_SERVICE: usize = 50;
-const FEW_SLOTS: usize = 20;
-
-/// But as many as a usual look has, which covers what has not settled, and one interval more.
-const INTERVALS_IN_A_PIECE: u32 = SETTLES_AFTER_INTERVALS + 1;
-
-/// No more samples than this in any case: of twice as many an answer is not read.
-const MOST_SAMPLES_IN_A_PIECE: usize = 500_000;
 
 /// The queries of a trigger, as one and with everything in its place; those who have the same ones share one answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +52,11 @@ impl QuerySet {
         let asked = templates.clone().map(|_| ());
         let text = rendered(templates, &values.clone().with(Variable::SinceDeploy, MARK));
         Self { text, asked, since_deploy: since_deploy.map(|at| (at, service.clone())) }
+    }
+
+    /// How many queries they are.
+    pub(super) fn count(&self) -> usize {
+        self.asked.count()
     }
 }
 
@@ -166,14 +158,22 @@ pub(super) async fn group(
     }
     let once_each = only.as_ref().is_none_or(|only| only.count() == looks.len());
     let again = if once_each { Again::No } else { Again::Yes };
-    for look in looks {
+    let (mut looks, is_spoiled) = (looks.into_iter().peekable(), answers.is_spoiled());
+    while let Some(mut look) = looks.next() {
+        if is_spoiled && let Some(whole) = look.more_until.take() {
+            // It says as much about the rest of the window: that nobody saw it.
+            look.to = whole;
+        }
         let part = answers.part(&look.service, (look.from, look.to, shares.step), again);
         let besides = besides.iter_mut().map(|(range, shown)| shown.part(&look.service, *range, again)).collect();
         let event = Event { service: look.service.clone(), what: look.happening(part, besides) };
         if let Some(due) = look.due {
             metrics.looked_late(clock::now().since(due.at));
         }
-        if door.tell(event).await.is_err() {
+        // The next piece goes on from what all of these have added up to.
+        let is_judged_first = look.more_until.is_some() && looks.peek().is_none();
+        let told = if is_judged_first { door.ask(event).await.map(drop) } else { door.tell(event).await };
+        if told.is_err() {
             // The daemon stops.
             break;
         }
@@ -269,16 +269,6 @@ impl Asked<'_> {
     }
 }
 
-/// How many slots of so many series are asked for at once, these far apart.
-fn slots_in_a_piece(series: usize, interval: Duration, step: Duration) -> u32 {
-    let usual = (interval * INTERVALS_IN_A_PIECE).as_millis() / step.as_millis().max(1) + 1;
-    let usual = usize::try_from(usual).unwrap_or(usize::MAX);
-    let series = series.max(1);
-    let many = FEW_SLOTS.max(SAMPLES_IN_A_PIECE / series / SERIES_OF_A_SERVICE);
-    let slots = many.min(SAMPLES_IN_A_PIECE / series).max(usual).min(MOST_SAMPLES_IN_A_PIECE / series);
-    u32::try_from(slots).unwrap_or(u32::MAX).max(1)
-}
-
 /// The slot before the deploy, and the latest of those after it: what is bad now must be seen, however long the watch is.
 fn slots_one_by_one((from, to, step): Range, deploy_at: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = std::iter::successors(Some(from), move |slot| Some(*slot + step)).take_while(move |slot| *slot <= to);
@@ -357,18 +347,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_milliseconds(second * 1000)
-    }
-
-    #[test]
-    fn a_usual_look_at_all_services_is_one_piece_and_what_no_answer_may_hold_is_not_asked_for_at_once() {
-        let slots = |series, step| slots_in_a_piece(series, Duration::from_secs(15), Duration::from_millis(step));
-        assert_eq!((slots(10_000, 15_000), slots(20_000, 15_000)), (5, 5), "a usual look");
-        assert_eq!(slots(20_000, 2500), 25, "four intervals of them");
-        assert_eq!(slots(40_000, 2500), 12, "these would be a million");
-        assert_eq!(slots(100_000, 15_000), 5);
-        assert_eq!(slots(200, 15_000), 20, "who knows how many series a service has");
-        assert_eq!((slots(2, 15_000), slots(0, 15_000)), (500, 1000), "of one service hours");
-        assert_eq!(slots(10_000_000, 15_000), 1);
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl Shared {
         }
     }
 
+    /// Whether it says nothing, or not all, of whatever was asked for.
+    pub(super) const fn is_spoiled(&self) -> bool {
+        matches!(&self.0.value, Brought::Same(Answer::Failed(_) | Answer::Partial(_)))
+    }
+
     pub(super) fn part(&mut self, service: &ServiceName, (from, to, step): Range, again: Again) -> Answers {
         let each = self.0.as_mut().map(|brought| brought.part(service, again));
         let Each { value, total, at_least, presence, freshness } = each;

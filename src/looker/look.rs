@@ -46,6 +46,10 @@ pub(super) struct Look {
     /// Where the queries name `since_deploy`: the deploy's instant.
     pub(super) since_deploy: Option<Timestamp>,
     pub(super) baseline: bool,
+    /// Whether a piece of its window may be judged before the others are there.
+    pub(super) in_pieces: bool,
+    /// Where a piece of its window is asked for, and more is to follow: the window's last slot.
+    pub(super) more_until: Option<Timestamp>,
     /// What the slots before `from` have come to.
     pub(super) so_far: Option<SoFar>,
     /// Where to look besides the slots.
@@ -79,6 +83,7 @@ impl Look {
                 answered_until: self.answered_until,
                 so_far: self.so_far,
                 besides,
+                more_until: self.more_until,
             }
         }
     }

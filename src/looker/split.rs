@@ -10,7 +10,7 @@ use rollbackd_core::reading::{Answer, Series};
 use super::brought::{Again, Brought};
 
 /// So many services at most are named in a query; of more, all are asked for and the others left out here.
-const MOST_NAMED: usize = 20;
+pub(super) const MOST_NAMED: usize = 20;
 
 /// Of which services the series are wanted, where one answer holds them all.
 #[derive(Clone, Debug)]

@@ -68,7 +68,7 @@ async fn while_nothing_is_watched_nothing_falls_due_however_long_the_last_look_t
     looker.refresh(&key().0);
     assert!(looker.jobs.get_mut(&key()).unwrap().unwanted);
     assert_eq!(looker.jobs.next(), None, "nothing is due while it is under way");
-    looker.finish(&Over { keys: vec![key()], shared: None, failed: false });
+    looker.finish(&Over { keys: vec![key()], ..Over::default() });
     assert!(looker.jobs.get_mut(&key()).is_none());
 }
 
@@ -96,13 +96,13 @@ async fn a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() {
 #[tokio::test]
 async fn a_look_that_panics_is_not_under_way_for_ever() {
     let (done, mut finished) = mpsc::unbounded_channel();
-    let under_way = UnderWay { over: Over { keys: vec![key()], shared: None, failed: false }, done };
+    let under_way = UnderWay { over: Over { keys: vec![key()], ..Over::default() }, done };
     let task = tokio::spawn(async move {
         let _under_way = under_way;
         panic!("on purpose");
     });
     assert!(task.await.is_err());
-    assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], shared: None, failed: false }));
+    assert_eq!(finished.recv().await, Some(Over { keys: vec![key()], ..Over::default() }));
 }
 
 #[tokio::test]
@@ -129,9 +129,107 @@ async fn who_comes_while_the_same_is_asked_for_others_goes_as_soon_as_that_is_ov
         looker.ask(&turn, shares(), vec![look.clone()]);
     }
     assert_eq!(looker.jobs.next(), None, "both are under way");
-    looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())), failed: false });
+    looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())), ..Over::default() });
     assert_eq!(looker.jobs.due(now), std::slice::from_ref(&other.service));
     assert!(looker.asking.is_empty());
+}
+
+/// Looks of so many services back over an hour, and the same of one that was deployed half an hour ago.
+fn looks_back(count: usize) -> (Shares, Vec<Look>) {
+    let dir = tempfile::tempdir().unwrap();
+    let edges = edges(dir.path(), "127.0.0.1:9", RATIO);
+    let (_, metric) = rule_of(&edges.settings().core);
+    let queries = Arc::new(QuerySet::of(metric, &key().0, &Values::default(), None));
+    let shares = Shares { queries, step: minute().2, reach: Reach::Far };
+    let (from, ..) = minute();
+    let name = |number: usize| ServiceName::new(format!("svc-{number}")).unwrap();
+    let look = |number| Look {
+        service: name(number),
+        to: from + Duration::from_secs(3600),
+        in_pieces: true,
+        due: Some(Due { at: from, slots: 1 }),
+        ..look_at_ratio()
+    };
+    let mut looks: Vec<Look> = (0..count).map(look).collect();
+    looks.push(Look { from: from + Duration::from_secs(1800), ..look(count) });
+    (shares, looks)
+}
+
+fn fleet() -> Config {
+    Config { evaluation_interval: minute().2, ..Config::default() }
+}
+
+#[test]
+fn a_fleets_long_watch_is_asked_for_from_its_beginning_piece_by_piece() {
+    let (shares, looks) = looks_back(10_000);
+    let (from, _, step) = minute();
+    let cut = pieces::first(&shares, looks.clone(), &fleet());
+    assert_eq!((cut.now.len(), cut.later.len()), (10_000, 1), "its beginning has not come");
+    let until = cut.piece_until.unwrap();
+    assert_eq!(until, from + step * 4, "five slots of two queries for each");
+    for look in &cut.now {
+        assert_eq!((look.from, look.to, look.more_until), (from, until, Some(from + Duration::from_secs(3600))));
+    }
+    // What is left is no longer than what may still change.
+    let mut rest: Vec<Look> = looks.iter().map(|look| Look { from: look.to - step * 7, ..look.clone() }).collect();
+    let cut = pieces::first(&shares, rest.clone(), &fleet());
+    assert_eq!((cut.now.len(), cut.piece_until), (rest.len(), None));
+    assert!(cut.now.iter().all(|look| look.more_until.is_none() && look.to == from + Duration::from_secs(3600)));
+    // What is judged as a whole goes first, and as a whole.
+    rest.clone_from(&looks);
+    rest[7].in_pieces = false;
+    let cut = pieces::first(&shares, rest, &fleet());
+    assert_eq!((cut.now.len(), cut.later.len(), cut.piece_until), (1, 10_000, None));
+    // Of a few services all of it is little.
+    let (shares, few) = looks_back(5);
+    assert_eq!(pieces::first(&shares, few, &fleet()).piece_until, None);
+}
+
+#[tokio::test]
+async fn who_is_asked_about_in_pieces_is_due_until_the_last_one_and_who_comes_to_nothing_at_the_next_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut looker = looker(dir.path());
+    let interval = minute().2;
+    let config = Config { evaluation_interval: interval, ..(*looker.door.shared.config()).clone() };
+    looker.door.shared.set_config(Arc::new(config));
+    let (shares, looks) = looks_back(21);
+    let (done, mut finished) = mpsc::unbounded_channel();
+    let now = clock::now();
+    let turn = Turn::new(looker.edges.get(), looker.door.shared.config(), now, done);
+    for look in &looks {
+        // As the looker leaves them when it starts a look.
+        looker.jobs.of_mut(&look.service).insert(look.key().1, Job { under_way: true, ..Job::due(now + interval) });
+        looker.jobs.note(&look.service);
+    }
+    looker.ask(&turn, shares, looks.clone());
+    let over = finished.recv().await.unwrap();
+    let until = minute().0 + interval * 21;
+    assert_eq!((over.keys.len(), over.piece_until), (21, Some(until)), "22 slots of 44 series");
+    let (reached, stuck) = (&looks[0], &looks[1]);
+    let shown = shown_until(until, interval, &looker.door.shared.config());
+    looker.door.shared.board_mut().put(&Config::default(), &reached.service, &reached.trigger, shown);
+    looker.finish(&over);
+    let mut due = |look: &Look| looker.jobs.get_mut(&look.key()).unwrap().next();
+    assert_eq!(due(reached), minute().0, "still due since then: the next piece");
+    assert!(due(stuck) > now, "else it would be asked for again and again");
+    assert_eq!(due(&looks[21]), minute().0, "it waited for the others");
+}
+
+/// What a piece up to that slot has shown, of a longer window.
+fn shown_until(until: Timestamp, step: Duration, config: &Config) -> Shown {
+    use rollbackd_core::reading::Look::Clear;
+    use rollbackd_core::reading::Point;
+    use rollbackd_core::trigger::{Arming, Rule, judge_piece};
+    let (from, hour) = (minute().0, Duration::from_secs(3600));
+    let rule = Rule { hold: step, step, window: step, interval: step, deploy_at: from, since_deploy: false };
+    let slots = std::iter::successors(Some(from.floor(step)), |slot| Some(*slot + step));
+    let points: Vec<Point> =
+        slots.take_while(|slot| *slot <= until).map(|at| Point { at, look: Clear(0.01) }).collect();
+    let mut verdict = judge_piece(&rule, Arming::Unknown, None, &points, None, Some(from + hour));
+    if let Some(so_far) = &mut verdict.so_far {
+        so_far.generation = config.generation;
+    }
+    verdict.into()
 }
 
 #[test]
@@ -171,7 +269,7 @@ async fn a_look_that_failed_while_a_breach_is_followed_is_made_again_soon() {
         let place = looker.jobs.place(MOST_CLOSER).filter(|_| followed);
         let closer = place.map(|place| Box::new(Closer { exactly_at: None, ..Closer::new(place, slot, slot) }));
         looker.jobs.of_mut(&key.0).insert(key.1.clone(), Job { under_way: true, closer, ..Job::due(later) });
-        looker.finish(&Over { keys: vec![key.clone()], shared: None, failed });
+        looker.finish(&Over { keys: vec![key.clone()], failed, ..Over::default() });
         let due_at = looker.jobs.get_mut(&key).unwrap().due_at;
         assert_eq!(due_at < later, soon, "failed: {failed}, followed: {followed}");
     }
@@ -241,6 +339,8 @@ fn look_at_ratio() -> Look {
         split: false,
         since_deploy: None,
         baseline: false,
+        in_pieces: false,
+        more_until: None,
         so_far: None,
         besides: Vec::new(),
         due: None,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rollbackd_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::jobs::Key;
@@ -21,6 +22,8 @@ pub(super) struct UnderWay {
 pub(super) struct Over {
     pub(super) keys: Vec<Key>,
     pub(super) shared: Option<Arc<Shares>>,
+    /// Where they are a piece of what is to be looked at: its last slot.
+    pub(super) piece_until: Option<Timestamp>,
     /// Whether Prometheus gave no answer that says anything.
     pub(super) failed: bool,
 }

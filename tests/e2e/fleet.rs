@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Shape, WINDOW, World, triggers, wait_until};
+use crate::world::{Shape, WINDOW, World, instant, triggers, wait_until};
 
 /// Three services that share one trigger; `bad` of them get a bad `v2`, and the daemon runs with this guard.
 async fn fleet(bad: &[&str], guard: serde_json::Value) -> World {
@@ -74,6 +74,38 @@ async fn a_slow_prometheus_is_still_asked_once_for_all_services() {
             })
             .await;
     }
+}
+
+#[tokio::test]
+async fn a_fleet_is_looked_at_from_its_deploys_on_after_a_restart_and_what_broke_long_before_it_is_rolled_back() {
+    // So many are asked about by pieces of twenty slots, ten seconds.
+    let mut world = World::shaped(Shape { several: Some(25), ..Shape::default() }).await;
+    let mut plan = world.plan();
+    plan.several(25, [triggers::shared_error_rate()]);
+    world.run(&plan).await;
+    world.has_past(WINDOW).await;
+    for number in 1..=25 {
+        world.deploy_as(&format!("svc-{number}"), json!({"version": "v2", "previous_version": "v1"})).await;
+    }
+    world.daemon().kill().await;
+    world.looks_on(Duration::from_secs(12)).await;
+    world.production.versions("svc-2", json!({"v2": {"error_ratio": 0.2}})).await;
+    world.looks_on(Duration::from_secs(15)).await;
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+    world.daemon().start().await;
+
+    let receipt = world.receipt(1).await;
+    assert_eq!((receipt.get("service"), receipt.get("outcome")), ("svc-2", "recovered"));
+    let observed_at = instant(&receipt, "observed_at");
+    assert!(observed_at.seconds() < started.as_secs_f64(), "{observed_at} is after the start");
+    for service in ["svc-1", "svc-25"] {
+        world
+            .view_of_until(service, "it is looked at", |view| {
+                crate::world::trigger_of(view, "error-rate")["state"] == "clear"
+            })
+            .await;
+    }
+    assert_eq!(world.receipts().len(), 1);
 }
 
 #[tokio::test]

@@ -115,9 +115,10 @@ impl Follows {
         so_far: Option<&SoFar>,
         points: &[Point],
         answered_before: Option<Timestamp>,
+        more_until: Option<Timestamp>,
     ) -> Self {
         let failed = points.iter().all(|point| matches!(point.look, Look::Error | Look::Partial));
-        let latest = points.last().filter(|_| !failed).map(|point| point.at);
+        let latest = points.last().filter(|_| !failed).map(|point| more_until.unwrap_or(point.at));
         Self {
             so_far: so_far.copied(),
             settled_until: latest.map(|at| at - rule.interval * SETTLES_AFTER_INTERVALS),

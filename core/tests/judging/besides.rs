@@ -33,7 +33,15 @@ fn answers(world: &World, from: &str, to: &str) -> Answers {
 fn looked(world: &mut World, deploy: &DeployId, besides: Vec<Answers>) -> Option<(Timestamp, Timestamp)> {
     let answers = answers(world, "2026-11-23T10:40:00Z", "2026-11-23T10:43:15Z");
     let (deploy, trigger) = (deploy.clone(), trigger("error-rate"));
-    world.tell(Happening::Looked { deploy, trigger, answers, answered_until: None, so_far: None, besides });
+    world.tell(Happening::Looked {
+        deploy,
+        trigger,
+        answers,
+        answered_until: None,
+        so_far: None,
+        besides,
+        more_until: None,
+    });
     world.fired("error-rate").map(|firing| (firing.breach_at, firing.observed_at))
 }
 
@@ -72,7 +80,15 @@ fn nothing_behind_slots_that_nobody_asked_for_is_judged() {
     let verdict = |to: &str, besides: Vec<Answers>| {
         let answers = answers(&world, "2026-11-23T10:40:00Z", to);
         let (deploy, trigger) = (deploy.clone(), trigger("error-rate"));
-        let what = Happening::Looked { deploy, trigger, answers, answered_until: None, so_far: None, besides };
+        let what = Happening::Looked {
+            deploy,
+            trigger,
+            answers,
+            answered_until: None,
+            so_far: None,
+            besides,
+            more_until: None,
+        };
         let event = Event { service: service(SHOP), what };
         rollbackd_core::decide(&world.config, &world.state, &event, world.now).verdict.expect("a verdict")
     };

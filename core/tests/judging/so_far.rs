@@ -15,11 +15,11 @@ use crate::common::world::World;
 use crate::common::{instant, service, trigger};
 use crate::rows::{BEFORE, STEP, rule, slot};
 
-fn points(looks: &[Look]) -> Vec<Point> {
+pub(crate) fn points(looks: &[Look]) -> Vec<Point> {
     looks.iter().zip(0..).map(|(look, number)| Point { at: slot(number), look: *look }).collect()
 }
 
-fn looks(most: usize) -> impl Strategy<Value = Vec<Look>> {
+pub(crate) fn looks(most: usize) -> impl Strategy<Value = Vec<Look>> {
     let look = prop_oneof![
         8 => Just(Look::Breach(0.2)),
         4 => Just(Look::Clear(0.01)),
@@ -222,7 +222,10 @@ fn a_look_that_goes_on_from_what_another_config_has_judged_says_nothing() {
         );
         let (deploy, trigger) = (deploy.clone(), name.clone());
         let besides = Vec::new();
-        world.decide(&shop, Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides })
+        world.decide(
+            &shop,
+            Happening::Looked { deploy, trigger, answers, answered_until: None, so_far, besides, more_until: None },
+        )
     };
     let so_far = look(1, None).verdict.expect("a look that says something").so_far;
     assert_eq!(so_far.map(|so_far| so_far.generation), Some(1));

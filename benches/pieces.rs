@@ -1,7 +1,7 @@
 //! The pieces that every look and every deploy goes through, each by itself: `scripts/bench core` times them,
 //! `scripts/bench instructions` counts their instructions.
 //!
-//! No crate measures here: a loop and a clock are enough for the one, callgrind for the other.
+//! criterion times them; callgrind, from outside, needs rounds that are counted (`--times`).
 
 #![forbid(unsafe_code)]
 
@@ -13,8 +13,9 @@ mod series;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use criterion::Criterion;
 use rollbackd_core::config::{Condition, Config, Limit, Metric, Observed, Query, Service, Trigger};
 use rollbackd_core::deploy::Migration;
 use rollbackd_core::event::{DeployReport, Event, Happening};
@@ -43,6 +44,7 @@ const PIECES: [Piece; 6] = [
 ];
 
 fn main() {
+    // What cargo adds is for criterion.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
@@ -56,24 +58,17 @@ fn main() {
         }
         ["--series"] => series::run(None),
         ["--series", output] => series::run(Some(Path::new(output))),
-        wanted => {
-            let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
-            PIECES.iter().filter(|(name, _)| wanted(name)).for_each(|(name, prepare)| time(name, prepare()));
+        _ => {
+            let criterion = Criterion::default().without_plots().warm_up_time(Duration::from_secs(1));
+            let mut criterion = criterion.measurement_time(Duration::from_secs(3)).configure_from_args();
+            for (name, prepare) in PIECES {
+                // Ten thousand services are prepared once, and only where the piece is wanted.
+                let mut piece = None;
+                criterion.bench_function(name, |bencher| bencher.iter(piece.get_or_insert_with(prepare)));
+            }
+            criterion.final_summary();
         }
     }
-}
-
-/// The median of many rounds.
-fn time(name: &str, mut piece: Box<dyn FnMut()>) {
-    piece();
-    let (until, mut rounds) = (Instant::now() + Duration::from_secs(2), Vec::new());
-    while Instant::now() < until || rounds.len() < 5 {
-        let began = Instant::now();
-        piece();
-        rounds.push(began.elapsed());
-    }
-    rounds.sort_unstable();
-    say(&format!("{name:<40} {:>12.3} µs ({} rounds)", rounds[rounds.len() / 2].as_secs_f64() * 1e6, rounds.len()));
 }
 
 fn say(line: &str) {

@@ -41,13 +41,16 @@ pub struct Arguments {
     pub dry_run: bool,
 }
 
+/// One thread reads a large answer while the other goes on; one for each processor would take memory and bring nothing.
+const WORKERS: usize = 2;
+
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
 /// Whatever kept it from running, or from going on; logged as well.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     http_client::install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
     let result = runtime.block_on(run_until_stopped(arguments));
     // Attempts in flight are handed to the next start; nothing here waits for them.

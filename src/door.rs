@@ -14,6 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Events that wait for the supervisor; more than this, and whoever brings one waits as well.
 pub const QUEUED_EVENTS: usize = 4096;
 
+/// The same of looks, each with what its queries came back with: whoever brings ten thousand keeps them until it is their turn.
+pub const QUEUED_LOOKS: usize = 512;
+
 /// An event, and where its reply goes.
 #[derive(Debug)]
 pub struct Asked {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::door::{Door, QUEUED_EVENTS, Shared};
+use crate::door::{Door, QUEUED_EVENTS, QUEUED_LOOKS, Shared};
 use crate::journal::Store;
 use crate::looker::Looker;
 use crate::metrics::Metrics;
@@ -66,7 +66,7 @@ impl Machine {
         metrics.config_loaded(clock::now());
 
         let (events, events_inbox) = mpsc::channel(QUEUED_EVENTS);
-        let (looks, looks_inbox) = mpsc::channel(QUEUED_EVENTS);
+        let (looks, looks_inbox) = mpsc::channel(QUEUED_LOOKS);
         let (changed, changes) = mpsc::unbounded_channel();
         let (receipts, receipt_orders) = mpsc::unbounded_channel();
         let door = Door::new(events, Arc::clone(&shared));

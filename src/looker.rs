@@ -62,6 +62,9 @@ const MOST_CLOSER: usize = 64;
 /// And so many where the server works out all services for the sake of one.
 const MOST_CLOSER_OF_ALL: usize = 8;
 
+/// The answer to what so many services share is most of a megabyte.
+const LARGE_FLEET: usize = 1000;
+
 /// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
@@ -117,11 +120,12 @@ impl Looker {
         self.jobs.next().map_or(LONGEST_SLEEP, |at| at.since(clock::now())).min(LONGEST_SLEEP)
     }
 
-    /// Adds what a service newly wants, due at once, and drops what it wants no longer.
+    /// Adds what a service newly wants, due at once unless that is what a large fleet shares, and drops what it wants no longer.
     fn refresh(&mut self, service: &ServiceName) {
-        let wanted = wants(&self.door.shared.config(), &self.door.shared.state(), service);
+        let config = self.door.shared.config();
+        let wanted = wants(&config, &self.door.shared.state(), service);
         let wanted: BTreeSet<Subject> = wanted.iter().map(subject).collect();
-        let now = clock::now();
+        let (now, offset) = (clock::now(), self.edges.get().settings().prometheus.query_offset);
         let jobs = self.jobs.of_mut(service);
         for (subject, job) in jobs.iter_mut() {
             let is_wanted = wanted.contains(subject);
@@ -135,7 +139,9 @@ impl Looker {
         let new: Vec<Subject> = wanted.into_iter().filter(|subject| !jobs.contains_key(subject)).collect();
         jobs.reserve(new.len());
         for subject in new {
-            jobs.insert(subject, Job::due(now));
+            let key = (service.clone(), subject);
+            let due_at = in_turn(&config, &key, offset, now).unwrap_or(now);
+            jobs.insert(key.1, Job::due(due_at));
         }
         // A look comes to its end before what it brought is judged, or after that: what it said is followed both times.
         let idle = jobs.iter().filter(|(_, job)| !job.under_way);
@@ -425,6 +431,16 @@ impl Looker {
     fn shown(&self, service: &ServiceName, trigger: &TriggerName) -> Option<Shown> {
         self.door.shared.board().get(service, trigger)
     }
+}
+
+/// When the first look is due at what a large fleet shares: with the next one of all others. All triggers at once would be
+/// much for a server, and their answers much to hold.
+fn in_turn(config: &Config, key: &Key, offset: Duration, now: Timestamp) -> Option<Timestamp> {
+    if config.services.len() < LARGE_FLEET || !matches!(key.1, Subject::Trigger(_)) {
+        return None;
+    }
+    let of = metric_of(config, key).filter(|(rule, metric)| ask::is_split(rule, metric))?;
+    Some(Pace::of(&key.0, of, config.evaluation_interval, offset).next(now))
 }
 
 /// The same is being asked already, for others: these wait for its end, and then go together with all who are due by

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rollbackd_core::name::ServiceName;
-use rollbackd_core::reading::{Answer, Series};
+use rollbackd_core::reading::{Answer, Labels, Series};
 
 use super::brought::{Again, Brought};
 
@@ -80,6 +80,10 @@ impl Only {
         let mut last = 0;
         for mut series in all {
             let name = series.labels.remove(self.label.as_str());
+            if series.labels.is_empty() {
+                // What is empty has the room of what it held.
+                series.labels = Labels::default();
+            }
             let Some(place) = name.and_then(|name| self.services.place(&name, last)) else { continue };
             if let Some(part) = parts.get_mut(place) {
                 // Most have one.
@@ -117,8 +121,6 @@ pub(crate) fn told_apart(label: &str, services: &[ServiceName], answer: Vec<Seri
 
 #[cfg(test)]
 mod tests {
-    use rollbackd_core::reading::Labels;
-
     use super::*;
 
     fn name(text: &str) -> ServiceName {

@@ -1,5 +1,6 @@
 //! The looker without an outside: what is due when.
 
+use rollbackd_core::config::Service;
 use rollbackd_core::event::Happening;
 use rollbackd_core::reading::Answer;
 use tokio::task::JoinHandle;
@@ -132,6 +133,26 @@ async fn who_comes_while_the_same_is_asked_for_others_goes_as_soon_as_that_is_ov
     looker.finish(&Over { keys: vec![one.key()], shared: Some(Arc::new(shares())), ..Over::default() });
     assert_eq!(looker.jobs.due(now), std::slice::from_ref(&other.service));
     assert!(looker.asking.is_empty());
+}
+
+#[test]
+fn what_a_large_fleet_shares_is_looked_at_in_its_turn_from_the_beginning_and_everything_else_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = edges(dir.path(), "127.0.0.1:9", RATIO).settings().core.clone();
+    let service = Service::clone(&config.services[&key().0]);
+    let sharing = |place| {
+        let trigger = Arc::new(Trigger { shared: place, ..Trigger::clone(&service.triggers[0]) });
+        Arc::new(Service { triggers: vec![trigger], ..service.clone() })
+    };
+    let key = (key().0, Subject::Trigger(service.triggers[0].name.clone()));
+    let now = Timestamp::from_milliseconds(1_800_000_000_000).floor(minute().2) + Duration::from_secs(3);
+    for (place, count, due) in [(Some(0), 1000, true), (None, 1000, false), (Some(0), 999, false)] {
+        let names = (1..count).map(|number| ServiceName::new(format!("svc-{number}")).unwrap());
+        config.services = names.chain([key.0.clone()]).map(|name| (name, sharing(place))).collect();
+        let next = due.then(|| now.floor(minute().2) + minute().2);
+        assert_eq!(in_turn(&config, &key, Duration::ZERO, now), next, "{place:?} {count}");
+        assert_eq!(in_turn(&config, &(key.0.clone(), Subject::Version), Duration::ZERO, now), None);
+    }
 }
 
 /// Looks of so many services back over an hour, and the same of one that was deployed half an hour ago.

@@ -219,6 +219,19 @@ fn queries_that_are_answered_one_by_one_and_not_as_the_one_that_is_asked_are_tol
 }
 
 #[test]
+fn what_a_window_costs_is_said_of_one_that_begins_with_the_deploy_as_well() {
+    let said = |range: &str| {
+        let noted = examples().remove(Lint::WindowCost.name()).unwrap().replace("[1m]", &format!("[{range}]"));
+        check(&in_config("http://127.0.0.1:1", &noted), &[]).text
+    };
+    let (minute, since_deploy) = (said("1m"), said("{{ since_deploy }}"));
+    assert!(minute.contains("above 5% 50s after 6%, 15s after 20%, 3s after 100% of the requests"), "{minute}");
+    let expected =
+        "half-way through the watch, 15m after it, the ratio is above 5% 1h 15m after 6%, 5m after 20%, 48s after 100%";
+    assert!(since_deploy.contains(expected), "{since_deploy}");
+}
+
+#[test]
 fn a_warning_is_a_failure_only_where_strictness_is_asked_for() {
     let loose = config("http://127.0.0.1:1", &service("- {name: smoke-test, observed: report}\n"));
     assert_eq!(check(&loose, &[]).code, Some(0));

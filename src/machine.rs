@@ -64,6 +64,7 @@ impl Machine {
         shared.set_journal_writable(true);
         metrics.journal_opened();
         metrics.config_loaded(clock::now());
+        metrics.runs(config.mode);
 
         let (events, events_inbox) = mpsc::channel(QUEUED_EVENTS);
         let (looks, looks_inbox) = mpsc::channel(QUEUED_LOOKS);

@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rollbackd_core::config::Mode;
 use rollbackd_core::event::Happening;
 use rollbackd_core::firing::{FiringEnd, Outcome};
 use rollbackd_core::name::{AnnouncerName, PagerName, PathName, ServiceName, TriggerName};
@@ -47,6 +48,7 @@ pub struct Metrics {
     evaluation: EvaluationMetrics,
     paging: PagingMetrics,
     own: OwnMetrics,
+    dry_run: Gauge,
     http_requests: Family<RequestLabels, Counter>,
     source_events: Family<SourceLabels, Counter>,
 }
@@ -111,6 +113,7 @@ impl Metrics {
         let build: Family<BuildLabels, Gauge> = Family::default();
         build.get_or_create(&BuildLabels { version: version.to_owned() }).set(1);
         registered(list, "build_info", "Always 1; the label says which version runs", build);
+        let dry_run_help = "Whether the daemon runs dry (1): no path runs and nobody is paged, whatever fires";
         let http_help = "Requests that were answered, by route pattern, method and status code";
         let sources_help = "Events of webhooks and other sources, by what came of them";
         Self {
@@ -121,6 +124,7 @@ impl Metrics {
             evaluation: EvaluationMetrics::register(list),
             paging: PagingMetrics::register(list),
             own: OwnMetrics::register(list),
+            dry_run: registered(list, "dry_run", dry_run_help, Gauge::default()),
             http_requests: registered(list, "http_requests", http_help, Family::default()),
             source_events: registered(list, "source_events", sources_help, Family::default()),
             registry,
@@ -136,6 +140,11 @@ impl Metrics {
             // Writing into a string does not fail, and no metric here is one that text can't hold.
             Err(fmt::Error) => "# EOF\n".to_owned(),
         }
+    }
+
+    /// The daemon runs dry, or live.
+    pub fn runs(&self, mode: Mode) {
+        self.dry_run.set(i64::from(mode == Mode::DryRun));
     }
 
     /// A config was loaded and is in force since this instant.

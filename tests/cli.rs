@@ -5,9 +5,11 @@
 mod api_world;
 
 use std::process::Stdio;
+use std::sync::Arc;
 
 use api_world::{Supervisor, World, token};
 use rollbackd::http::Scope;
+use rollbackd_core::config::{Config, Mode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -190,6 +192,22 @@ async fn what_is_refused_is_one_line_with_what_to_do() {
         (
             &["deploy", "billing", "v2", "--run-url", "ftp://x"],
             "expected an http or https URL, not one of scheme \"ftp\" (run_url)",
+#[tokio::test]
+async fn status_says_first_that_the_daemon_runs_dry() {
+    let world = World::open().await;
+    let says = |text: &str| text.starts_with("DRY RUN: no path runs and nobody is paged");
+    assert!(!says(&world.done(&["status"]).await));
+    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], false);
+
+    let config = (*world.shared.config()).clone();
+    world.shared.set_config(Arc::new(Config { mode: Mode::DryRun, ..config }));
+    for arguments in [&["status"][..], &["status", "billing"]] {
+        let text = world.done(arguments).await;
+        assert!(says(&text), "{text}");
+    }
+    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], true);
+}
+
         ),
     ] {
         let ran = world.cli(arguments).await;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::board::{Board, Shown};
 use crate::config::Condition;
-use crate::config::{Action, Config, Limit, Metric, Observed, Service, Trigger};
+use crate::config::{Action, Config, Limit, Metric, Mode, Observed, Service, Trigger};
 use crate::deploy::{Migration, WatchEnd};
 use crate::estimate::{NextRun, estimate};
 use crate::firing::{Attempt, Firing, Stage};
@@ -24,6 +24,8 @@ pub use rehearsal::{RehearsalPlanView, RehearsalView, RehearsedView};
 pub struct ServiceView {
     /// Its name.
     pub name: ServiceName,
+    /// Whether the daemon runs dry: then no path runs and nobody is paged, whatever fires.
+    pub dry_run: bool,
     /// The version that serves.
     pub running: Option<Version>,
     /// The version that it would return to.
@@ -205,6 +207,7 @@ pub fn service(
     let own = state.service(name);
     Some(ServiceView {
         name: name.clone(),
+        dry_run: config.mode == Mode::DryRun,
         running: own.running.clone(),
         target: target(&own),
         watch: own.watch.as_ref().map(|watch| watch_view(&own, watch)),

@@ -15,6 +15,9 @@ use super::remote;
 use super::table::{Cell, plain, table};
 use crate::client::Client;
 
+/// What a daemon that runs dry does not do.
+const DRY_RUN: &str = "DRY RUN: no path runs and nobody is paged; the log and the receipts say what would have been done";
+
 /// `status`.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
@@ -32,6 +35,8 @@ pub(super) struct StatusArguments {
 #[derive(Debug, Deserialize)]
 struct Service {
     name: String,
+    #[serde(default)]
+    dry_run: bool,
     running: Option<String>,
     target: Option<String>,
     watch: Option<Watch>,
@@ -165,9 +170,18 @@ pub(super) async fn status(client: &Client, asked: StatusArguments, output: &Out
     };
     let services: Vec<Service> = serde_json::from_value(Value::Array(views))
         .map_err(|error| client.not_rollbackd(&format!("its view of a service can't be read: {error}")))?;
-    let shown: Vec<String> = services.iter().map(|service| told(output, service, answer.at)).collect();
-    let text = if shown.is_empty() { "the config has no service".to_owned() } else { shown.join("\n") };
-    output.say(&text, &answer.body)
+    output.say(&all_told(output, &services, answer.at), &answer.body)
+}
+
+/// First what is true of the whole daemon: whoever reads of a firing must know whether anything runs for it.
+fn all_told(output: &Output, services: &[Service], now: Timestamp) -> String {
+    if services.is_empty() {
+        return "the config has no service".to_owned();
+    }
+    let told: Vec<String> = services.iter().map(|service| told(output, service, now)).collect();
+    let dry = services.iter().any(|service| service.dry_run);
+    let mode = if dry { output.paint(Paint::Notable, DRY_RUN) + "\n\n" } else { String::new() };
+    mode + &told.join("\n")
 }
 
 fn told(output: &Output, service: &Service, now: Timestamp) -> String {

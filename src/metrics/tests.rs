@@ -15,6 +15,7 @@ fn busy() -> Metrics {
     let (path, pager) = (PathName::new("pipeline").unwrap(), PagerName::new("oncall").unwrap());
     let at = Timestamp::from_milliseconds(1_500);
     metrics.config_loaded(at);
+    metrics.runs(Mode::DryRun);
     metrics.event(&Happening::Woke);
     metrics.records_appended(3, Duration::from_millis(2));
     metrics.watches_open(1);
@@ -77,6 +78,7 @@ fn every_metric_has_its_name_its_labels_and_its_value() {
     let text = busy().text();
     for line in [
         "rollbackd_build_info{version=\"0.1.0\"} 1",
+        "rollbackd_dry_run 1",
         "rollbackd_config_last_reload_successful 1",
         "rollbackd_config_last_reload_success_timestamp_seconds 1.5",
         "rollbackd_events_total{kind=\"woke\"} 1",

@@ -27,6 +27,7 @@ async fn the_metrics_count_what_happened() {
 
     let expected = [
         "rollbackd_build_info{version=\"0.1.0\"} 1",
+        "rollbackd_dry_run 0",
         "rollbackd_config_last_reload_successful 1",
         "rollbackd_journal_writable 1",
         "rollbackd_watches_open 0",

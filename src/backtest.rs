@@ -153,6 +153,7 @@ fn replay(
             Reply::None
             | Reply::SameDeploy(_)
             | Reply::Firing(_)
+            | Reply::SameFiring(_)
             | Reply::Rehearsal(_)
             | Reply::Done
             | Reply::NotNews(_) => None,

@@ -121,6 +121,7 @@ impl Rollouts {
                 | Reply::Done
                 | Reply::None
                 | Reply::Firing(_)
+                | Reply::SameFiring(_)
                 | Reply::Rehearsal(_),
             ) => ("known", false),
             // Nothing is begun while the journal can't be written; it will be told again.

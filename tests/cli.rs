@@ -112,6 +112,24 @@ async fn a_firing_is_reported_seen_approved() {
 }
 
 #[tokio::test]
+async fn a_report_of_what_is_known_says_that_nothing_changed() {
+    let world = World::open().await;
+    world.deployed("v2").await;
+    let arguments = ["report", "capstone-api", "login-broken"];
+    let id = world.done(&arguments).await.trim_end().to_owned();
+    let before = world.shared.state().clone();
+    assert_eq!(world.done(&arguments).await, format!("{id} (known already: nothing changed)\n"));
+    let noted = world.done(&[&arguments[..], &["--note", "still broken"]].concat()).await;
+    assert_eq!(noted, format!("{id} (known already: nothing changed, and the note was not taken)\n"));
+    assert_eq!(world.cli(&[&arguments[..], &["--json"]].concat()).await.json(), json!({"firing": id, "known": true}));
+    assert_eq!(*world.shared.state(), before);
+
+    world.done(&["dismiss", &id, "--why", "a test account"]).await;
+    let next = world.done(&arguments).await;
+    assert!(!next.contains("known") && next.trim_end() != id, "what is over can begin again: {next}");
+}
+
+#[tokio::test]
 async fn a_firing_is_dismissed() {
     let world = World::open().await;
     world.deployed("v2").await;

@@ -51,7 +51,9 @@ pub(crate) fn reported(draft: &mut Draft<'_>, name: &TriggerName, note: Option<S
         limit: None,
         note,
     };
+    let recorded = draft.recorded();
     match rollback::fire(draft, trigger, observation) {
+        Some(firing) if draft.recorded() == recorded => Reply::SameFiring(firing),
         Some(firing) => Reply::Firing(firing),
         None => Reply::Done,
     }

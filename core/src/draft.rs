@@ -101,6 +101,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// How many records there are so far: by this it is seen whether something came of a step.
+    pub(crate) const fn recorded(&self) -> usize {
+        self.records.len()
+    }
+
     pub(crate) fn watch_record(&mut self, record: WatchRecord) {
         self.record(Record::Watch(record));
     }

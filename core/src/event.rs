@@ -394,8 +394,10 @@ pub enum Reply {
     Deploy(DeployId),
     /// That deploy was known already, or is what a rollback itself caused: nothing starts.
     SameDeploy(DeployId),
-    /// A firing began, or the one that was already open.
+    /// A firing began or was joined, or what was said about it counts.
     Firing(FiringId),
+    /// The same was reported before, and that firing is still open: nothing changes.
+    SameFiring(FiringId),
     /// A rehearsal began, or was asked to stop.
     Rehearsal(RehearsalId),
     /// Done.

@@ -60,7 +60,8 @@ pub(super) struct DeployArguments {
 /// `report`.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Only triggers with `observed: report` can be reported; Prometheus observes the others.
+Prints the firing's id. The same again while that firing is open changes nothing and says so, so a pipeline may repeat \
+it. Only triggers with `observed: report` can be reported; Prometheus observes the others.
 
 Examples:
   rollbackd report capstone-api smoke-test --note \"run $GITHUB_RUN_ID is red\"
@@ -173,13 +174,16 @@ pub(super) async fn deploy(client: &Client, asked: DeployArguments, output: &Out
 
 /// Reports that a trigger is observed.
 pub(super) async fn report(client: &Client, asked: ReportArguments, output: &Output) -> Result<(), Failure> {
+    let has_note = asked.note.is_some();
     let body = object([
         ("service", Some(json!(asked.service))),
         ("trigger", Some(json!(asked.trigger))),
         ("note", asked.note.map(Value::String)),
     ]);
     let answer = client.post(&["v1", "reports"], &body, None).await?;
+    let known = answer.body.get("known") == Some(&Value::Bool(true));
     let text = match answer.body.get("firing") {
+        Some(_) if known => format!("{} ({})", text_of(client, &answer, "firing")?, known_words(has_note)),
         Some(_) => text_of(client, &answer, "firing")?,
         None if answer.body.get("rehearsal").is_some() => {
             let id = text_of(client, &answer, "rehearsal")?;
@@ -188,6 +192,15 @@ pub(super) async fn report(client: &Client, asked: ReportArguments, output: &Out
         None => format!("recorded; trigger {} starts nothing (`action: shadow`)", asked.trigger),
     };
     output.say(&text, &answer.body)
+}
+
+/// What came of a report about a firing that is open.
+const fn known_words(has_note: bool) -> &'static str {
+    if has_note {
+        "known already: nothing changed, and the note was not taken"
+    } else {
+        "known already: nothing changed"
+    }
 }
 
 /// Approves a rollback.

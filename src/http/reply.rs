@@ -38,6 +38,8 @@ pub(super) fn answer(reply: Reply) -> Result<Response, Problem> {
         Reply::Deploy(id) => (StatusCode::ACCEPTED, json!({ "deploy": id })),
         Reply::SameDeploy(id) => (StatusCode::OK, json!({ "deploy": id })),
         Reply::Firing(id) => (StatusCode::ACCEPTED, json!({ "firing": id })),
+        // What asked this before was told 202, so it is told no other status now.
+        Reply::SameFiring(id) => (StatusCode::ACCEPTED, json!({ "firing": id, "known": true })),
         Reply::Rehearsal(id) => (StatusCode::ACCEPTED, json!({ "rehearsal": id })),
         Reply::Done => (StatusCode::OK, json!({})),
         Reply::NotNews(why) => (StatusCode::OK, json!({ "ignored": why.to_string() })),

@@ -118,6 +118,7 @@ async fn brought(api: &Api, event: Event) -> Result<(&'static str, Value), Probl
     Ok(match ask_whatever_it_replies(&api.door, event).await? {
         Reply::Deploy(id) => ("deploy", json!({ "deploy": id })),
         Reply::Firing(id) => ("report", json!({ "firing": id })),
+        Reply::SameFiring(id) => ("known", json!({ "firing": id, "ignored": "this firing is open already" })),
         Reply::Rehearsal(id) => ("report", json!({ "rehearsal": id })),
         Reply::SameDeploy(id) => ("known", json!({ "deploy": id, "ignored": "this deploy is known" })),
         Reply::NotNews(why) => ("known", json!({ "ignored": why.to_string() })),

@@ -128,7 +128,12 @@ impl<'a> Run<'a> {
 /// Whether what happened was taken, or why not.
 fn taken(reply: &Reply) -> Result<(), String> {
     match reply {
-        Reply::None | Reply::Deploy(_) | Reply::Firing(_) | Reply::Rehearsal(_) | Reply::Done => Ok(()),
+        Reply::None
+        | Reply::Deploy(_)
+        | Reply::Firing(_)
+        | Reply::SameFiring(_)
+        | Reply::Rehearsal(_)
+        | Reply::Done => Ok(()),
         Reply::SameDeploy(_) => Err("it opened no watch: that version is known to serve already".to_owned()),
         Reply::NotNews(why) => Err(format!("it started nothing: {why}")),
         Reply::Refused(why) => Err(format!("it was refused: {why}")),

@@ -661,7 +661,7 @@ impl Rules {
         let own = self.state.service(&event.service);
         let is_durable = match reply {
             Reply::Deploy(deploy) => own.ledger.entry(deploy).is_some(),
-            Reply::Firing(firing) => own.firing(firing).is_some(),
+            Reply::Firing(firing) | Reply::SameFiring(firing) => own.firing(firing).is_some(),
             Reply::Rehearsal(id) => own.rehearsal.as_ref().is_some_and(|rehearsal| &rehearsal.id == id),
             Reply::None | Reply::SameDeploy(_) | Reply::Done | Reply::NotNews(_) | Reply::Refused(_) => true,
         };

@@ -120,6 +120,7 @@ pub(super) fn stop(draft: &mut Draft<'_>, rehearsal: &Rehearsal) -> Option<Reply
             | Reply::Deploy(_)
             | Reply::SameDeploy(_)
             | Reply::Firing(_)
+            | Reply::SameFiring(_)
             | Reply::Rehearsal(_)
             | Reply::Done
             | Reply::NotNews(_) => None,

@@ -74,6 +74,7 @@ pub(crate) fn refusal(reply: &Reply) -> String {
         | Reply::Deploy(_)
         | Reply::SameDeploy(_)
         | Reply::Firing(_)
+        | Reply::SameFiring(_)
         | Reply::Rehearsal(_)
         | Reply::Done
         | Reply::NotNews(_) => {
@@ -163,7 +164,9 @@ impl World {
     /// A report that a trigger is observed; the firing.
     pub(crate) fn observe(&mut self, name: &str) -> FiringId {
         let reply = self.tell(Happening::Reported { trigger: trigger(name), note: None, about: Default::default() });
-        let Reply::Firing(id) = reply else { panic!("expected a firing of {name}, not {reply:?}") };
+        let (Reply::Firing(id) | Reply::SameFiring(id)) = reply else {
+            panic!("expected a firing of {name}, not {reply:?}")
+        };
         id
     }
 

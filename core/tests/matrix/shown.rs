@@ -26,6 +26,7 @@ fn reply(reply: &Reply) -> String {
         Reply::Deploy(_) => "deploy".to_owned(),
         Reply::SameDeploy(_) => "same deploy".to_owned(),
         Reply::Firing(_) => "firing".to_owned(),
+        Reply::SameFiring(_) => "same firing".to_owned(),
         Reply::Rehearsal(_) => "rehearsal".to_owned(),
         Reply::Done => "done".to_owned(),
         Reply::NotNews(why) => format!("no news: {why}"),

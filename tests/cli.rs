@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use api_world::{Supervisor, World, token};
 use rollbackd::http::Scope;
+use rollbackd_core::board::Shown;
 use rollbackd_core::config::{Config, Mode};
+use rollbackd_core::name::{ServiceName, TriggerName};
+use rollbackd_core::reading::Look;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -176,7 +179,7 @@ async fn status_tells_a_human_and_json_tells_a_program() {
         &format!("[{id}]"),
         "NOT YET DELIVERED to oncall",
         "  watch    paged, v2 deployed ",
-        "  TRIGGER          STATE  VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE\n",
+        "  TRIGGER          STATE              VALUE  LIMIT     FOR  BUDGET  ACTION    SINCE\n",
         "  error-rate       ",
         "> 5%",
         "  PATH      KIND     TIMEOUT  LAST TOOK       NEXT\n",
@@ -190,6 +193,46 @@ async fn status_tells_a_human_and_json_tells_a_program() {
     assert_eq!(world.cli(&["status", "--json"]).await.json(), world.get("/v1/services").await.json());
     let one = world.cli(&["status", "billing", "--json"]).await.json();
     assert_eq!(one, world.get("/v1/services/billing").await.json());
+}
+
+#[tokio::test]
+async fn what_nobody_has_looked_at_is_not_clear() {
+    let world = World::open().await;
+    let row = async |name: &str| {
+        let text = world.done(&["status", "capstone-api"]).await;
+        text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned()
+    };
+    let state = |row: &str, word: &str| row.split("  ").any(|cell| cell.trim() == word);
+    assert!(state(&row("error-rate").await, "not watched"), "{}", row("error-rate").await);
+    world.deployed("v2").await;
+    assert!(state(&row("error-rate").await, "not looked at yet"), "{}", row("error-rate").await);
+    assert!(state(&row("login-broken").await, "clear"), "{}", row("login-broken").await);
+
+    let (service, trigger) = (ServiceName::new("capstone-api").unwrap(), TriggerName::new("error-rate").unwrap());
+    let look =
+        |look| Shown { look: Some(look), breaching_since: None, may_fire: true, answered_until: None, so_far: None };
+    let put = |shown| world.shared.board_mut().put(&world.shared.config(), &service, &trigger, shown);
+    put(look(Look::Clear(0.01)));
+    let before = row("error-rate").await;
+    assert!(state(&before, "not looked at yet") && !before.contains("1%"), "the version before: {before}");
+    put(look(Look::Error));
+    assert!(state(&row("error-rate").await, "error"), "{}", row("error-rate").await);
+}
+
+#[tokio::test]
+async fn status_says_first_that_the_daemon_runs_dry() {
+    let world = World::open().await;
+    let says = |text: &str| text.starts_with("DRY RUN: no path runs and nobody is paged");
+    assert!(!says(&world.done(&["status"]).await));
+    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], false);
+
+    let config = (*world.shared.config()).clone();
+    world.shared.set_config(Arc::new(Config { mode: Mode::DryRun, ..config }));
+    for arguments in [&["status"][..], &["status", "billing"]] {
+        let text = world.done(arguments).await;
+        assert!(says(&text), "{text}");
+    }
+    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], true);
 }
 
 #[tokio::test]
@@ -210,22 +253,6 @@ async fn what_is_refused_is_one_line_with_what_to_do() {
         (
             &["deploy", "billing", "v2", "--run-url", "ftp://x"],
             "expected an http or https URL, not one of scheme \"ftp\" (run_url)",
-#[tokio::test]
-async fn status_says_first_that_the_daemon_runs_dry() {
-    let world = World::open().await;
-    let says = |text: &str| text.starts_with("DRY RUN: no path runs and nobody is paged");
-    assert!(!says(&world.done(&["status"]).await));
-    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], false);
-
-    let config = (*world.shared.config()).clone();
-    world.shared.set_config(Arc::new(Config { mode: Mode::DryRun, ..config }));
-    for arguments in [&["status"][..], &["status", "billing"]] {
-        let text = world.done(arguments).await;
-        assert!(says(&text), "{text}");
-    }
-    assert_eq!(world.cli(&["status", "billing", "--json"]).await.json()["dry_run"], true);
-}
-
         ),
     ] {
         let ran = world.cli(arguments).await;

@@ -84,6 +84,9 @@ pub struct TriggerView {
     pub observed_at: Option<Timestamp>,
     /// `clear`, `breaching`, `fired`, `low_traffic`, `no_data`, `error` or `disarmed`.
     pub state: &'static str,
+    /// Whether anything was seen of it since the deploy that is watched; `None` where nobody looks: no watch is open, or
+    /// it is observed by reports.
+    pub seen: Option<bool>,
     /// Since when it has been breaching.
     pub breaching_since: Option<Timestamp>,
     /// `rollback`, `page` or `shadow`.
@@ -300,6 +303,7 @@ fn trigger_view(plan: &Service, own: &ServiceState, board: &Board, trigger: &Tri
         percentage: metric.is_some_and(is_percentage),
         observed_at,
         state: trigger_state(observed_at, known.map(|known| (known.arming, known.turn)), latest),
+        seen: metric.and(known).map(|known| is_seen(known.turn, latest)),
         breaching_since: latest.and_then(|shown| shown.breaching_since),
         action: match trigger.action {
             Action::Rollback => "rollback",
@@ -332,6 +336,15 @@ fn trigger_state(observed_at: Option<Timestamp>, known: Option<(Arming, Turn)>, 
             // Nothing was reported, or no watch is open: nothing is the matter.
             Some(Turn::Clear) | None => "clear",
         },
+    }
+}
+
+/// Whether a look has said anything of the version under watch. The first looks reach back behind the deploy: a value of
+/// theirs may be that of the version before.
+fn is_seen(turn: Turn, latest: Option<Shown>) -> bool {
+    match latest.and_then(|shown| shown.look) {
+        None | Some(Look::Clear(_) | Look::Breach(_)) => turn != Turn::Unseen,
+        Some(Look::LowTraffic | Look::NoTraffic | Look::NoData | Look::Error | Look::Partial) => true,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `status`: what is watched, each trigger's value against its limit, the clocks that run, told to a human under time
 //! pressure: what is the matter stands first.
 
+mod triggers;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -15,8 +17,11 @@ use super::remote;
 use super::table::{Cell, plain, table};
 use crate::client::Client;
 
+pub(super) use triggers::{Trigger, limit_words};
+
 /// What a daemon that runs dry does not do.
-const DRY_RUN: &str = "DRY RUN: no path runs and nobody is paged; the log and the receipts say what would have been done";
+const DRY_RUN: &str =
+    "DRY RUN: no path runs and nobody is paged; the log and the receipts say what would have been done";
 
 /// `status`.
 #[derive(Args, Debug)]
@@ -61,26 +66,6 @@ struct Watch {
     state: String,
     #[serde(default)]
     migration: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Trigger {
-    pub(super) name: String,
-    pub(super) value: Option<f64>,
-    pub(super) limit: Option<f64>,
-    pub(super) breach: Option<String>,
-    #[serde(default)]
-    pub(super) percentage: bool,
-    observed_at: Option<Timestamp>,
-    state: String,
-    pub(super) breaching_since: Option<Timestamp>,
-    #[serde(default)]
-    action: String,
-    #[serde(default)]
-    pub(super) for_seconds: f64,
-    budget_seconds: Option<f64>,
-    #[serde(default)]
-    pub(super) observed_by_report: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,7 +181,7 @@ fn told(output: &Output, service: &Service, now: Timestamp) -> String {
         // Writing into a string does not fail.
         let _ = writeln!(text, "  {label:<7}  {words}");
     }
-    text += &triggers(output, &service.triggers, now);
+    text += &triggers::table_of(output, &service.triggers, service.watch.is_some(), now);
     text += &paths(output, &service.paths, now);
     text
 }
@@ -275,52 +260,6 @@ fn page_words(output: &Output, page: &Page, now: Timestamp) -> String {
         output.paint(Paint::Bad, &format!(", NOT YET DELIVERED to {}", pagers.join(", ")))
     };
     format!("{reason}, opened {since} ago{undelivered}: {}", one_line(&page.summary))
-}
-
-fn triggers(output: &Output, triggers: &[Trigger], now: Timestamp) -> String {
-    if triggers.is_empty() {
-        return String::new();
-    }
-    let rows: Vec<Vec<Cell>> = triggers.iter().map(|trigger| trigger_row(trigger, now)).collect();
-    table(output, "  ", &["TRIGGER", "STATE", "VALUE", "LIMIT", "FOR", "BUDGET", "ACTION", "SINCE"], &rows)
-}
-
-fn trigger_row(trigger: &Trigger, now: Timestamp) -> Vec<Cell> {
-    let paint = match trigger.state.as_str() {
-        "clear" => Paint::Good,
-        "breaching" | "fired" => Paint::Bad,
-        _ => Paint::Notable,
-    };
-    let value = trigger.value.map_or_else(|| "-".to_owned(), |value| show_number(value, trigger.percentage));
-    let (limit, hold) = if trigger.observed_by_report {
-        ("reported".to_owned(), "-".to_owned())
-    } else {
-        (limit_words(trigger), show_seconds(trigger.for_seconds))
-    };
-    let since = trigger.observed_at.or(trigger.breaching_since).map(|at| show_since(at, now));
-    vec![
-        plain(one_line(&trigger.name)),
-        (one_line(&trigger.state), paint),
-        plain(value),
-        plain(limit),
-        plain(hold),
-        plain(trigger.budget_seconds.map_or_else(|| "none".to_owned(), show_seconds)),
-        plain(one_line(&trigger.action)),
-        plain(since.unwrap_or_default()),
-    ]
-}
-
-pub(super) fn limit_words(trigger: &Trigger) -> String {
-    let sign = match trigger.breach.as_deref() {
-        Some("above") => "> ",
-        Some("below") => "< ",
-        Some("any") => return "any series".to_owned(),
-        Some(_) | None => "",
-    };
-    match trigger.limit {
-        Some(limit) => format!("{sign}{}", show_number(limit, trigger.percentage)),
-        None => format!("{sign}baseline unknown"),
-    }
 }
 
 fn paths(output: &Output, paths: &[RollbackPath], now: Timestamp) -> String {

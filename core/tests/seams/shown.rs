@@ -128,6 +128,30 @@ fn a_trigger_shows_when_it_fired_whether_alone_or_joined_or_as_a_shadow() {
 }
 
 #[test]
+fn a_trigger_is_seen_once_a_look_has_said_something_of_the_version_under_watch() {
+    let mut world = World::proven();
+    let seen = |world: &World, name: &str, look: Option<Look>| {
+        let mut board = Board::default();
+        let last = Shown { look, breaching_since: None, may_fire: true, answered_until: None, so_far: None };
+        board.put(&world.config, &service(SHOP), &trigger(name), last);
+        find(&with_board(world, &board), name).seen
+    };
+    assert_eq!(seen(&world, "error-rate", None), None, "no watch is open");
+    world.deploy("v2");
+    assert_eq!(seen(&world, "smoke-test", None), None, "nobody looks at what is reported");
+    for of_the_version_before in [None, Some(Look::Clear(0.0)), Some(Look::Breach(0.2))] {
+        assert_eq!(seen(&world, "error-rate", of_the_version_before), Some(false), "{of_the_version_before:?}");
+    }
+    for answer in [Look::LowTraffic, Look::NoTraffic, Look::NoData, Look::Error, Look::Partial] {
+        assert_eq!(seen(&world, "error-rate", Some(answer)), Some(true), "{answer:?}");
+    }
+    world.run("1m");
+    for now in [None, Some(Look::Clear(0.0))] {
+        assert_eq!(seen(&world, "error-rate", now), Some(true), "{now:?}");
+    }
+}
+
+#[test]
 fn a_trigger_is_shown_by_its_last_look_and_else_by_its_last_turn() {
     let mut world = World::proven();
     world.sicken("v2", "error-rate", 0.2);

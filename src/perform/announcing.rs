@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rollbackd_core::announcement::Announcement;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::{AnnouncerName, FiringId};
+use rollbackd_core::receipt::took;
 use tokio::sync::mpsc;
 
 use super::queues::Queues;
@@ -65,7 +66,7 @@ impl Announcing {
             self.metrics.announcement_failed(announcer, failure.word());
             let wait = announcers::wait_after(&failure, failures, chance::share());
             let firing = &announcement.firing;
-            tracing::warn!(%announcer, %firing, %failure, again_in = ?wait, "an announcement was not taken");
+            tracing::warn!(%announcer, %firing, %failure, again_in = %took(wait), "an announcement was not taken");
             tokio::time::sleep(wait).await;
         }
     }

@@ -10,6 +10,7 @@ use rollbackd_core::config::Mode;
 use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::name::{PageId, PagerName, ServiceName};
 use rollbackd_core::page::{Page, PageReason};
+use rollbackd_core::receipt::took;
 use tokio::sync::mpsc;
 
 use super::queues::Queues;
@@ -164,7 +165,7 @@ impl Paging {
             failures = failures.saturating_add(1);
             self.metrics.page_failed(pager, failure.word());
             let wait = pagers::wait_after(&failure, failures, chance::share());
-            tracing::warn!(%pager, page = %page.id, %failure, again_in = ?wait, "a page was not taken");
+            tracing::warn!(%pager, page = %page.id, %failure, again_in = %took(wait), "a page was not taken");
             tokio::time::sleep(wait).await;
         }
     }

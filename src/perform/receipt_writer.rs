@@ -10,7 +10,7 @@ use rollbackd_core::event::{Event, Happening};
 use rollbackd_core::firing::{Firing, Stage};
 use rollbackd_core::name::{FiringId, ServiceName};
 use rollbackd_core::reading::Answer;
-use rollbackd_core::receipt::{Evidence, SideEffectCount};
+use rollbackd_core::receipt::{Evidence, SideEffectCount, took};
 use rollbackd_core::state::ServiceState;
 use rollbackd_core::template::{Values, Variable};
 use rollbackd_core::time::{Timestamp, promql_duration};
@@ -86,7 +86,7 @@ impl ReceiptWriter {
                     return;
                 }
                 Err(why) => {
-                    tracing::error!(%service, firing = %id, why, again_in = ?wait, "the receipt could not be written");
+                    tracing::error!(%service, firing = %id, why, again_in = %took(wait), "the receipt could not be written");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollbackd::receipts::{Error, Receipts, json, table};
+use rollbackd::receipts::{Error, Receipts, Summary, json, table};
 use rollbackd_core::config::{
     Action, AutomaticLimit, Condition, Limit, Metric, Observed, PathRule, Query, RunPart, Service, Trigger,
 };
@@ -871,4 +871,18 @@ fn the_list_shows_what_can_and_what_can_not_be_read() {
     assert_eq!(json[1]["number"], 2);
     assert!(json[1]["error"].as_str().unwrap().contains("cut off"));
     assert_eq!(table(Path::new("receipts"), &[]), "no receipts in receipts yet\n");
+}
+
+#[test]
+fn a_budget_reads_as_missed_only_where_a_path_was_run() {
+    let row = |firing: &Firing| {
+        let facts = Ok(told(firing, &evidence()).front);
+        table(Path::new("receipts"), &[Summary { number: 1, facts }])
+    };
+    let mut late = firing();
+    late.recovered_at = Some(at(631.0));
+    assert!(row(&late).contains("  5m (over)  "), "{}", row(&late));
+    late.attempts.clear();
+    assert_eq!(told(&late, &evidence()).front.within_budget, Some(false), "by the data production was bad for longer");
+    assert!(row(&late).contains("  5m 1s  5m  "), "{}", row(&late));
 }

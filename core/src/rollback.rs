@@ -299,7 +299,8 @@ pub(crate) fn budget_spent(draft: &mut Draft<'_>, firing: &Firing) {
     let budget = firing.budget.map(show_duration).unwrap_or_default();
     let doing = match &firing.stage {
         Stage::Rolling => "the rollback is still running",
-        Stage::Verifying { .. } => "the path is done, but recovery is not proven",
+        Stage::Verifying { .. } if firing.was_attempted() => "the path is done, but recovery is not proven",
+        Stage::Verifying { .. } => "production has not been seen back",
         Stage::Paged { .. } => "nobody has answered the page",
         Stage::Veto { .. } => "the time to dismiss is not over",
         Stage::Ended { .. } => return,

@@ -31,9 +31,11 @@ pub fn table(dir: &Path, summaries: &[Summary]) -> String {
 
 fn cells(facts: &FrontMatter) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let budget = facts.budget.map(|budget| match facts.within_budget {
-        Some(false) => format!("{} (over)", took(budget)),
-        Some(true) | None => took(budget),
+    // Where no path of ours was started, the clock says how long production was bad, and nothing of a rollback that
+    // took too long.
+    let budget = facts.budget.map(|budget| match (facts.within_budget, facts.path_started_at) {
+        (Some(false), Some(_)) => format!("{} (over)", took(budget)),
+        (Some(false), None) | (Some(true) | None, _) => took(budget),
     });
     vec![
         stem(facts.number),

@@ -140,7 +140,7 @@ pub struct Receipt {
     pub summary: Sentence,
     /// Where the time went.
     pub timeline: Timeline,
-    /// The story as it was recorded.
+    /// The story, in the order of time.
     pub story: Vec<Step>,
     /// What proved the recovery.
     pub proof: ProofFacts,

@@ -213,6 +213,37 @@ fn the_summary_says_what_came_of_it() {
     assert_eq!(summary(&gone), ", and after 2 attempts production has not been seen to recover.");
     gone.attempts.truncate(1);
     assert_eq!(summary(&gone), ", and after one attempt production has not been seen to recover.");
+    gone.attempts.clear();
+    assert_eq!(summary(&gone), ", nothing was run, and production has not been seen to recover.");
+}
+
+#[test]
+fn where_nothing_was_run_the_receipt_says_what_happened_instead() {
+    let section = |firing: &Firing| {
+        let markdown = told(firing, &evidence()).markdown(PARTS);
+        let after = markdown.split_once("\n## Commands ").unwrap().1;
+        after.split_once("\n\n## ").unwrap().0.to_owned()
+    };
+    for (end, says) in [
+        (FiringEnd::Paged, "Nothing was run: a human was paged."),
+        (FiringEnd::Dismissed, "Nothing was run: a human dismissed it."),
+        (FiringEnd::Recovered, "Nothing was run: production came back without a path of ours."),
+        (FiringEnd::NotRecovered, "Nothing was run, and production was not seen to recover."),
+    ] {
+        assert_eq!(section(&nothing_ran(end)), format!("run\n\n{says}"));
+    }
+    let paged = Firing { dry_run: true, ..nothing_ran(FiringEnd::Paged) };
+    let says = "Nothing was run, and no path would have been: a human would have been paged.";
+    assert_eq!(section(&paged), format!("that would have been run\n\n{says}"));
+}
+
+#[test]
+fn the_story_is_told_in_the_order_of_time_and_at_one_instant_as_it_was_recorded() {
+    let step = |seconds, what: &str| Step { at: at(seconds), what: what.to_owned() };
+    let recorded = [step(340.0, "a"), step(360.0, "c"), step(350.0, "b"), step(360.0, "d"), step(340.0, "a, too")];
+    let receipt = told(&Firing { story: recorded.to_vec(), ..firing() }, &evidence());
+    let told: Vec<&str> = receipt.story.iter().map(|step| step.what.as_str()).collect();
+    assert_eq!(told, ["a", "a, too", "b", "c", "d"]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Told<'_> {
             ended_at: self.ended_at,
             summary: self.summary(&front),
             timeline: timeline::timeline(firing, self.result, self.until()),
-            story: firing.story.iter().take(LONGEST_LIST).map(clean_step).collect(),
+            story: story(firing),
             proof: self.proof(),
             joined: firing.joined.iter().take(LONGEST_LIST).cloned().collect(),
             attempts: self.attempts(&firing.attempts),
@@ -301,9 +301,12 @@ impl Told<'_> {
                 Sentence::new(", and a human dismissed it: ").quote(why)
             }
             FiringEnd::NotRecovered => {
-                let tried = self.firing.attempts.len();
-                let tried = if tried == 1 { "one attempt".to_owned() } else { format!("{tried} attempts") };
-                Sentence::new(&format!(", and after {tried} production has not been seen to recover"))
+                let tried = match self.firing.attempts.len() {
+                    0 => ", nothing was run, and".to_owned(),
+                    1 => ", and after one attempt".to_owned(),
+                    many => format!(", and after {many} attempts"),
+                };
+                Sentence::new(&format!("{tried} production has not been seen to recover"))
             }
         }
     }
@@ -361,6 +364,14 @@ fn within_budget(total: Option<Duration>, budget: Option<Duration>, result: Firi
         (None, FiringEnd::NotRecovered) => Some(false),
         (None, FiringEnd::Recovered | FiringEnd::Paged | FiringEnd::Dismissed) => None,
     }
+}
+
+/// In the order of time: what was learned late (when production was back, what fired meanwhile) is told where it
+/// happened. What happened at one instant stays as it was recorded.
+fn story(firing: &Firing) -> Vec<Step> {
+    let mut story: Vec<&Step> = firing.story.iter().collect();
+    story.sort_by_key(|step| step.at);
+    story.into_iter().take(LONGEST_LIST).map(clean_step).collect()
 }
 
 fn clean_step(step: &Step) -> Step {

@@ -161,8 +161,8 @@ fn story(receipt: &Receipt) -> String {
 fn commands(receipt: &Receipt) -> String {
     if receipt.front.kind == Kind::DryRun {
         let would = attempts(receipt, &receipt.would_run);
-        let nothing = if would.is_empty() { "No path would have been run.\n" } else { "" };
-        return format!("## Commands that would have been run\n\nNothing was run.\n{nothing}{would}");
+        let said = if would.is_empty() { nothing_would_have_run(receipt) } else { "Nothing was run." };
+        return format!("## Commands that would have been run\n\n{said}\n{would}");
     }
     // Its run stands for no revert.
     let on_purpose = receipt.rehearsal.as_ref().map(|rehearsal| {
@@ -170,8 +170,28 @@ fn commands(receipt: &Receipt) -> String {
         format!("\nTo deploy the bad version:\n{}\nTo bring the good one back:\n", attempt(receipt, &deployed_by))
     });
     let ran = format!("{}{}", on_purpose.unwrap_or_default(), attempts(receipt, &receipt.attempts));
-    let nothing = if ran.is_empty() { "\nNone: no path was started.\n" } else { "" };
+    let nothing = if ran.is_empty() { format!("\n{}\n", nothing_ran(receipt)) } else { String::new() };
     format!("## Commands run\n{nothing}{ran}")
+}
+
+/// What happened in place of a command.
+const fn nothing_ran(receipt: &Receipt) -> &'static str {
+    match receipt.front.outcome {
+        FiringEnd::Paged => "Nothing was run: a human was paged.",
+        FiringEnd::Dismissed => "Nothing was run: a human dismissed it.",
+        FiringEnd::Recovered => "Nothing was run: production came back without a path of ours.",
+        FiringEnd::NotRecovered => "Nothing was run, and production was not seen to recover.",
+    }
+}
+
+/// The same of a dry run, in which no path would have been started either.
+const fn nothing_would_have_run(receipt: &Receipt) -> &'static str {
+    match receipt.front.outcome {
+        FiringEnd::Paged => "Nothing was run, and no path would have been: a human would have been paged.",
+        FiringEnd::Dismissed | FiringEnd::Recovered | FiringEnd::NotRecovered => {
+            "Nothing was run, and no path would have been."
+        }
+    }
 }
 
 fn attempts(receipt: &Receipt, attempts: &[AttemptFacts]) -> String {

@@ -22,7 +22,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use secrecy::SecretString;
 
 pub use check::CheckArguments;
@@ -34,6 +36,9 @@ use crate::client::Client;
 
 /// A token has some dozens of characters; a file much larger is another file.
 const LARGEST_TOKEN_FILE_BYTES: u64 = 4096;
+
+/// The commands that ask no daemon for anything.
+const LOCAL: [&str; 8] = ["run", "check", "test", "backtest", "receipts", "runbook", "dora", "journal"];
 
 /// Makes your rollback plan executable.
 ///
@@ -138,9 +143,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(answered) = crate::git::askpass::answer(&arguments) {
         return answered;
     }
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match parsed(arguments) {
         Ok(arguments) => arguments,
-        Err(usage) => {
+        Err(mut usage) => {
+            without_bad_advice(&mut usage);
             // Where even this can't be printed, the exit code is all that is left to say it.
             let _printed = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
@@ -151,6 +157,30 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Nothing here takes a value that begins with a dash: how to pass one is no advice.
+fn without_bad_advice(usage: &mut clap::Error) {
+    let is_bad = |advice: &StyledStr| advice.to_string().contains("as a value");
+    if let Some(ContextValue::StyledStrs(advice)) = usage.get(ContextKind::Suggested)
+        && advice.iter().any(is_bad)
+    {
+        usage.remove(ContextKind::Suggested);
+    }
+}
+
+fn parsed(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    Arguments::from_arg_matches(&command_line().try_get_matches_from(arguments)?)
+}
+
+/// The command line, with each option in the help of those commands alone to which it means something. Given all the
+/// same, as by a script that gives it to every command, it does no harm.
+fn command_line() -> clap::Command {
+    let whole = Arguments::command();
+    let is_of_the_daemon = |argument: &&Arg| matches!(argument.get_id().as_str(), "server" | "token_file");
+    let hidden: Vec<Arg> =
+        whole.get_arguments().filter(is_of_the_daemon).map(|argument| argument.clone().hide(true)).collect();
+    LOCAL.iter().fold(whole, |whole, name| whole.mut_subcommand(name, |command| command.args(&hidden)))
 }
 
 fn dispatch(Arguments { global, command }: Arguments, output: &Output) -> Result<(), Failure> {
@@ -215,8 +245,12 @@ fn token(global: &Global) -> Result<Option<SecretString>, Failure> {
             Err(std::env::VarError::NotUnicode(_)) => Err(Failure::failed("ROLLBACKD_TOKEN is not UTF-8")),
         };
     };
-    let unreadable =
-        |error: std::io::Error| Failure::failed(format!("the token file {} can't be read: {error}", file.display()));
+    let unreadable = |error: std::io::Error| {
+        Failure::failed(format!(
+            "the token file {} can't be read: {error}; expected a file with one line, the token, that this user may read",
+            file.display()
+        ))
+    };
     let text = read_bounded(file).map_err(unreadable)?;
     checked_token(&text, &format!("the token file {}", file.display())).map(Some)
 }
@@ -241,13 +275,11 @@ fn checked_token(text: &str, place: &str) -> Result<SecretString, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Arguments::command().debug_assert();
+        command_line().debug_assert();
     }
 
     #[test]

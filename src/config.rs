@@ -134,7 +134,7 @@ pub struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file can't be read.
-    #[error("the config {} can't be read: expected a readable file", file.display())]
+    #[error("the config {} can't be read: expected a file that is there and that this user may read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -150,6 +150,9 @@ pub enum LoadError {
 #[must_use]
 pub fn explain(error: &LoadError) -> String {
     match error {
+        LoadError::Unreadable { file, source } if file.is_relative() => {
+            format!("{error}: {source}; this name counts from the folder that rollbackd was started in")
+        }
         LoadError::Unreadable { source, .. } => format!("{error}: {source}"),
         LoadError::Mistakes(text) => text.clone(),
     }

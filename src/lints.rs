@@ -33,7 +33,12 @@ impl Checked {
     /// The file can't be read, as a line for people.
     pub fn offline(file: &Path) -> Result<Self, String> {
         let name = file.display().to_string();
-        let whole = config::read_whole(file).map_err(|error| format!("{name}: error: can't be read: {error}"))?;
+        let whole = config::read_whole(file).map_err(|error| {
+            format!(
+                "{name}: error: can't be read: {error}: expected a config that is there and that this user may read, \
+                 such as config/rollbackd.yml"
+            )
+        })?;
         let places = whole.root.as_ref().map(Places::of).unwrap_or_default();
         let mut problems = Problems(whole.problems);
         if let Some(settings) = &whole.settings {

@@ -391,6 +391,56 @@ async fn a_token_comes_from_a_file_or_the_environment_and_is_never_shown() {
 }
 
 #[tokio::test]
+async fn an_option_is_in_the_help_of_the_commands_to_which_it_means_something() {
+    for local in ["run", "check", "test", "backtest", "receipts", "receipts show", "runbook", "dora", "journal verify"]
+    {
+        let arguments: Vec<&str> = local.split(' ').chain(["--help"]).collect();
+        let help = run(&arguments, &[]).await.stdout;
+        assert!(help.contains("--json") && !help.contains("--server") && !help.contains("--token-file"), "{help}");
+    }
+    for remote in ["status", "deploy", "report", "rehearse", "thaw"] {
+        let help = run(&[remote, "--help"], &[]).await.stdout;
+        assert!(help.contains("--server") && help.contains("--token-file"), "{help}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let receipts = dir.path().to_str().unwrap();
+    for arguments in [
+        ["--server", "http://127.0.0.1:1", "receipts", "--receipts-dir", receipts],
+        ["receipts", "--receipts-dir", receipts, "--server", "http://127.0.0.1:1"],
+    ] {
+        let ran = run(&arguments, &[]).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "scripts may give it to every command");
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_used_says_what_was_expected() {
+    for (arguments, code, expected) in [
+        (&["check", "--config", "no-such.yml"][..], 1, "no-such.yml: error: can't be read: No such file"),
+        (&["check", "--config", "no-such.yml"], 1, "expected a config that is there"),
+        (&["run", "--config", "no-such.yml"], 1, "expected a file that is there"),
+        (&["run", "--config", "no-such.yml"], 1, "this name counts from the folder that rollbackd was started in"),
+        (&["test", "no-such.yml"], 1, "expected a file of trigger tests that is there"),
+        (&["test", "no-such.yml"], 1, "rollbackd test --help"),
+        (&["receipts", "show", "last"], 2, "expected the number of a receipt, such as 7"),
+        (&["status", "--token-file", "no-such"], 1, "expected a file with one line, the token"),
+        (&["chekc"], 2, "a similar subcommand exists: 'check'"),
+        (&["--config", "x", "check"], 2, "'check --config' exists"),
+        (&["check", "--confg", "x"], 2, "a similar argument exists: '--config'"),
+    ] {
+        let ran = run(arguments, &[]).await;
+        let said = ran.stdout + &ran.stderr;
+        assert!(ran.code == code && said.contains(expected), "{arguments:?}: {} {said}", ran.code);
+    }
+    let other = run(&["test", "--config", "x.yml"], &[]).await.stderr;
+    assert!(
+        other.contains("Usage: rollbackd test") && !other.contains("tip:"),
+        "no way to pass it is any good: {other}"
+    );
+    assert!(!run(&["zzz"], &[]).await.stderr.contains("similar"));
+}
+
+#[tokio::test]
 async fn help_teaches_and_hides_what_is_not_for_people() {
     let help = run(&["--help"], &[]).await;
     assert_eq!(help.code, 0);

@@ -274,7 +274,7 @@ const REFUSED: &str = r#"
 /v1/services/capstone-api/freeze | {"for": "400d", "why": "x"} | 422 | invalid-field | for | -
 /v1/services/capstone-api/freeze | {"for": "99999999999999999999d", "why": "x"} | 422 | invalid-field | for | -
 /v1/services/capstone-api/rollback | {"path": "pipelin"} | 404 | unknown-name | path | pipeline
-/v1/services/capstone-api/rollback | {"to": "v99"} | 404 | unknown-name | to | v2
+/v1/services/capstone-api/rollback | {"to": "V2"} | 404 | unknown-name | to | v2
 /v1/services/capstone-api/rollback | {"to": "{{ x }}"} | 422 | invalid-field | to | -
 /v1/services/capstone-api/rehearse | {} | 422 | invalid-field | bad | -
 /v1/services/capstone-api/rehearse | {"bad": "v1; reboot"} | 422 | invalid-field | bad | -

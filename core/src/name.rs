@@ -164,13 +164,17 @@ impl PageId {
     }
 }
 
-/// The names nearest to what was asked for, best first, three at most: for "did you mean".
+/// The names nearest to what was asked for, best first, three at most: for "did you mean". One that is not near is worse
+/// than none, as somebody may take it.
 #[must_use]
 pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    /// A letter left out, doubled, swapped or wrong, or the beginning alone, is above it; another word is below.
+    const NEAR: f64 = 0.8;
+    let asked = asked.to_lowercase();
     let mut scored: Vec<(f64, &str)> = known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(asked, name), name))
-        .filter(|(score, _)| *score > 0.6)
+        .map(|name| (strsim::jaro_winkler(&asked, &name.to_lowercase()), name))
+        .filter(|(score, _)| *score > NEAR)
         .collect();
     scored.sort_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)));
     scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
@@ -200,6 +204,14 @@ mod tests {
     #[test]
     fn the_nearest_names_come_first() {
         assert_eq!(nearest("capstone-ap", ["billing", "capstone-api"]), vec!["capstone-api"]);
-        assert!(nearest("zzz", ["billing"]).is_empty());
+        for near in ["capstone", "cpastone-api", "capstoneapi", "Capstone-API", "capstone-pai"] {
+            assert_eq!(nearest(near, ["billing", "capstone-api"]), vec!["capstone-api"], "{near}");
+        }
+        for other in ["zzz", "payments", "checkout", "user", "prod"] {
+            assert!(nearest(other, ["billing", "capstone-api"]).is_empty(), "{other}");
+        }
+        for (asked, other) in [("paths", "pages"), ("above", "below"), ("v3", "v2"), ("/status", "/v1/services")] {
+            assert!(nearest(asked, [other]).is_empty(), "{asked}");
+        }
     }
 }

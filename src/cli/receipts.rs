@@ -37,11 +37,17 @@ pub enum ReceiptsCommand {
     /// Show one.
     Show {
         /// Its number.
-        #[arg(value_name = "N")]
+        #[arg(value_name = "N", value_parser = number)]
         number: u64,
     },
     /// Check that none is missing or changed.
     Verify,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let expected =
+        |_| format!("expected the number of a receipt, such as 7 (`rollbackd receipts` lists them), not {text:?}");
+    text.parse().map_err(expected)
 }
 
 /// The folder of the receipts where neither a folder nor a config is named: the design's default, below this folder.

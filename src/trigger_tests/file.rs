@@ -72,7 +72,12 @@ struct Known<'a> {
 /// What is wrong with either, for people: each mistake with its place and line.
 pub(super) fn read(file: &Path) -> Result<File, String> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| format!("{name}: error: can't be read: {error}\n"))?;
+    let text = fs::read_to_string(file).map_err(|error| {
+        format!(
+            "{name}: error: can't be read: {error}: expected a file of trigger tests that is there and that this user \
+             may read; rollbackd test --help shows one\n"
+        )
+    })?;
     let mut problems = Problems::default();
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(format!(

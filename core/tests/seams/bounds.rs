@@ -229,9 +229,9 @@ fn an_id_is_short_and_plain() {
 
 #[test]
 fn a_name_that_is_hardly_alike_is_not_near() {
-    // Two letters of five, both in their place: a likeness of 0.6.
-    assert!(nearest("xyzab", ["uvwab"]).is_empty());
-    assert_eq!(nearest("xyzabc", ["uvzabc"]), ["uvzabc"]);
+    // Seven letters of ten, all in their place: a likeness of 0.8.
+    assert!(nearest("xyzabcdefg", ["uvwabcdefg"]).is_empty());
+    assert_eq!(nearest("xyzabcdefg", ["uvzabcdefg"]), ["uvzabcdefg"]);
 }
 
 #[test]

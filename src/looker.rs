@@ -6,6 +6,7 @@ mod ask;
 mod brought;
 mod cadence;
 mod closer;
+mod gaps;
 mod gate;
 mod jobs;
 mod look;
@@ -37,7 +38,7 @@ use crate::metrics::{Metrics, Turning};
 use crate::outside::InForce;
 
 pub(crate) use ask::{as_one, over};
-use cadence::{Awaited, Pace};
+use cadence::{Awaited, Pace, in_turn};
 use gate::Gate;
 use jobs::{Closer, Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
@@ -50,9 +51,6 @@ use versions::Versions;
 /// While a recovery is awaited the version and the smoke URL are asked this often at least: the clock stops by them.
 const PROOF_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A gap is asked for again when this part of its age has passed: at first with each look, later more rarely.
-const GAP_PART: u32 = 8;
-
 /// A look that failed while a row of breaches was followed is made again so long afterwards.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -61,9 +59,6 @@ const MOST_CLOSER: usize = 64;
 
 /// And so many where the server works out all services for the sake of one.
 const MOST_CLOSER_OF_ALL: usize = 8;
-
-/// The answer to what so many services share is most of a megabyte.
-const LARGE_FLEET: usize = 1000;
 
 /// The longest sleep: a clock that was set, or a service that appeared, is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -140,7 +135,7 @@ impl Looker {
         jobs.reserve(new.len());
         for subject in new {
             let key = (service.clone(), subject);
-            let due_at = in_turn(&config, &key, offset, now).unwrap_or(now);
+            let due_at = in_turn(&config, &self.door.shared.state(), &key, offset, now).unwrap_or(now);
             jobs.insert(key.1, Job::due(due_at));
         }
         // A look comes to its end before what it brought is judged, or after that: what it said is followed both times.
@@ -154,8 +149,7 @@ impl Looker {
     fn finish(&mut self, over: &Over) {
         let waiting = over.shared.as_ref().and_then(|shared| self.asking.remove(shared)).unwrap_or_default();
         if let Some(until) = over.piece_until {
-            let stuck: Vec<&Key> = over.keys.iter().filter(|key| !self.has_come_to(until, key)).collect();
-            stuck.into_iter().for_each(|key| self.not_at_once(key));
+            over.keys.iter().for_each(|key| self.go_on_from(until, key));
         }
         for key in over.keys.iter().chain(&waiting) {
             let Some(job) = self.jobs.get_mut(key) else { continue };
@@ -173,16 +167,13 @@ impl Looker {
         }
     }
 
-    fn has_come_to(&self, until: Timestamp, (service, subject): &Key) -> bool {
-        let shown = subject.trigger().and_then(|trigger| self.shown(service, trigger));
-        shown.and_then(|shown| shown.so_far).is_some_and(|known| known.until >= until)
-    }
-
-    /// The same piece will be asked for again: as rarely as any look that came to nothing.
-    fn not_at_once(&mut self, key: &Key) {
-        let interval = self.door.shared.config().evaluation_interval;
-        if let Some(job) = self.jobs.get_mut(key) {
-            job.due_at = clock::now() + interval;
+    /// Makes the next piece due, where this one up to that slot came to something. Else the same would be asked for again
+    /// and again: it is due in its turn.
+    fn go_on_from(&mut self, until: Timestamp, key: &Key) {
+        let shown = key.1.trigger().and_then(|trigger| self.shown(&key.0, trigger));
+        let so_far = shown.and_then(|shown| shown.so_far).filter(|known| known.until >= until);
+        if let (Some(_), Some(job)) = (so_far, self.jobs.get_mut(key)) {
+            job.due_at = clock::now();
         }
     }
 
@@ -249,9 +240,6 @@ impl Looker {
         let Cut { now: mut looks, later, piece_until } = pieces::first(&shares, looks, &turn.config);
         let mut waiting = Vec::new();
         wait(&mut waiting, &mut self.jobs, &later, turn.now);
-        if piece_until.is_some() {
-            self.stay_due(&mut looks);
-        }
         // Of a fleet they are megabytes.
         looks.shrink_to_fit();
         let shares = Arc::new(shares);
@@ -266,15 +254,6 @@ impl Looker {
             let mut under_way = under_way;
             under_way.over.failed = ask::group(&door, edges.as_ref(), &gate, &metrics, &shares, looks).await.is_err();
         });
-    }
-
-    /// Looks that ask for a piece are due until the last one.
-    fn stay_due(&mut self, looks: &mut [Look]) {
-        for look in looks {
-            if let (Some(due), Some(job)) = (look.due.take(), self.jobs.get_mut(&look.key())) {
-                job.due_at = due.at;
-            }
-        }
     }
 
     /// Where the clock was set back, what is due by the old one would not be looked at until then.
@@ -368,8 +347,9 @@ impl Looker {
         }
         // While a row is open, what is missing has its last chances to come in before it fires.
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
-        let so_far = so_far.filter(|known| is_whole(known) && !asks_gap_again(job, known, now));
+        let so_far = gaps::goes_on(job, so_far.filter(is_whole), (now - offset, interval), now);
         let split = ask::is_split(rule, metric);
+        let is_check = self.door.shared.state().services.get(&key.0).is_none_or(|own| own.watch.is_none());
         let besides = open.map_or_else(Vec::new, |since| {
             let points = closer::points(if split { turn.config.services.len() } else { 1 });
             closer::besides(since, hold, (step, points), so_far.as_ref(), now - offset)
@@ -386,7 +366,7 @@ impl Looker {
             split,
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
-            in_pieces: split && metric.comparison.is_none(),
+            in_pieces: split && metric.comparison.is_none() && !is_check,
             more_until: None,
             so_far,
             besides,
@@ -433,16 +413,6 @@ impl Looker {
     }
 }
 
-/// When the first look is due at what a large fleet shares: with the next one of all others. All triggers at once would be
-/// much for a server, and their answers much to hold.
-fn in_turn(config: &Config, key: &Key, offset: Duration, now: Timestamp) -> Option<Timestamp> {
-    if config.services.len() < LARGE_FLEET || !matches!(key.1, Subject::Trigger(_)) {
-        return None;
-    }
-    let of = metric_of(config, key).filter(|(rule, metric)| ask::is_split(rule, metric))?;
-    Some(Pace::of(&key.0, of, config.evaluation_interval, offset).next(now))
-}
-
 /// The same is being asked already, for others: these wait for its end, and then go together with all who are due by
 /// then. Where each asked for itself, a slow Prometheus would be asked once for each service instead of once for all, and
 /// would never catch up; where these waited for their next turn, that might find others asking every time.
@@ -454,18 +424,6 @@ fn wait(waiting: &mut Vec<Key>, jobs: &mut Jobs, looks: &[Look], now: Timestamp)
         }
         waiting.push(key);
     }
-}
-
-/// Whether a look asks for the whole window again for the sake of a gap in what was seen so far: the longer ago that
-/// was, the more rarely.
-fn asks_gap_again(job: &mut Job, so_far: &SoFar, now: Timestamp) -> bool {
-    let Some(gap_at) = so_far.open_at() else { return false };
-    let asked_at = job.gap_asked_at.filter(|at| *at <= now).unwrap_or(gap_at).max(gap_at);
-    let again = now.since(asked_at) >= now.since(gap_at) / GAP_PART;
-    if again {
-        job.gap_asked_at = Some(now);
-    }
-    again
 }
 
 fn metric_of<'a>(config: &'a Config, key: &Key) -> Option<(&'a Trigger, &'a Metric)> {

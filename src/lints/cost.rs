@@ -1,4 +1,5 @@
-//! What a ratio's range costs: how long a real failure needs until the range shows it.
+//! What a ratio's range costs: how long a real failure needs until the range shows it. Of a range that begins with the
+//! deploy, how long one that begins half-way through the watch.
 //!
 //! Never a measurement: the time at which a share that fails steadily since one instant, after none failed, makes the ratio
 //! of two sums over the range meet the limit. Measured with Prometheus 2.42: 249 s where this says 250 s, 50 s where it
@@ -29,11 +30,11 @@ pub(super) fn note(
 ) {
     let (Some(limit), Some(range)) = (share(metric), range(metric, shapes)) else { return };
     let message = if is_written(range) {
-        let told = told(limit, |share| time_to_cross(range, limit, share));
+        let told = told(limit, |share| Some(time_to_cross(range, limit, share)));
         format!("the range of {} costs time: the ratio is above {} {told}", show_duration(range), percent(limit))
     } else {
         let (half, limit_shown) = (service.watch / 2, percent(limit));
-        let told = told(limit, |share| time_to_cross_since(half, limit, share));
+        let told = told(limit, |share| time_to_cross_since(half, limit, share).filter(|time| *time <= half));
         format!(
             "a range of `{{{{ since_deploy }}}}` costs more time the later a failure begins: right after the deploy none; \
              half-way through the watch, {} after it, the ratio is above {limit_shown} {told}",
@@ -45,11 +46,17 @@ pub(super) fn note(
     problems.note(Lint::WindowCost, places.of_trigger(service, trigger, key), message);
 }
 
-/// After which time each share of failures is seen.
-fn told(limit: f64, time: impl Fn(f64) -> Duration) -> String {
+/// After which time each share of failures is seen; `None` for one that the watch does not see.
+fn told(limit: f64, time: impl Fn(f64) -> Option<Duration>) -> String {
     let shares = IN_LIMITS.into_iter().map(|limits| limit * limits).filter(|share| *share < 1.0).chain([1.0]);
-    let each = shares.map(|share| format!("{} after {}", show_duration(time(share)), percent(share)));
-    format!("{} of the requests begin to fail", each.collect::<Vec<_>>().join(", "))
+    let (mut seen, mut unseen) = (Vec::new(), String::new());
+    for share in shares {
+        match time(share) {
+            Some(time) => seen.push(format!("{} after {}", show_duration(time), percent(share))),
+            None => unseen = format!(", not within the watch where {} do", percent(share)),
+        }
+    }
+    format!("{} of the requests begin to fail{unseen}", seen.join(", "))
 }
 
 /// The limit, where it is a share of all.
@@ -81,8 +88,8 @@ fn time_to_cross(range: Duration, limit: f64, share: f64) -> Duration {
 
 /// The same where the range began with the deploy, `good` before the failure: what has failed by then, of all since the
 /// deploy, is the limit.
-fn time_to_cross_since(good: Duration, limit: f64, share: f64) -> Duration {
-    whole_seconds(good.as_secs_f64() * limit / (share - limit)).unwrap_or(good)
+fn time_to_cross_since(good: Duration, limit: f64, share: f64) -> Option<Duration> {
+    whole_seconds(good.as_secs_f64() * limit / (share - limit))
 }
 
 /// To the second above. Float error would make 51 s of 50.000000001 s.
@@ -108,8 +115,8 @@ mod tests {
     #[test]
     fn the_time_to_cross_since_the_deploy_is_what_was_measured() {
         // 315.4, 30.4 and 15.6 s with `for: 10s` and up to two scrapes, a minute after the deploy (docs/performance.md).
-        let cross = |share| time_to_cross_since(Duration::from_secs(60), 0.05, share).as_secs();
-        assert_eq!([cross(0.06), cross(0.2), cross(1.0)], [300, 20, 4]);
+        let cross = |share| time_to_cross_since(Duration::from_secs(60), 0.05, share).map(|time| time.as_secs());
+        assert_eq!([cross(0.06), cross(0.2), cross(1.0)], [Some(300), Some(20), Some(4)]);
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(super) async fn group(
         looks.iter().fold((first.from, first.to), |(from, to), look| (from.min(look.from), to.max(look.to)));
     let asker = match shares.reach {
         Reach::Alone(..) => Asker::Closer(first.trigger.clone()),
-        Reach::Near | Reach::Far => Asker::Trigger(first.trigger.clone()),
+        Reach::Near | Reach::Far(_) => Asker::Trigger(first.trigger.clone()),
     };
     let since_deploy = shares.queries.since_deploy.as_ref().map(|(at, _)| *at);
     let split = looks.iter().any(|look| look.split);
@@ -160,6 +160,7 @@ pub(super) async fn group(
     let again = if once_each { Again::No } else { Again::Yes };
     let (mut looks, is_spoiled) = (looks.into_iter().peekable(), answers.is_spoiled());
     while let Some(mut look) = looks.next() {
+        let is_piece = look.more_until.is_some();
         if is_spoiled && let Some(whole) = look.more_until.take() {
             // It says as much about the rest of the window: that nobody saw it.
             look.to = whole;
@@ -170,8 +171,8 @@ pub(super) async fn group(
         if let Some(due) = look.due {
             metrics.looked_late(clock::now().since(due.at));
         }
-        // The next piece goes on from what all of these have added up to.
-        let is_judged_first = look.more_until.is_some() && looks.peek().is_none();
+        // Whether there is a next piece is seen by what all of these have come to.
+        let is_judged_first = is_piece && looks.peek().is_none();
         let told = if is_judged_first { door.ask(event).await.map(drop) } else { door.tell(event).await };
         if told.is_err() {
             // The daemon stops.

@@ -15,9 +15,14 @@ use rollbackd_core::trigger::{pace, whole_steps};
 use rollbackd_core::wake_at;
 
 use super::ask::is_split;
+use super::jobs::{Key, Subject};
+use super::metric_of;
 
 /// While a recovery is awaited it is seen this part later than it came: a fourth of the time that it took.
 const RECOVERY_PART: u32 = 4;
+
+/// The answer to what so many services share is most of a megabyte.
+const LARGE_FLEET: usize = 1000;
 
 /// When a trigger is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +99,29 @@ impl Awaited {
         let since = own.open_firings().filter_map(since).max()?;
         Some(Self { since, until: wake_at(config, state, service) })
     }
+}
+
+/// When the first look is due at what a large fleet shares: with the next one of all others, unless somebody waits for it.
+/// All triggers at once would be much for a server, and their answers much to hold.
+pub(super) fn in_turn(
+    config: &Config,
+    state: &State,
+    key: &Key,
+    offset: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Subject::Trigger(name) = &key.1 else { return None };
+    if config.services.len() < LARGE_FLEET {
+        return None;
+    }
+    let (rule, metric) = metric_of(config, key).filter(|(rule, metric)| is_split(rule, metric))?;
+    let watch = state.services.get(&key.0)?.watch.as_ref()?;
+    let (interval, step) = (config.evaluation_interval, metric.step);
+    // There is nothing to be seen of the deploy itself yet; or it was looked at before the daemon was started again.
+    let is_new = now.since(watch.at) <= step;
+    let has_begun = config.looking_since.is_some_and(|since| now.since(since) <= interval) && watch.until > now;
+    let is_awaited = Awaited::of(config, state, &key.0, name).is_some();
+    ((is_new || has_begun) && !is_awaited).then(|| Pace::of(&key.0, (rule, metric), interval, offset).next(now))
 }
 
 /// The same number for the same names, and others all over for others.

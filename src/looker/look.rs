@@ -26,8 +26,9 @@ pub(super) struct Shares {
 pub(super) enum Reach {
     /// What has come in since the last looks.
     Near,
-    /// Further back.
-    Far,
+    /// Further back. With those alone that look back less than twice as far or half as far, by the logarithm to the base of
+    /// two: none waits long for one that has to begin much earlier.
+    Far(u32),
     /// Besides the slots as well, where this service's trigger breaches.
     Alone(ServiceName, TriggerName),
 }

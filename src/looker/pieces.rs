@@ -47,29 +47,33 @@ pub(super) struct Cut {
 
 /// The first piece of what these look back to. Where all are asked for at once, that is all of it.
 ///
-/// Those whose slots can't be judged one after the other go first, and by themselves; those who come in later wait until
-/// the others have come as far.
+/// Those whose slots can't be judged one after the other go first, and by themselves. Those who come in later wait until
+/// the others have come as far, and those who begin until nobody is on the way: else whoever begins again and again would
+/// hold up all others.
 pub(super) fn first(shares: &Shares, looks: Vec<Look>, core: &Config) -> Cut {
     let all = |now| Cut { now, later: Vec::new(), piece_until: None };
-    if shares.reach != Reach::Far || looks.len() <= split::MOST_NAMED {
+    if !matches!(shares.reach, Reach::Far(_)) || looks.len() <= split::MOST_NAMED {
         return all(looks);
     }
     let (looks, whole): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| look.in_pieces);
-    let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
-    else {
-        return all(whole);
-    };
     if !whole.is_empty() {
         return Cut { now: whole, later: looks, piece_until: None };
     }
+    let (on_the_way, begin): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| look.so_far.is_some());
+    let (looks, mut later) = if on_the_way.is_empty() { (begin, Vec::new()) } else { (on_the_way, begin) };
+    let (Some(from), Some(to)) = (looks.iter().map(|look| look.from).min(), looks.iter().map(|look| look.to).max())
+    else {
+        return all(looks);
+    };
     let series = core.services.len().max(looks.len()).saturating_mul(shares.queries.count());
     let slots = slots_in_a_piece(series, core.evaluation_interval, shares.step);
     let until = from + shares.step * (slots - 1);
     // What has not settled is asked for again: a piece of its own would be for nothing.
     if until + core.evaluation_interval * SETTLES_AFTER_INTERVALS >= to {
-        return all(looks);
+        return Cut { now: looks, later, piece_until: None };
     }
-    let (mut now, later): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| look.from <= until);
+    let (mut now, after): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| look.from <= until);
+    later.extend(after);
     for look in &mut now {
         look.more_until = Some(look.to);
         look.to = until;

@@ -135,24 +135,60 @@ async fn who_comes_while_the_same_is_asked_for_others_goes_as_soon_as_that_is_ov
     assert!(looker.asking.is_empty());
 }
 
+/// A state in which this service was deployed then, and is under watch.
+fn deployed(config: &Config, service: &ServiceName, at: Timestamp) -> State {
+    use rollbackd_core::deploy::Migration;
+    use rollbackd_core::event::{DeployReport, Event};
+    let report = DeployReport {
+        version: rollbackd_core::name::Version::new("v2").unwrap(),
+        previous: None,
+        commit: None,
+        migration: Migration::default(),
+        run_url: None,
+        at: None,
+        key: None,
+    };
+    let event = Event { service: service.clone(), what: Happening::Deployed(report) };
+    let mut state = State::default();
+    for record in rollbackd_core::decide(config, &state, &event, at).records {
+        rollbackd_core::apply::apply(&mut state, service, at, &record).unwrap();
+    }
+    assert!(state.services[service].watch.is_some());
+    state
+}
+
+/// A config of so many services, which are all the one of `edges`; their trigger is shared, or not.
+fn fleet_of(core: &Config, count: usize, shared: Option<u32>) -> Config {
+    let service = Service::clone(&core.services[&key().0]);
+    let trigger = Arc::new(Trigger { shared, ..Trigger::clone(&service.triggers[0]) });
+    let each = |name: ServiceName| {
+        (name.clone(), Arc::new(Service { name, triggers: vec![Arc::clone(&trigger)], ..service.clone() }))
+    };
+    let names = (1..count).map(|number| ServiceName::new(format!("svc-{number}")).unwrap());
+    Config { services: names.chain([key().0]).map(each).collect(), ..core.clone() }
+}
+
 #[test]
 fn what_a_large_fleet_shares_is_looked_at_in_its_turn_from_the_beginning_and_everything_else_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = edges(dir.path(), "127.0.0.1:9", RATIO).settings().core.clone();
-    let service = Service::clone(&config.services[&key().0]);
-    let sharing = |place| {
-        let trigger = Arc::new(Trigger { shared: place, ..Trigger::clone(&service.triggers[0]) });
-        Arc::new(Service { triggers: vec![trigger], ..service.clone() })
+    let core = edges(dir.path(), "127.0.0.1:9", RATIO).settings().core.clone();
+    let interval = core.evaluation_interval;
+    let now = Timestamp::from_milliseconds(1_800_000_000_000).floor(interval) + Duration::from_secs(3);
+    let trigger = (key().0, Subject::Trigger(TriggerName::new("error-rate").unwrap()));
+    let due = |config: &Config, deployed_at| {
+        let state = deployed(config, &trigger.0, deployed_at);
+        assert_eq!(in_turn(config, &state, &key(), Duration::ZERO, now), None, "no trigger");
+        in_turn(config, &state, &trigger, Duration::ZERO, now)
     };
-    let key = (key().0, Subject::Trigger(service.triggers[0].name.clone()));
-    let now = Timestamp::from_milliseconds(1_800_000_000_000).floor(minute().2) + Duration::from_secs(3);
-    for (place, count, due) in [(Some(0), 1000, true), (None, 1000, false), (Some(0), 999, false)] {
-        let names = (1..count).map(|number| ServiceName::new(format!("svc-{number}")).unwrap());
-        config.services = names.chain([key.0.clone()]).map(|name| (name, sharing(place))).collect();
-        let next = due.then(|| now.floor(minute().2) + minute().2);
-        assert_eq!(in_turn(&config, &key, Duration::ZERO, now), next, "{place:?} {count}");
-        assert_eq!(in_turn(&config, &(key.0.clone(), Subject::Version), Duration::ZERO, now), None);
-    }
+    let (fleet, turn) = (fleet_of(&core, 1000, Some(0)), Some(now.floor(interval) + interval));
+    assert_eq!(due(&fleet, now), turn);
+    assert_eq!(due(&fleet_of(&core, 1000, None), now), None, "asked for by itself");
+    assert_eq!(due(&fleet_of(&core, 999, Some(0)), now), None);
+    let (minutes, hours) = (now - Duration::from_secs(600), now - Duration::from_secs(7200));
+    assert_eq!(due(&fleet, minutes), None, "a deploy that is learned of so late may be bad by now");
+    let started = Config { looking_since: Some(now), ..fleet };
+    assert_eq!(due(&started, minutes), turn, "it was looked at before the start");
+    assert_eq!(due(&started, hours), None, "its watch is over, and waits for this look alone");
 }
 
 /// Looks of so many services back over an hour, and the same of one that was deployed half an hour ago.
@@ -161,7 +197,7 @@ fn looks_back(count: usize) -> (Shares, Vec<Look>) {
     let edges = edges(dir.path(), "127.0.0.1:9", RATIO);
     let (_, metric) = rule_of(&edges.settings().core);
     let queries = Arc::new(QuerySet::of(metric, &key().0, &Values::default(), None));
-    let shares = Shares { queries, step: minute().2, reach: Reach::Far };
+    let shares = Shares { queries, step: minute().2, reach: Reach::Far(21) };
     let (from, ..) = minute();
     let name = |number: usize| ServiceName::new(format!("svc-{number}")).unwrap();
     let look = |number| Look {
@@ -196,6 +232,14 @@ fn a_fleets_long_watch_is_asked_for_from_its_beginning_piece_by_piece() {
     let cut = pieces::first(&shares, rest.clone(), &fleet());
     assert_eq!((cut.now.len(), cut.piece_until), (rest.len(), None));
     assert!(cut.now.iter().all(|look| look.more_until.is_none() && look.to == from + Duration::from_secs(3600)));
+    // Who is on the way goes first: whoever begins again and again must not hold up all others.
+    rest.clone_from(&looks);
+    let on_the_way = shown_until(from + step * 100, step, &fleet()).so_far;
+    for look in &mut rest[..30] {
+        (look.from, look.so_far) = (from + step * 101, on_the_way);
+    }
+    let cut = pieces::first(&shares, rest.clone(), &fleet());
+    assert_eq!((cut.now.len(), cut.later.len(), cut.piece_until), (30, 9971, Some(from + step * 120)));
     // What is judged as a whole goes first, and as a whole.
     rest.clone_from(&looks);
     rest[7].in_pieces = false;
@@ -231,8 +275,8 @@ async fn who_is_asked_about_in_pieces_is_due_until_the_last_one_and_who_comes_to
     looker.door.shared.board_mut().put(&Config::default(), &reached.service, &reached.trigger, shown);
     looker.finish(&over);
     let mut due = |look: &Look| looker.jobs.get_mut(&look.key()).unwrap().next();
-    assert_eq!(due(reached), minute().0, "still due since then: the next piece");
-    assert!(due(stuck) > now, "else it would be asked for again and again");
+    assert!((now..now + interval).contains(&due(reached)), "the next piece is due at once");
+    assert_eq!(due(stuck), now + interval, "in its turn: else the same would be asked for again and again");
     assert_eq!(due(&looks[21]), minute().0, "it waited for the others");
 }
 
@@ -251,33 +295,6 @@ fn shown_until(until: Timestamp, step: Duration, config: &Config) -> Shown {
         so_far.generation = config.generation;
     }
     verdict.into()
-}
-
-#[test]
-fn a_gap_is_asked_for_again_with_each_look_at_first_and_more_rarely_later() {
-    let at = |second| Timestamp::from_milliseconds(second * 1000);
-    let rule = rollbackd_core::trigger::Rule {
-        hold: Duration::from_secs(15),
-        step: Duration::from_secs(15),
-        window: Duration::ZERO,
-        interval: Duration::from_secs(15),
-        deploy_at: at(7),
-        since_deploy: false,
-    };
-    let look = |number| match number {
-        1 => rollbackd_core::reading::Look::NoData,
-        _ => rollbackd_core::reading::Look::Clear(0.0),
-    };
-    let points: Vec<_> =
-        (0..9).map(|number| rollbackd_core::reading::Point { at: at(number * 15), look: look(number) }).collect();
-    let so_far = rollbackd_core::trigger::judge(&rule, Default::default(), &points, None).so_far.unwrap();
-    assert_eq!(so_far.open_at(), Some(at(15)));
-    let mut job = Job::due(at(0));
-    let asked: Vec<i64> =
-        (8..80).map(|number| number * 15).filter(|second| asks_gap_again(&mut job, &so_far, at(*second))).collect();
-    assert_eq!(asked[..4], [120, 135, 165, 195], "{asked:?}");
-    assert!(asked.len() < 24, "{asked:?}");
-    assert!(asked.iter().zip(&asked[1..]).all(|(one, next)| next - one <= (next - 15) / 8 + 15), "{asked:?}");
 }
 
 #[tokio::test]

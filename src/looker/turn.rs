@@ -20,6 +20,11 @@ use crate::outside::Outside;
 /// A look back over no more intervals than this goes with all others of its query.
 const NEAR_INTERVALS: u32 = SETTLES_AFTER_INTERVALS * 2;
 
+/// Whether a look from the one to the other is too long to go with all others of its query.
+pub(super) fn is_far(from: Timestamp, to: Timestamp, interval: Duration) -> bool {
+    to.since(from) > interval * NEAR_INTERVALS
+}
+
 /// One turn of looking: what holds for all that is due in it.
 pub(super) struct Turn {
     pub(super) edges: Arc<dyn Outside>,
@@ -50,8 +55,8 @@ impl Turn {
         };
         let reach = if !look.besides.is_empty() {
             Reach::Alone(look.service.clone(), look.trigger.clone())
-        } else if look.to.since(look.from) > interval * NEAR_INTERVALS {
-            Reach::Far
+        } else if is_far(look.from, look.to, interval) {
+            Reach::Far(look.to.since(look.from).as_millis().ilog2())
         } else {
             Reach::Near
         };

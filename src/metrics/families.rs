@@ -270,7 +270,7 @@ impl EvaluationMetrics {
             unused: registered(
                 registry,
                 "evaluations_unused",
-                "Looks at a trigger whose answer came when the watch was over, or before there was anything to judge",
+                "Looks at a trigger whose answer came when the watch was over, before there was anything to judge, or as a piece of more",
                 Counter::default(),
             ),
             last_at: registered_seconds(

@@ -223,6 +223,24 @@ fn r7_a_trigger_whose_baseline_is_read_late_is_still_judged_by_what_was_before_t
 }
 
 #[test]
+fn r7_a_piece_of_a_long_window_that_failed_is_as_blind_as_any_look_that_did() {
+    for (fails, paged) in [(false, &[][..]), (true, &[PageReason::Blind][..])] {
+        let mut world = World::proven();
+        let deploy = world.deploy("v2");
+        world.shop().queries_fail = fails;
+        let (name, from) = (trigger("error-rate"), world.now);
+        let (to, until) = (from + duration("5m"), from + duration("1h"));
+        world.now = until;
+        let metric = world.metric(&service(SHOP), &name);
+        let answers = world.shop().answers(&name, &metric, from.floor(metric.step), to.floor(metric.step));
+        let (so_far, besides, more_until) = (None, Vec::new(), Some(until));
+        let answered_until = None;
+        world.tell(Happening::Looked { deploy, trigger: name, answers, answered_until, so_far, besides, more_until });
+        assert_eq!(world.paged_for(), paged, "{fails}");
+    }
+}
+
+#[test]
 fn r7_a_baseline_that_came_back_empty_is_asked_for_again() {
     let mut world = World::proven();
     world.sicken("v2", "p99-latency", 0.9);

@@ -148,7 +148,7 @@ impl Looker {
 
     fn finish(&mut self, over: &Over) {
         let waiting = over.shared.as_ref().and_then(|shared| self.asking.remove(shared)).unwrap_or_default();
-        if let Some(until) = over.piece_until {
+        if let Some(until) = over.piece_until.filter(|_| !over.failed) {
             over.keys.iter().for_each(|key| self.go_on_from(until, key));
         }
         for key in over.keys.iter().chain(&waiting) {
@@ -349,7 +349,8 @@ impl Looker {
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
         let so_far = gaps::goes_on(job, so_far.filter(is_whole), (now - offset, interval), now);
         let split = ask::is_split(rule, metric);
-        let is_check = self.door.shared.state().services.get(&key.0).is_none_or(|own| own.watch.is_none());
+        // The look before a rehearsal is at no watch, and is judged as a whole.
+        let is_watched = self.door.shared.state().services.get(&key.0).is_some_and(|own| own.watch.is_some());
         let besides = open.map_or_else(Vec::new, |since| {
             let points = closer::points(if split { turn.config.services.len() } else { 1 });
             closer::besides(since, hold, (step, points), so_far.as_ref(), now - offset)
@@ -366,7 +367,7 @@ impl Looker {
             split,
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
-            in_pieces: split && metric.comparison.is_none() && !is_check,
+            in_pieces: split && metric.comparison.is_none() && is_watched,
             more_until: None,
             so_far,
             besides,

@@ -273,9 +273,10 @@ async fn who_is_asked_about_in_pieces_is_due_until_the_last_one_and_who_comes_to
     let (reached, stuck) = (&looks[0], &looks[1]);
     let shown = shown_until(until, interval, &looker.door.shared.config());
     looker.door.shared.board_mut().put(&Config::default(), &reached.service, &reached.trigger, shown);
-    looker.finish(&over);
+    // Nobody answers here; the board shows who was answered.
+    looker.finish(&Over { failed: false, ..over });
     let mut due = |look: &Look| looker.jobs.get_mut(&look.key()).unwrap().next();
-    assert!((now..now + interval).contains(&due(reached)), "the next piece is due at once");
+    assert!(due(reached) <= clock::now(), "the next piece is due at once");
     assert_eq!(due(stuck), now + interval, "in its turn: else the same would be asked for again and again");
     assert_eq!(due(&looks[21]), minute().0, "it waited for the others");
 }

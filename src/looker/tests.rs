@@ -216,6 +216,24 @@ fn fleet() -> Config {
     Config { evaluation_interval: minute().2, ..Config::default() }
 }
 
+#[tokio::test]
+async fn who_looks_back_twice_as_far_is_asked_about_apart_so_that_nobody_waits_long_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let edges = edges(dir.path(), "127.0.0.1:9", RATIO);
+    let (_, metric) = rule_of(&edges.settings().core);
+    let looker = looker(dir.path());
+    let (done, _finished) = mpsc::unbounded_channel();
+    let mut turn = Turn::new(looker.edges.get(), looker.door.shared.config(), clock::now(), done);
+    for back in [60, 140, 250, 280, 36_000] {
+        let look = look_at_ratio();
+        let look = Look { from: look.to - Duration::from_secs(back), ..look };
+        turn.group(metric, minute().2, &Values::default(), look);
+    }
+    let groups: Vec<(Reach, usize)> =
+        turn.groups.iter().map(|(shares, looks)| (shares.reach.clone(), looks.len())).collect();
+    assert_eq!(groups, [(Reach::Near, 1), (Reach::Far(17), 2), (Reach::Far(18), 1), (Reach::Far(25), 1)]);
+}
+
 #[test]
 fn a_fleets_long_watch_is_asked_for_from_its_beginning_piece_by_piece() {
     let (shares, looks) = looks_back(10_000);

@@ -97,22 +97,27 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Of a piece of a window nothing counts but what the pieces after it go on from.
-    #[must_use]
-    pub(crate) const fn so_far_alone(self) -> Self {
+    /// What no point says anything of yet.
+    const fn unseen(arming: Arming, answered_until: Option<Timestamp>) -> Self {
         Self {
             latest: None,
             said: None,
-            arming: self.arming,
+            arming,
             breaching_since: None,
             said_breaching_since: None,
             clear_at: None,
             fired: None,
             did_not_help: false,
             blind: false,
-            answered_until: self.answered_until,
-            so_far: self.so_far,
+            answered_until,
+            so_far: None,
         }
+    }
+
+    /// Of a piece of a window nothing counts but what the pieces after it go on from.
+    #[must_use]
+    pub(crate) const fn so_far_alone(self) -> Self {
+        Self { so_far: self.so_far, ..Self::unseen(self.arming, self.answered_until) }
     }
 }
 
@@ -318,15 +323,7 @@ pub fn judge_piece(
     let mut verdict = Verdict {
         latest: points.last().copied(),
         said: points.iter().rev().find(|point| point.at > rule.deploy_at && !point.look.is_blind()).copied(),
-        arming: arming_before(rule, arming, points),
-        breaching_since: None,
-        said_breaching_since: None,
-        clear_at: None,
-        fired: None,
-        did_not_help: false,
-        blind: false,
-        answered_until: answered_before,
-        so_far: None,
+        ..Verdict::unseen(arming_before(rule, arming, points), answered_before)
     };
     if let Some(known) = so_far {
         known.resume(arming, &mut verdict);

@@ -4,8 +4,8 @@
 //! attempt ended, a human answered. [`decide`] reads the [`config::Config`] and the [`state::State`] and gives a
 //! [`Decision`]: records and effects. Whoever drives the core makes the records durable, then [`apply::apply`]s them,
 //! then performs the effects, in this order. Between events, [`wake_at`] says when time alone matters next,
-//! [`wants::wants`] says what is to be looked at, and [`resume`] says what to do again after a restart. The state is
-//! the fold of the records, so that replay and live run are one piece of code.
+//! [`wants::wants`] says what is to be looked at, [`preflight::order`] what is to be got ready, and [`resume`] says what
+//! to do again after a restart. The state is the fold of the records, so that replay and live run are one piece of code.
 //!
 //! Where to read on: [`trigger`] judges, `watch` turns judgements into turns and firings, `guard` holds, `rollback`
 //! takes a firing from its first moment to its receipt, `proof` stops the clock, `rehearsals` deploys a bad version on
@@ -34,6 +34,7 @@ pub mod firing;
 pub mod guard;
 pub mod name;
 pub mod page;
+pub mod preflight;
 pub mod proof;
 pub mod reading;
 pub mod receipt;

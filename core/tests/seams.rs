@@ -1,4 +1,4 @@
-//! What the core tells the shell besides decisions: what is to be looked at, and what is shown of the state and told
+//! What the core tells the shell besides decisions: what is to be looked at and got ready, what is shown of the state and told
 //! of rehearsals.
 
 #[expect(dead_code, reason = "each test crate uses another part of it")]
@@ -6,6 +6,8 @@ mod common;
 
 #[path = "seams/bounds.rs"]
 mod bounds;
+#[path = "seams/ready.rs"]
+mod ready;
 #[path = "seams/rehearsing.rs"]
 mod rehearsing;
 #[path = "seams/shown.rs"]

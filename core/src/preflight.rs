@@ -1,0 +1,49 @@
+//! What would be run if a trigger fired at this instant: its `for` is running, and what can be got ready is.
+//!
+//! Never more than the decision itself would start, since it is that decision, made and thrown away.
+
+use crate::ahead::Seen;
+use crate::config::Config;
+use crate::draft::Draft;
+use crate::event::{Effect, Order, Reply};
+use crate::firing::Origin;
+use crate::name::{ServiceName, TriggerName};
+use crate::rollback::{Observation, fire};
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// The order that would follow at once if this trigger fired now; `None` where none would: the trigger pages, a freeze
+/// or another guard holds it, somebody may still dismiss it, there is no target, or it is a dry run.
+///
+/// Its ids are of no firing. It is for looking alone: to be sure that the path could be reached.
+#[must_use]
+pub fn order(
+    config: &Config,
+    state: &State,
+    service: &ServiceName,
+    trigger: &TriggerName,
+    now: Timestamp,
+) -> Option<Order> {
+    let plan = config.services.get(service)?;
+    let trigger = plan.trigger(trigger)?;
+    let mut draft = Draft::new(config, Seen { state, ahead: None }, plan, now);
+    let observed = Observation {
+        trigger: trigger.name.clone(),
+        origin: Origin::Metric,
+        breach_at: now,
+        observed_at: now,
+        value: None,
+        limit: None,
+        note: None,
+    };
+    fire(&mut draft, trigger, observed)?;
+    draft.finish(Reply::None).effects.into_iter().find_map(|effect| match effect {
+        Effect::StartAttempt(order) => Some(order),
+        Effect::FollowAttempt { .. }
+        | Effect::StopAttempt { .. }
+        | Effect::Page { .. }
+        | Effect::AcknowledgePage { .. }
+        | Effect::Announce { .. }
+        | Effect::PublishReceipt { .. } => None,
+    })
+}

@@ -129,10 +129,13 @@ fn before_a_rehearsal(plan: &Service, own: &ServiceState) -> Vec<Want> {
 /// A deploy that nobody tells of counts from its own instant, and is over when its watch would be. While a rehearsal
 /// deploys its bad version, since when that serves is wanted wherever it can be seen.
 fn for_deploys(plan: &Service, own: Option<&ServiceState>) -> Option<Want> {
-    let values = Values::default().with(Variable::Service, plan.name.as_str());
     let deploying = own.and_then(ServiceState::rehearsing).is_some_and(Rehearsal::is_deploying);
     (plan.watch_version || (deploying && plan.version_query.is_some()))
-        .then_some(Want::Version { within: plan.watch, values })
+        .then(|| Want::Version { within: plan.watch, values: service_values(plan) })
+}
+
+fn service_values(plan: &Service) -> Values {
+    Values::default().with(Variable::Service, plan.name.as_str())
 }
 
 fn watch_values(plan: &Service, own: &ServiceState, watch: &Watch) -> Values {
@@ -172,14 +175,13 @@ pub fn names_since_deploy(metric: &Metric) -> bool {
 }
 
 fn for_proof(plan: &Service, own: &ServiceState) -> Vec<Want> {
-    let values = Values::default().with(Variable::Service, plan.name.as_str());
     let proving = |firing: &&Firing| awaited_since(plan, firing).is_some();
     let doubted = own.open_firings().any(|firing| firing.running().is_some_and(|attempt| attempt.in_doubt));
     let needed: Vec<_> = own.open_firings().filter(proving).map(|firing| needs(plan, firing)).collect();
     let mut wants = Vec::new();
-    let serving = doubted || learns_revision(plan, own) || needed.iter().any(|needs| needs.serving);
-    if serving && plan.version_query.is_some() {
-        wants.push(Want::Serving { back_to: earliest_open(own), values });
+    let serving = || doubted || learns_revision(plan, own) || needed.iter().any(|needs| needs.serving);
+    if plan.version_query.is_some() && serving() {
+        wants.push(Want::Serving { back_to: earliest_open(own), values: service_values(plan) });
     }
     if let Some(url) = plan.smoke.as_ref().filter(|_| needed.iter().any(|needs| needs.smoke)) {
         wants.push(Want::Smoke { url: url.clone() });

@@ -24,7 +24,8 @@ use crate::heartbeat::{Ping, PingClient};
 use crate::http_client::{self, HttpSettings};
 use crate::outside::{Outside, Pending};
 use crate::pagers::{Alive, Failure, PagerClient};
-use crate::paths::{self, Place, Progress, RollbackPath};
+use crate::paths::ready::Shelf;
+use crate::paths::{self, NotReady, Place, Progress, RollbackPath};
 use crate::prometheus::Prometheus;
 use crate::receipts::{Kept, NotKept, Receipts};
 
@@ -54,6 +55,8 @@ pub struct Edges {
     pub smoke: reqwest::Client,
     /// Where the state of running commands lies.
     pub place: Place,
+    /// What pre-flights found.
+    pub shelf: Shelf,
 }
 
 impl Edges {
@@ -79,7 +82,7 @@ impl Edges {
         let smoke = HttpSettings::with_timeout(SMOKE_TIMEOUT);
         let smoke = http_client::build(&smoke).map_err(|error| format!("smoke: {error}"))?;
         let place = Place { attempts_dir: settings.state_dir.join("attempts"), program: PathBuf::from(OWN_PROGRAM) };
-        Ok(Self { settings, prometheus, pagers, announcers, ping, smoke, place })
+        Ok(Self { settings, prometheus, pagers, announcers, ping, smoke, place, shelf: Shelf::default() })
     }
 }
 
@@ -106,6 +109,14 @@ impl Outside for Edges {
         Box::pin(async move { self.smoke.get(url).send().await.is_ok_and(|response| response.status().is_success()) })
     }
 
+    fn preflight<'a>(&'a self, order: &'a Order) -> Option<Pending<'a, Result<(), NotReady>>> {
+        let path = self.path_of(order)?;
+        if !path.looks_before() {
+            return None;
+        }
+        self.shelf.fill(order, path.preflight(order, &self.place))
+    }
+
     fn start<'a>(
         &'a self,
         order: &'a Order,
@@ -113,7 +124,12 @@ impl Outside for Edges {
         stop: CancellationToken,
     ) -> Option<Pending<'a, Outcome>> {
         let path = self.path_of(order)?;
-        Some(Box::pin(path.start(order, &self.place, progress, stop)))
+        Some(Box::pin(async move {
+            match self.shelf.take(order) {
+                Some(ready) => path.start_ready(order, &self.place, &ready, progress, stop).await,
+                None => path.start(order, &self.place, progress, stop).await,
+            }
+        }))
     }
 
     fn follow<'a>(

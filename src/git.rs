@@ -61,6 +61,8 @@ pub(crate) struct Git<'a> {
     date: String,
     /// Whether a run ends where nobody waits for it any more.
     is_killed: bool,
+    /// Whether a repository around the folder is looked into.
+    has_repository: bool,
 }
 
 /// What a run of git left.
@@ -100,6 +102,7 @@ impl<'a> Git<'a> {
             program: askpass::findable(program),
             date: format!("@{seconds} +0000"),
             is_killed: true,
+            has_repository: true,
         }
     }
 
@@ -107,6 +110,11 @@ impl<'a> Git<'a> {
     /// own repository leaves its lock there.
     pub(crate) fn left_running(self) -> Self {
         Self { is_killed: false, ..self }
+    }
+
+    /// The same outside of any repository, whose settings would count.
+    pub(crate) fn without_repository(self) -> Self {
+        Self { has_repository: false, ..self }
     }
 
     /// Where the clone is.
@@ -174,6 +182,9 @@ impl<'a> Git<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(self.is_killed);
+        if !self.has_repository {
+            command.env("GIT_DIR", "/dev/null");
+        }
         if let Some(file) = self.access.token_file {
             command
                 .env("GIT_ASKPASS", &self.program)

@@ -121,7 +121,8 @@ pub fn build_without_proxy(settings: &HttpSettings) -> Result<Client, Error> {
 /// # Errors
 /// As [`build`], and where the PEM holds something else.
 pub(crate) fn build_with(settings: &HttpSettings, pem: &Pem) -> Result<Client, Error> {
-    prepare(settings, pem)?.build().map_err(|error| Error::Build(explain(&error)))
+    // One request after the other is made with it: a second idle connection would be an older one.
+    prepare(settings, pem)?.pool_max_idle_per_host(1).build().map_err(|error| Error::Build(explain(&error)))
 }
 
 fn prepare(settings: &HttpSettings, pem: &Pem) -> Result<ClientBuilder, Error> {

@@ -11,6 +11,7 @@ mod gate;
 mod jobs;
 mod look;
 mod pieces;
+mod preflight;
 mod split;
 mod together;
 mod turn;
@@ -43,6 +44,7 @@ use gate::Gate;
 use jobs::{Closer, Job, Jobs, Key, Subject};
 use look::{Due, Look, Shares};
 use pieces::Cut;
+use preflight::Preflight;
 pub(crate) use split::told_apart;
 use turn::Turn;
 use under_way::{Over, UnderWay};
@@ -194,7 +196,15 @@ impl Looker {
         if let Some(closer) = job.closer.as_mut().filter(|closer| closer.slot == slot) {
             if closer.exactly_done != Some(since) {
                 let offset = self.edges.get().settings().prometheus.query_offset;
-                closer.exactly_at = Some(closer::exactly_at(since, hold) + offset);
+                let exactly_at = closer::exactly_at(since, hold) + offset;
+                closer.exactly_at = Some(exactly_at);
+                closer.prepare(exactly_at, || Preflight {
+                    door: self.door.clone(),
+                    edges: self.edges.clone(),
+                    metrics: Arc::clone(&self.metrics),
+                    service: key.0.clone(),
+                    trigger: name.clone(),
+                });
             }
             return;
         }
@@ -349,14 +359,15 @@ impl Looker {
         let is_whole = |known: &SoFar| open.is_none() || known.open_at().is_none();
         let so_far = gaps::goes_on(job, so_far.filter(is_whole), (now - offset, interval), now);
         let split = ask::is_split(rule, metric);
-        // The look before a rehearsal is at no watch, and is judged as a whole.
-        let is_watched = self.door.shared.state().services.get(&key.0).is_some_and(|own| own.watch.is_some());
         let besides = open.map_or_else(Vec::new, |since| {
             let points = closer::points(if split { turn.config.services.len() } else { 1 });
             closer::besides(since, hold, (step, points), so_far.as_ref(), now - offset)
         });
         let from = so_far.map_or(from, |known| known.until + step);
         let to = (now - offset).floor(step).max(from);
+        // The look before a rehearsal is at no watch, and is judged as a whole.
+        let is_watched = || self.door.shared.state().services.get(&key.0).is_some_and(|own| own.watch.is_some());
+        let is_far = turn::is_far(from, to, interval);
         let look = Look {
             service: key.0.clone(),
             trigger,
@@ -367,7 +378,7 @@ impl Looker {
             split,
             since_deploy: wants::names_since_deploy(metric).then_some(deploy_at),
             baseline: false,
-            in_pieces: split && metric.comparison.is_none() && is_watched,
+            in_pieces: is_far && split && metric.comparison.is_none() && is_watched(),
             more_until: None,
             so_far,
             besides,

@@ -24,6 +24,8 @@ use rollbackd_core::time::Timestamp;
 use rollbackd_core::view::PathView;
 use rollbackd_core::word;
 
+use crate::paths::NotReady;
+
 use families::{
     ConfigMetrics, EvaluationMetrics, JournalMetrics, OwnMetrics, PagingMetrics, RehearsalMetrics, RollbackMetrics,
     registered,
@@ -245,6 +247,17 @@ impl Metrics {
         let labels = AttemptLabels { service: service.clone(), path: path.clone(), outcome: outcome_word(outcome) };
         self.rollback.attempts.get_or_create(&labels).inc();
         self.rollback.attempt_duration.get_or_create(&PathLabels { service, path }).observe(took.as_secs_f64());
+    }
+
+    /// It was looked whether a path could be run.
+    pub fn preflight_ended(&self, service: &ServiceName, path: &PathName, found: &Result<(), NotReady>) {
+        let outcome = match found {
+            Ok(()) => "ready",
+            Err(NotReady::Fails(_) | NotReady::Waits(_)) => "not_ready",
+            Err(NotReady::Unseen(_)) => "unseen",
+        };
+        let labels = AttemptLabels { service: service.to_string(), path: path.to_string(), outcome };
+        self.rollback.preflights.get_or_create(&labels).inc();
     }
 
     /// A receipt was published.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::pagers::{Alive, Failure};
-use crate::paths::Progress;
+use crate::paths::{NotReady, Progress};
 use crate::receipts::{Kept, NotKept};
 
 /// Something that the outside world takes its time for.
@@ -42,6 +42,11 @@ pub trait Outside: Send + Sync {
 
     /// Whether a smoke URL answers 2xx.
     fn smoke<'a>(&'a self, url: &'a str) -> Pending<'a, bool>;
+
+    /// Looks whether an order that may come soon could be carried out, and keeps connections and tokens for it. Changes
+    /// nothing, and ends where an attempt of that path begins. `None` where there is nothing to look at: no such path, one
+    /// that asks nobody, or one that is just being looked at.
+    fn preflight<'a>(&'a self, order: &'a Order) -> Option<Pending<'a, Result<(), NotReady>>>;
 
     /// Runs the order, once. `None` where the config has no such path. `stop` says that the path's timeout is over.
     /// Dropping the future ends nothing: [`Self::follow`] takes the attempt up again.

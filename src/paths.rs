@@ -16,6 +16,7 @@ pub mod github_actions;
 pub mod gitlab;
 pub mod http;
 pub mod kubernetes;
+pub mod ready;
 pub(crate) mod remote;
 pub mod supervised;
 
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outside::Pending;
 use by_hand::ByHand;
+use ready::Ready;
 
 /// Every kind of path: the key under which the config describes it, and what reads that part of the config.
 const ADAPTERS: &[(&str, Decode)] = &[
@@ -75,6 +77,22 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     /// end. Never starts it.
     fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome>;
 
+    /// Whether there is anything to look at before an attempt.
+    fn looks_before(&self) -> bool {
+        false
+    }
+
+    /// The pre-flight: looks whether the order could be carried out now, and keeps the connections and tokens of that.
+    /// Changes nothing, and leaves nothing behind. `Err`: why it could not. A path that asks nobody has nothing to look at.
+    fn preflight<'a>(
+        &'a self,
+        _order: &'a Order,
+        _place: &'a Place,
+        _ready: &'a Ready,
+    ) -> Pending<'a, Result<(), NotReady>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// How a person does the same without us, with what an attempt would run.
     fn by_hand(&self, run: &[String]) -> ByHand;
 }
@@ -90,6 +108,19 @@ pub(crate) struct Attempt<'a> {
     pub(crate) progress: &'a mpsc::Sender<Progress>,
     /// Says that the path's timeout is over: what can be ended is ended.
     pub(crate) stop: CancellationToken,
+    /// What a pre-flight found just before.
+    pub(crate) ready: &'a Ready,
+}
+
+/// Why a path may not be able to carry out an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// As things are it would fail. Why.
+    Fails(String),
+    /// It would wait for a person. For what.
+    Waits(String),
+    /// It could not be seen this time. Why.
+    Unseen(String),
 }
 
 /// What is known of an attempt before it ends.
@@ -132,6 +163,21 @@ pub fn decode(kind: &str, node: &Node, problems: &mut Problems) -> Option<(Rollb
 }
 
 impl RollbackPath {
+    /// Whether there is anything to look at before an attempt.
+    #[must_use]
+    pub fn looks_before(&self) -> bool {
+        self.0.looks_before()
+    }
+
+    /// Looks whether the order could be carried out now; what it found ready for an attempt. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it may not be.
+    pub async fn preflight(&self, order: &Order, place: &Place) -> Result<Ready, NotReady> {
+        let ready = Ready::of_preflight();
+        self.0.preflight(order, place, &ready).await.map(|()| ready)
+    }
+
     /// Runs the order, once. `stop` says that the path's timeout is over: what can be ended is ended. Dropping the
     /// future ends nothing: [`Self::follow`] takes the attempt up again.
     pub async fn start(
@@ -141,7 +187,19 @@ impl RollbackPath {
         progress: &mpsc::Sender<Progress>,
         stop: CancellationToken,
     ) -> Outcome {
-        self.0.start(Attempt { order, place, progress, stop }).await
+        self.start_ready(order, place, &Ready::default(), progress, stop).await
+    }
+
+    /// The same with what a pre-flight found just before.
+    pub async fn start_ready(
+        &self,
+        order: &Order,
+        place: &Place,
+        ready: &Ready,
+        progress: &mpsc::Sender<Progress>,
+        stop: CancellationToken,
+    ) -> Outcome {
+        self.0.start(Attempt { order, place, progress, stop, ready }).await
     }
 
     /// Finds an attempt that an earlier process started, and follows it to its end. Never starts it.
@@ -153,7 +211,7 @@ impl RollbackPath {
         progress: &mpsc::Sender<Progress>,
         stop: CancellationToken,
     ) -> Outcome {
-        self.0.follow(Attempt { order, place, progress, stop }, handle).await
+        self.0.follow(Attempt { order, place, progress, stop, ready: &Ready::default() }, handle).await
     }
 }
 

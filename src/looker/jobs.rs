@@ -9,6 +9,8 @@ use litemap::LiteMap;
 use rollbackd_core::name::{ServiceName, TriggerName};
 use rollbackd_core::time::Timestamp;
 
+use super::preflight::{Planned, Preflight};
+
 /// What is looked at, without its instants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
@@ -33,7 +35,7 @@ impl Subject {
 pub(super) type Key = (ServiceName, Subject);
 
 /// When a subject is due, and whether an earlier look at it is still under way.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Job {
     pub(super) due_at: Timestamp,
     pub(super) under_way: bool,
@@ -46,7 +48,7 @@ pub(super) struct Job {
 }
 
 /// A row of breaches that is looked at closer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Closer {
     /// Its place among the few that are looked at closer; given up once that is done.
     pub(super) place: Option<Arc<()>>,
@@ -55,12 +57,21 @@ pub(super) struct Closer {
     /// When it is to be looked exactly, besides the slots, and for the beginning of which row that was done.
     pub(super) exactly_at: Option<Timestamp>,
     pub(super) exactly_done: Option<Timestamp>,
+    /// Gets the path ready that is to be run then.
+    preflight: Option<Planned>,
 }
 
 impl Closer {
     /// One that is to be looked at at that instant.
     pub(super) const fn new(place: Arc<()>, slot: Timestamp, at: Timestamp) -> Self {
-        Self { place: Some(place), slot, exactly_at: Some(at), exactly_done: None }
+        Self { place: Some(place), slot, exactly_at: Some(at), exactly_done: None, preflight: None }
+    }
+
+    /// Plans the pre-flight for a `for` that is over at that instant, in place of one that has not begun.
+    pub(super) fn prepare(&mut self, over_at: Timestamp, preflight: impl FnOnce() -> Preflight) {
+        if self.preflight.as_ref().is_none_or(|planned| planned.is_for_another(over_at)) {
+            self.preflight = Some(preflight().plan(over_at));
+        }
     }
 }
 

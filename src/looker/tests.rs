@@ -324,7 +324,8 @@ async fn a_look_that_failed_while_a_breach_is_followed_is_made_again_soon() {
     let (later, slot) = (clock::now() + Duration::from_secs(15), clock::now());
     for (failed, followed, soon) in [(true, true, true), (false, true, false), (true, false, false)] {
         let place = looker.jobs.place(MOST_CLOSER).filter(|_| followed);
-        let closer = place.map(|place| Box::new(Closer { exactly_at: None, ..Closer::new(place, slot, slot) }));
+        let mut closer = place.map(|place| Box::new(Closer::new(place, slot, slot)));
+        closer.iter_mut().for_each(|closer| closer.exactly_at = None);
         looker.jobs.of_mut(&key.0).insert(key.1.clone(), Job { under_way: true, closer, ..Job::due(later) });
         looker.finish(&Over { keys: vec![key.clone()], failed, ..Over::default() });
         let due_at = looker.jobs.get_mut(&key).unwrap().due_at;

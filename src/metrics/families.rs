@@ -129,6 +129,7 @@ pub(super) struct RollbackMetrics {
     pub(super) attempt_ends: Deadlines<PathLabels>,
     pub(super) attempts: Family<AttemptLabels, Counter>,
     pub(super) attempt_duration: HistogramFamily<PathLabels>,
+    pub(super) preflights: Family<AttemptLabels, Counter>,
     pub(super) receipts: Family<OutcomeLabels, Counter>,
     pub(super) receipts_unpublished: Gauge,
     pub(super) receipts_kept: Family<KeptLabels, Counter>,
@@ -165,6 +166,12 @@ impl RollbackMetrics {
                 "attempt_duration",
                 "How long a run of a path took, whatever its outcome",
                 Family::new_with_constructor(rollback_histogram as fn() -> Histogram),
+            ),
+            preflights: registered(
+                registry,
+                "preflights",
+                "Times that it was looked whether a path could be run, just before a trigger's `for` was over, by outcome",
+                Family::default(),
             ),
             receipts: registered(registry, "receipts", "Receipts published, by outcome", Family::default()),
             receipts_kept: registered(

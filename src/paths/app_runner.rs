@@ -13,6 +13,7 @@ use rollbackd_core::template::Template;
 use self::operation::Operation;
 use super::aws::AwsSettings;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 
 /// The image's tag where the config says nothing.
@@ -58,11 +59,11 @@ fn service_arn(at: &Node, problems: &mut Problems) -> Option<String> {
 impl Platform for AppRunner {
     type Remote<'a> = Operation<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Operation<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Operation<'a>, String> {
         let [tag] = order.run.as_slice() else {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
-        Operation::new(self, order, tag)
+        Operation::new(self, order, tag, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

@@ -14,6 +14,7 @@ use rollbackd_core::template::Template;
 
 use self::rollback::Rollback;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::{Endpoint, HttpSettings};
@@ -105,11 +106,11 @@ fn name(at: &Node, problems: &mut Problems) -> Option<String> {
 impl Platform for ArgoCd {
     type Remote<'a> = Rollback<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Rollback<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Rollback<'a>, String> {
         let [version] = order.run.as_slice() else {
             return Err("the order does not fit the config, which changed meanwhile".to_owned());
         };
-        Rollback::new(self, order, version)
+        Rollback::new(self, order, version, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

@@ -19,10 +19,11 @@ use tokio::sync::Mutex;
 
 use self::credentials::{Chain, Credentials};
 use self::sign::{Request, Scope, basic_time};
+use super::ready::Ready;
 use super::remote::api::{Answer, Api, NoAnswer, REQUEST_TIMEOUT};
 use super::remote::{Asked, Found, Look};
 use crate::clock::now;
-use crate::http_client::{Endpoint, HttpSettings, one_line};
+use crate::http_client::{Endpoint, HttpSettings, Pem, one_line};
 
 /// Between two looks: sixty of them in a budget of five minutes, and far below what AWS allows.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,6 +45,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What was not carried out because the credentials ended meanwhile is asked again after this time, with new ones.
 const RENEWED: Duration = Duration::from_secs(1);
+
+/// By what name credentials are kept for the attempt after a pre-flight.
+const CREDENTIALS: &str = "AWS credentials";
 
 /// Errors that say that there were too many requests; such a request was not carried out.
 const THROTTLED: &[&str] = &[
@@ -147,6 +151,7 @@ pub(super) struct Aws<'a> {
     url: Url,
     api: Api,
     credentials: Mutex<Option<Credentials>>,
+    ready: &'a Ready,
     /// How many requests in a row were throttled.
     throttled: AtomicU32,
 }
@@ -165,24 +170,29 @@ pub(super) enum NoResult {
     Later(Duration, String),
     /// No connection came about, or nothing could be signed. Why.
     NotSent(String),
+    /// There are no credentials. Why not.
+    NoCredentials(String),
+    /// The credentials ended: it was not carried out, and may be asked again with new ones. Why.
+    Ended(String),
     /// It may have been carried out. Why that is not known.
     Perhaps(String),
 }
 
 impl<'a> Aws<'a> {
-    pub(super) fn new(service: &'static Service, settings: &'a AwsSettings) -> Result<Self, String> {
+    pub(super) fn new(service: &'static Service, settings: &'a AwsSettings, ready: &'a Ready) -> Result<Self, String> {
         let url = match &settings.endpoint {
             Some(endpoint) => endpoint.url().clone(),
             None => Url::parse(&public_url(service.signing, &settings.region))
                 .map_err(|error| format!("the region {} makes no address: {error}", settings.region))?,
         };
-        let api = Api::new(service.name, &settings.http)?;
-        Ok(Self { service, settings, url, api, credentials: Mutex::new(None), throttled: AtomicU32::new(0) })
+        let api = Api::kept(service.name, &settings.http, &Pem::default(), ready)?;
+        let credentials = Mutex::new(ready.get(CREDENTIALS));
+        Ok(Self { service, settings, url, api, credentials, ready, throttled: AtomicU32::new(0) })
     }
 
     /// Asks for an operation, once.
     pub(super) async fn call<T: DeserializeOwned>(&self, operation: &str, input: &Value) -> Result<T, NoResult> {
-        let credentials = self.credentials().await.map_err(NoResult::NotSent)?;
+        let credentials = self.credentials().await.map_err(NoResult::NoCredentials)?;
         let body = input.to_string();
         let mut request = self.api.client().post(self.url.clone());
         // The client writes the host that is signed, as the URL has it.
@@ -232,6 +242,7 @@ impl<'a> Aws<'a> {
         }
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let fetched = self.settings.chain.fetch(&self.settings.region, &environment).await?;
+        self.ready.keep(CREDENTIALS, &fetched);
         Ok(held.insert(fetched).clone())
     }
 
@@ -245,7 +256,7 @@ impl<'a> Aws<'a> {
             return Err(NoResult::Later(self.throttle(answer), why));
         }
         if ENDED.contains(&code.as_str()) && self.credentials.lock().await.take().is_some() {
-            return Err(NoResult::Later(RENEWED, why));
+            return Err(NoResult::Ended(why));
         }
         Err(match answer.status {
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
@@ -287,7 +298,12 @@ impl NoResult {
     /// What went wrong.
     pub(super) fn why(self) -> String {
         match self {
-            Self::Refused { why, .. } | Self::Later(_, why) | Self::NotSent(why) | Self::Perhaps(why) => why,
+            Self::Refused { why, .. }
+            | Self::Later(_, why)
+            | Self::NotSent(why)
+            | Self::NoCredentials(why)
+            | Self::Ended(why)
+            | Self::Perhaps(why) => why,
         }
     }
 
@@ -296,8 +312,20 @@ impl NoResult {
         match self {
             Self::Refused { why, .. } => Asked::Refused(format!("{why}; check {check}")),
             Self::Later(wait, why) => Asked::Later(wait, why),
-            Self::NotSent(why) => Asked::NotSent(why),
+            Self::Ended(why) => Asked::Later(RENEWED, why),
+            Self::NotSent(why) | Self::NoCredentials(why) => Asked::NotSent(why),
             Self::Perhaps(why) => Asked::Perhaps(why),
+        }
+    }
+
+    /// What it means for a pre-flight, which has asked twice where the credentials had ended.
+    pub(super) fn not_ready(self, check: &str) -> Asked {
+        match self {
+            Self::NoCredentials(why) => Asked::Refused(why),
+            Self::Ended(why) => Asked::Refused(format!("{why}; check the credentials: they have ended")),
+            other @ (Self::Refused { .. } | Self::Later(..) | Self::NotSent(_) | Self::Perhaps(_)) => {
+                other.asked(check)
+            }
         }
     }
 
@@ -306,7 +334,8 @@ impl NoResult {
         match self {
             Self::Refused { why, .. } => Look::Refused(why),
             Self::Later(wait, _) => Look::Later(wait),
-            Self::NotSent(_) | Self::Perhaps(_) => Look::Later(Duration::ZERO),
+            Self::Ended(_) => Look::Later(RENEWED),
+            Self::NotSent(_) | Self::NoCredentials(_) | Self::Perhaps(_) => Look::Later(Duration::ZERO),
         }
     }
 

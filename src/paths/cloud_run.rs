@@ -16,6 +16,7 @@ use rollbackd_core::event::Order;
 use self::access::Access;
 use self::traffic::Traffic;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::{Endpoint, HttpSettings};
@@ -121,11 +122,11 @@ fn target(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<(By, RunPa
 impl Platform for CloudRun {
     type Remote<'a> = Traffic<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Traffic<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Traffic<'a>, String> {
         let [wanted] = order.run.as_slice() else {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
-        Traffic::new(self, order, wanted)
+        Traffic::new(self, order, wanted, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

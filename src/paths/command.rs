@@ -210,7 +210,7 @@ impl Adapter for Command {
 
     /// A command leaves what it is found by on disk, under the attempt's own name.
     fn follow<'a>(&'a self, attempt: Attempt<'a>, _handle: Option<&'a str>) -> Pending<'a, Outcome> {
-        let Attempt { order, place, progress, stop } = attempt;
+        let Attempt { order, place, progress, stop, .. } = attempt;
         Box::pin(self.attend(AttemptDir::of(place, &order.attempt), None, progress, stop).until_it_ends())
     }
 
@@ -232,7 +232,7 @@ impl Adapter for Command {
 
 impl Command {
     async fn begin(&self, attempt: Attempt<'_>) -> Outcome {
-        let Attempt { order, place, progress, stop } = attempt;
+        let Attempt { order, place, progress, stop, .. } = attempt;
         let attempt = AttemptDir::of(place, &order.attempt);
         let task = self.task(order);
         match on_disk(&attempt, move |attempt| attempt.create(&task)).await {

@@ -17,6 +17,7 @@ use rollbackd_core::template::Template;
 use self::rollback::Rollback;
 use super::aws::AwsSettings;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 
 /// The image's tag or digest where the config says nothing.
@@ -95,11 +96,11 @@ fn name(at: &Node, problems: &mut Problems) -> Option<String> {
 impl Platform for Ecs {
     type Remote<'a> = Rollback<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Rollback<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Rollback<'a>, String> {
         let [wanted] = order.run.as_slice() else {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
-        Rollback::new(self, order, wanted)
+        Rollback::new(self, order, wanted, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

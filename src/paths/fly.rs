@@ -13,6 +13,7 @@ use rollbackd_core::event::Order;
 
 use self::rolling::Rolling;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use crate::http_client::{Endpoint, HttpSettings};
 
@@ -97,11 +98,11 @@ fn url(at: &Node, problems: &mut Problems) -> Option<Endpoint> {
 impl Platform for Fly {
     type Remote<'a> = Rolling<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Rolling<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Rolling<'a>, String> {
         let [image] = order.run.as_slice() else {
             return Err("the order does not fit the path of the config, which changed meanwhile".to_owned());
         };
-        Rolling::new(self, order, image)
+        Rolling::new(self, order, image, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

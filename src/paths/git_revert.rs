@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use rollbackd_core::config::node::{self, Fields, Node, Problems};
 use rollbackd_core::config::{PathParts, RunPart};
+use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use rollbackd_core::template::{Template, Variable};
 
 use self::follow::Follow;
 use self::revert::{Revert, clone_of};
 use super::by_hand::ByHand;
-use super::remote::Following;
+use super::ready::Ready;
 use super::remote::secret_file::secret_file;
-use super::{Adapter, Attempt, nothing_ran};
+use super::remote::{Following, Remote as _};
+use super::{Adapter, Attempt, NotReady, Place, nothing_ran};
 use crate::git::Access;
 use crate::git::settings::{branch, is_branch, text};
 use crate::http_client::Endpoint;
@@ -163,6 +165,24 @@ impl Adapter for GitRevert {
                 Ok(remote) => Following { remote, attempt }.follow(handle).await,
                 Err(why) => Outcome::Unknown { why },
             }
+        })
+    }
+
+    fn looks_before(&self) -> bool {
+        true
+    }
+
+    fn preflight<'a>(
+        &'a self,
+        order: &'a Order,
+        place: &'a Place,
+        _ready: &'a Ready,
+    ) -> Pending<'a, Result<(), NotReady>> {
+        Box::pin(async move {
+            // Git runs in a folder that is there; a clone's own is made when it is needed.
+            let dir = place.attempts_dir.parent().unwrap_or(&place.attempts_dir);
+            let revert = Revert::new(self, order, dir, &place.program).map_err(NotReady::Fails)?;
+            revert.without_repository().preflight().await.map_err(|asked| asked.not_ready(order))
         })
     }
 

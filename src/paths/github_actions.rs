@@ -14,6 +14,7 @@ use rollbackd_core::event::Order;
 
 use self::dispatch::Dispatch;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::github::{Repository, workflow};
 
@@ -103,11 +104,11 @@ fn poll_interval(at: &Node, problems: &mut Problems) -> Option<Duration> {
 impl Platform for GithubActions {
     type Remote<'a> = Dispatch<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Dispatch<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Dispatch<'a>, String> {
         if order.run.len() != self.inputs.len() + 1 {
             return Err("the order does not fit the inputs of the config, which changed meanwhile".to_owned());
         }
-        Dispatch::new(self, order)
+        Dispatch::new(self, order, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

@@ -14,6 +14,7 @@ use rollbackd_core::template::Template;
 
 use self::pipeline::Creation;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::gitlab::Project;
 use super::remote::secret_file::secret_file;
@@ -85,7 +86,7 @@ fn variables(at: &Node, problems: &mut Problems) -> Option<Vec<(String, Template
 impl Platform for Gitlab {
     type Remote<'a> = Creation<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Creation<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, _ready: &'a Ready) -> Result<Creation<'a>, String> {
         if order.run.len() != self.variables.len() + 1 {
             return Err("the order does not fit the variables of the config, which changed meanwhile".to_owned());
         }

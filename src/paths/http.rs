@@ -20,6 +20,7 @@ use self::address::{Address, Of};
 use self::call::Call;
 use self::expect::{Condition, Pointer, Success};
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::HttpSettings;
@@ -324,7 +325,7 @@ impl Http {
 impl Platform for Http {
     type Remote<'a> = Call<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Call<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, _ready: &'a Ready) -> Result<Call<'a>, String> {
         if order.run.len() != self.parts {
             return Err("the order does not fit the templates of the config, which changed meanwhile".to_owned());
         }

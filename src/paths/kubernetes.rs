@@ -18,6 +18,7 @@ use rollbackd_core::template::Template;
 
 use self::change::Change;
 use super::by_hand::ByHand;
+use super::ready::Ready;
 use super::remote::Platform;
 use super::remote::api::REQUEST_TIMEOUT;
 use crate::http_client::HttpSettings;
@@ -146,11 +147,11 @@ fn target(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<(Sign, Run
 impl Platform for Kubernetes {
     type Remote<'a> = Change<'a>;
 
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Change<'a>, String> {
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Change<'a>, String> {
         let [target] = order.run.as_slice() else {
             return Err("the order does not fit the config, which changed meanwhile".to_owned());
         };
-        Change::new(self, order, target)
+        Change::new(self, order, target, ready)
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::by_hand::ByHand;
-use super::{Adapter, Attempt, Progress, nothing_ran, tell};
+use super::ready::Ready;
+use super::{Adapter, Attempt, NotReady, Place, Progress, nothing_ran, tell};
 use crate::clock::now;
 use crate::outside::Pending;
 
@@ -52,9 +53,9 @@ pub(crate) trait Platform: std::fmt::Debug + Send + Sync {
     where
         Self: 'a;
 
-    /// Gets ready for one attempt. `Err`, with the reason, where the order does not fit the settings or no client can
-    /// be made; nothing was sent then.
-    fn open<'a>(&'a self, order: &'a Order) -> Result<Self::Remote<'a>, String>;
+    /// Gets ready for one attempt, with what is ready already. `Err`, with the reason, where the order does not fit the
+    /// settings or no client can be made; nothing was sent then.
+    fn open<'a>(&'a self, order: &'a Order, ready: &'a Ready) -> Result<Self::Remote<'a>, String>;
 
     /// How a person does the same without us. `run` is what an order would have, rendered.
     fn by_hand(&self, run: &[String]) -> ByHand;
@@ -71,6 +72,10 @@ pub(crate) trait Remote: Send + Sync {
 
     /// Between two looks.
     fn poll_interval(&self) -> Duration;
+
+    /// The pre-flight: reads what can be read before [`Self::ask`] changes something, at best all that would keep it from
+    /// that. Changes nothing. `Err`: what asking would come to.
+    fn preflight(&mut self) -> impl Future<Output = Result<(), Asked>> + Send;
 
     /// Finds the version to return to, and asks for the change or, where it has several parts, for its next one. Called
     /// again only after an answer that proves that nothing was changed, and after [`Look::Part`].
@@ -125,6 +130,19 @@ impl Asked {
             Self::Ended(outcome) => Found::Unclear(format!("it ended while it was looked for: {outcome:?}")),
         }
     }
+
+    /// What a pre-flight comes to whose reads ended like this. What an attempt would try again in its time is no failure.
+    pub(crate) fn not_ready(self, order: &Order) -> NotReady {
+        match self {
+            Self::Refused(why) => NotReady::Fails(why),
+            Self::Later(wait, why) if now() + wait >= order.ends_at => NotReady::Fails(why),
+            Self::Waits(why) => NotReady::Waits(why),
+            Self::Accepted(why) | Self::Perhaps(why) | Self::Later(_, why) | Self::NotSent(why) => {
+                NotReady::Unseen(why)
+            }
+            Self::Ended(outcome) => NotReady::Unseen(format!("{outcome:?}")),
+        }
+    }
 }
 
 /// What is found of an earlier request.
@@ -175,7 +193,7 @@ pub(crate) enum Cancelled {
 impl<P: Platform> Adapter for P {
     fn start<'a>(&'a self, attempt: Attempt<'a>) -> Pending<'a, Outcome> {
         Box::pin(async move {
-            match self.open(attempt.order) {
+            match self.open(attempt.order, attempt.ready) {
                 Ok(remote) => Following { remote, attempt }.start().await,
                 Err(why) => nothing_ran(&why),
             }
@@ -184,10 +202,26 @@ impl<P: Platform> Adapter for P {
 
     fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome> {
         Box::pin(async move {
-            match self.open(attempt.order) {
+            match self.open(attempt.order, attempt.ready) {
                 Ok(remote) => Following { remote, attempt }.follow(handle).await,
                 Err(why) => Outcome::Unknown { why },
             }
+        })
+    }
+
+    fn looks_before(&self) -> bool {
+        true
+    }
+
+    fn preflight<'a>(
+        &'a self,
+        order: &'a Order,
+        _place: &'a Place,
+        ready: &'a Ready,
+    ) -> Pending<'a, Result<(), NotReady>> {
+        Box::pin(async move {
+            let mut remote = self.open(order, ready).map_err(NotReady::Fails)?;
+            remote.preflight().await.map_err(|asked| asked.not_ready(order))
         })
     }
 
@@ -399,5 +433,32 @@ fn nothing_more<R: Remote>(why: &str, done: u32) -> Outcome {
             let why = format!("{why}; {done} of its parts ({}) had been changed before, and stay so", R::WHAT);
             Outcome::Failed { why, output: String::new() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
+
+    use super::*;
+
+    #[test]
+    fn what_an_attempt_would_try_again_in_its_time_is_no_failure_and_what_outlasts_it_is_one() {
+        let order = Order {
+            service: ServiceName::new("shop").unwrap(),
+            firing: FiringId::new("shop-f-1").unwrap(),
+            attempt: AttemptId::new("shop-f-1-a1").unwrap(),
+            path: PathName::new("pipeline").unwrap(),
+            run: Vec::new(),
+            started_at: now(),
+            ends_at: now() + Duration::from_secs(60),
+        };
+        let why = || "a limit was met".to_owned();
+        let later = |seconds| Asked::Later(Duration::from_secs(seconds), why()).not_ready(&order);
+        assert_eq!(later(30), NotReady::Unseen(why()));
+        assert_eq!(later(3600), NotReady::Fails(why()));
+        assert_eq!(Asked::NotSent(why()).not_ready(&order), NotReady::Unseen(why()));
+        assert_eq!(Asked::Waits(why()).not_ready(&order), NotReady::Waits(why()));
+        assert_eq!(Asked::Refused(why()).not_ready(&order), NotReady::Fails(why()));
     }
 }

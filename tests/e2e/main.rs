@@ -28,6 +28,8 @@ mod kmock_world;
 #[cfg(test)]
 mod prometheus_faults;
 #[cfg(test)]
+mod ready;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod rehearsals;

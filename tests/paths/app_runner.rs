@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::aws_model;
 use crate::contract::{Contract, SECRET};
 use crate::ecs::credentials;
-use crate::world::{Attempts, attempt, mistakes, now, serve, why};
+use crate::world::{Attempts, attempt, mistakes, now, serve, why, would_fail};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -220,8 +220,10 @@ async fn after_a_crash_the_operation_in_flight_is_found_and_none_is_begun() {
 async fn a_service_that_is_paused_or_built_from_code_is_refused() {
     let world = World::new().await;
     world.remote().status = "PAUSED";
+    assert!(would_fail(&world.attempt()).await.contains("the service is PAUSED at App Runner"));
     assert!(why(world.start().await).contains("the service is PAUSED at App Runner"));
     world.remote().source = json!({"CodeRepository": {"RepositoryUrl": "https://git.test/shop"}});
+    assert!(would_fail(&world.attempt()).await.contains("built from code"));
     assert!(why(world.start().await).contains("built from code"));
     assert!(world.remote().updates.is_empty());
 }

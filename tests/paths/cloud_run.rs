@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why};
+use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why, would_fail};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _, UnparsedPublicKey};
@@ -397,8 +397,10 @@ async fn without_a_revision_that_is_ready_nothing_is_changed() {
         let world = World::new().await;
         let mut config = world.config();
         config[key] = json!(value);
+        let before = would_fail(&attempt("cloud_run", &config)).await;
         let why = why(world.start_as(&config).await);
-        assert!(why.starts_with("failed:") && why.contains(expected) && why.ends_with("nothing ran"), "{why}");
+        assert!(why.contains(expected), "{why}");
+        assert_eq!(why, format!("failed: {before}; nothing ran"));
         assert_eq!(world.platform().changes, [] as [Value; 0]);
     }
 }
@@ -493,6 +495,18 @@ async fn the_metadata_servers_token_is_used_until_shortly_before_its_end() {
     let config = world.without_token_file("metadata_url", json!(world.url));
     assert_eq!(world.start_as(&config).await, done("shop-00040-abc"));
     assert!(world.platform().tokens_given > 5, "{}", world.platform().tokens_given);
+}
+
+#[tokio::test]
+async fn the_token_of_a_look_before_is_that_of_the_attempt_which_follows() {
+    let world = World::new().await;
+    let (path, order) = attempt("cloud_run", &world.without_token_file("metadata_url", json!(world.url)));
+    let found = path.preflight(&order, &no_place()).await.unwrap();
+    assert_eq!(world.platform().tokens_given, 1);
+    assert_eq!(world.platform().changes, [] as [Value; 0]);
+    let (progress, stop) = (mpsc::channel(8).0, CancellationToken::new());
+    assert_eq!(path.start_ready(&order, &no_place(), &found, &progress, stop).await, done("shop-00040-abc"));
+    assert_eq!(world.platform().tokens_given, 1);
 }
 
 #[tokio::test]

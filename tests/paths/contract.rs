@@ -10,10 +10,13 @@ use std::time::Duration;
 use crate::proxy::{Proxy, Seen, Trouble};
 use crate::world::{LONG, no_place, order, path};
 use crate::{app_runner, argo_cd, cloud_run, ecs, fly, github_actions, github_app, gitlab, http, kubernetes};
-use rollbackd::paths::{KINDS, Progress, RollbackPath};
+use rollbackd::config;
+use rollbackd::edges::Edges;
+use rollbackd::outside::Outside as _;
+use rollbackd::paths::{KINDS, NotReady, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,12 @@ pub(crate) struct Contract {
     pub(crate) is_change: fn(&Seen) -> bool,
 }
 
+/// What a request to such a server would do is not known, so that it is asked nothing before.
+const LOOKED_AT_BY_NOBODY: &[&str] = &["http"];
+
+/// Paths that read something at the platform before they change anything: through the connection of the look before.
+const READ_FIRST: &[&str] = &["app_runner", "argo_cd", "cloud_run", "ecs", "fly", "kubernetes"];
+
 const CONTRACTS: &[Contract] = &[
     app_runner::CONTRACT,
     argo_cd::CONTRACT,
@@ -57,16 +66,36 @@ struct World {
     path: RollbackPath,
     order: Order,
     stop: CancellationToken,
-    _dir: TempDir,
+    config: Value,
+    dir: TempDir,
 }
 
 impl World {
     async fn new(contract: &Contract) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (proxy, url) = Proxy::start(&(contract.platform)().await, contract.is_change).await;
-        let (path, parts) = path(contract.kind, &(contract.config)(&url, dir.path()));
+        let config = (contract.config)(&url, dir.path());
+        let (path, parts) = path(contract.kind, &config);
         let order = order(&parts, LONG);
-        Self { kind: contract.kind, proxy, path, order, stop: CancellationToken::new(), _dir: dir }
+        Self { kind: contract.kind, proxy, path, order, stop: CancellationToken::new(), config, dir }
+    }
+
+    /// The outside world of a config that has the path.
+    fn edges(&self) -> Edges {
+        let service = json!({
+            "name": "shop", "watch": "30m", "page": ["oncall"], "side_effects": "none",
+            "triggers": [{"name": "smoke-test", "observed": "report", "budget": "3m"}],
+            "paths": [{"name": "first", "timeout": "60s", self.kind: self.config}],
+        });
+        let config = json!({
+            "prometheus": {"url": "http://127.0.0.1:9"}, "listen": "127.0.0.1:0",
+            "state_dir": self.dir.path(), "receipts_dir": self.dir.path(), "services": [service],
+            "pagers": [{"name": "oncall", "webhook": {"url": "http://127.0.0.1:9"}}],
+        });
+        let file = self.dir.path().join("rollbackd.yml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let loaded = config::load(&file).unwrap_or_else(|error| panic!("{}", config::explain(&error)));
+        Edges::open(loaded.settings).unwrap()
     }
 
     async fn start(&self) -> Outcome {
@@ -160,6 +189,70 @@ fn every_path_changes_once_tells_by_what_it_is_found_and_follows_to_the_end() {
         assert!(matches!(told.try_recv(), Ok(Progress::Started { .. })), "{}", world.kind);
         world.changed_once();
     });
+}
+
+#[test]
+fn every_path_looks_before_it_is_started_and_changes_nothing_by_that() {
+    each(async |world| {
+        let ready = world.path.preflight(&world.order, &no_place()).await;
+        let ready = ready.unwrap_or_else(|why| panic!("{}: {why:?}", world.kind));
+        let looked = !LOOKED_AT_BY_NOBODY.contains(&world.kind);
+        assert_eq!(world.proxy.reads() > 0, looked, "{}", world.kind);
+        assert_eq!(world.proxy.asked(), 0, "{}", world.kind);
+        let connections = world.proxy.connections();
+        let (progress, stop) = (mpsc::channel(8).0, world.stop.clone());
+        let outcome = world.path.start_ready(&world.order, &no_place(), &ready, &progress, stop).await;
+        succeeded(world.kind, &outcome);
+        world.changed_once();
+        let connected_anew = world.proxy.connections() > connections;
+        assert_eq!(connected_anew, !READ_FIRST.contains(&world.kind), "{}", world.kind);
+    });
+}
+
+#[test]
+fn what_a_look_before_finds_is_for_the_next_attempt_of_that_path_alone() {
+    each(async |world| {
+        if !READ_FIRST.contains(&world.kind) {
+            return;
+        }
+        let edges = world.edges();
+        assert_eq!(edges.preflight(&world.order).unwrap().await, Ok(()), "{}", world.kind);
+        let progress = mpsc::channel(8).0;
+        for connects_anew in [false, true] {
+            let before = world.proxy.connections();
+            let outcome = edges.start(&world.order, &progress, world.stop.clone()).unwrap().await;
+            succeeded(world.kind, &outcome);
+            assert_eq!(world.proxy.connections() > before, connects_anew, "{}", world.kind);
+        }
+    });
+}
+
+#[test]
+fn what_died_unseen_after_the_look_before_keeps_no_path_from_running() {
+    each(async |world| {
+        if !READ_FIRST.contains(&world.kind) {
+            return;
+        }
+        let ready = world.path.preflight(&world.order, &no_place()).await.unwrap();
+        world.proxy.break_connections();
+        let (progress, stop) = (mpsc::channel(8).0, world.stop.clone());
+        let outcome = world.path.start_ready(&world.order, &no_place(), &ready, &progress, stop).await;
+        succeeded(world.kind, &outcome);
+        world.changed_once();
+    });
+}
+
+#[test]
+fn every_path_says_before_it_is_started_that_its_platform_can_not_be_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for contract in CONTRACTS.iter().filter(|contract| !LOOKED_AT_BY_NOBODY.contains(&contract.kind)) {
+        // Nobody listens there.
+        let (path, parts) = path(contract.kind, &(contract.config)("http://127.0.0.1:9/", dir.path()));
+        let found = runtime.block_on(path.preflight(&order(&parts, LONG), &no_place()));
+        let Err(NotReady::Unseen(why)) = found else { panic!("{}: {found:?}", contract.kind) };
+        assert!(!why.is_empty() && !why.contains(SECRET), "{}: {why}", contract.kind);
+    }
 }
 
 #[test]

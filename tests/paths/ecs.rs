@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::stand_in::{Ends, Remote, Shared, answer, changes, definition, rollout, story_arn};
 use crate::contract::{Contract, SECRET};
-use crate::world::{Attempts, attempt, mistakes, no_place, now, path, serve, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, now, path, serve, why, would_fail};
 use axum::Router;
 use rollbackd::paths::{Progress, RollbackPath};
 use rollbackd_core::event::Order;
@@ -224,8 +224,10 @@ async fn a_task_definition_that_is_named_has_to_be_the_services_own_and_deployab
     ] {
         let mut config = config(&world.url, world.dir.path());
         config["task_definition"] = json!(named);
+        let before = would_fail(&attempt("ecs", &config)).await;
         let why = why(world.start_with(&config).await);
-        assert!(why.contains(expected) && why.ends_with("nothing ran"), "{why}");
+        assert!(why.contains(expected), "{why}");
+        assert_eq!(why, format!("failed: {before}; nothing ran"));
     }
     assert_eq!(world.changes(), []);
     let mut config = config(&world.url, world.dir.path());
@@ -275,6 +277,22 @@ async fn a_refusal_says_what_to_check_and_an_ended_session_is_renewed() {
         world.remote().key = Some("t0ken2".to_owned());
     });
     assert_eq!(outcome, done("ecs-svc/4"));
+}
+
+#[tokio::test]
+async fn credentials_that_have_ended_or_are_not_there_are_told_of_before_it_is_started() {
+    let world = World::new().await;
+    world.remote().key = Some("t0ken2".to_owned());
+    let attempt = world.attempt();
+    let why = would_fail(&attempt).await;
+    assert!(why.contains("ExpiredToken") && why.ends_with("check the credentials: they have ended"), "{why}");
+    let file = credentials(world.dir.path(), SECRET, "t0ken2");
+    assert!(attempt.0.preflight(&attempt.1, &no_place()).await.is_ok());
+
+    std::fs::remove_file(&file).unwrap();
+    let why = would_fail(&attempt).await;
+    assert!(why.contains(&file.display().to_string()), "{why}");
+    assert_eq!(world.changes(), []);
 }
 
 #[tokio::test]

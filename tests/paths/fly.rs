@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why};
+use crate::world::{Attempts, LONG, attempt, mistakes, no_place, order, path, serve, why, would_fail};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -313,8 +313,11 @@ async fn what_can_not_be_changed_is_named() {
 
     let mut worker = machine("m1", "v42");
     worker["config"]["metadata"]["fly_process_group"] = json!("worker");
-    let said = why(World::of(&[worker]).await.start().await);
-    assert!(said.contains("no machine of the process group app") && said.ends_with("nothing ran"), "{said}");
+    let world = World::of(&[worker]).await;
+    let before = would_fail(&world.attempt()).await;
+    let said = why(world.start().await);
+    assert!(said.contains("no machine of the process group app"), "{said}");
+    assert_eq!(said, format!("failed: {before}; nothing ran"));
 }
 
 #[tokio::test]

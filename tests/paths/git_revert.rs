@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use rollbackd::paths::{Place, Progress, RollbackPath};
+use rollbackd::paths::{NotReady, Place, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
@@ -239,6 +239,26 @@ impl World {
 
 fn reverted(sha: &str) -> Outcome {
     Outcome::Succeeded { receipt: Some(sha.to_owned()), output: String::new() }
+}
+
+#[tokio::test]
+async fn a_look_before_asks_for_the_branch_with_the_token_and_makes_nothing() {
+    let mut world = World::new().await;
+    let looked = async |world: &World| {
+        let (path, order) = world.attempt();
+        path.preflight(&order, &world.place).await.map(drop)
+    };
+    // What somebody keeps around the folder where git runs is not looked into.
+    std::fs::create_dir(world.dir.path().join(".git")).unwrap();
+    std::fs::write(world.dir.path().join(".git/config"), "no config").unwrap();
+    assert_eq!(looked(&world).await, Ok(()));
+    world.config["branch"] = json!("gone");
+    assert_eq!(looked(&world).await, Err(NotReady::Fails("there is no branch gone".to_owned())));
+    std::fs::write(world.dir.path().join("secret"), "another\n").unwrap();
+    let Err(NotReady::Fails(why)) = looked(&world).await else { panic!("the token is another's") };
+    assert!(!why.contains("another"), "{why}");
+    assert_eq!(world.pushes(), 0);
+    assert!(!world.place.attempts_dir.exists());
 }
 
 #[tokio::test]

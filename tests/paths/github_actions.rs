@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use rollbackd::paths::{Progress, RollbackPath};
+use rollbackd::paths::{NotReady, Progress, RollbackPath};
 use rollbackd_core::event::Order;
 use rollbackd_core::firing::Outcome;
 use serde_json::{Value, json};
@@ -46,6 +46,8 @@ pub(crate) struct Remote {
     list_status: Option<u16>,
     /// Somebody else dispatches at the same time.
     with_another: bool,
+    /// What it says of the workflow.
+    workflow_state: Option<&'static str>,
 }
 
 /// A status, headers and a body.
@@ -127,6 +129,14 @@ async fn dispatch(State(remote): State<Shared>, headers: HeaderMap, Json(body): 
     Json(json!({"workflow_run_id": id, "run_url": api, "html_url": shown})).into_response()
 }
 
+async fn workflow(State(remote): State<Shared>, headers: HeaderMap) -> Response {
+    if headers["authorization"] != format!("Bearer {SECRET}") {
+        return problem(401, "Bad credentials");
+    }
+    let state = remote.lock().unwrap().workflow_state.unwrap_or("active");
+    Json(json!({"id": 1, "name": "Deploy", "path": ".github/workflows/deploy.yml", "state": state})).into_response()
+}
+
 async fn list(State(remote): State<Shared>, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let remote = remote.lock().unwrap();
     if let Some(status) = remote.list_status {
@@ -198,6 +208,7 @@ impl World {
         let looks = VecDeque::from([Look::Is("queued", None), Look::Is("in_progress", None), DONE]);
         let remote = Arc::new(Mutex::new(Remote { looks, ..Remote::default() }));
         let router = Router::new()
+            .route("/api/repos/acme/shop/actions/workflows/deploy.yml", get(workflow))
             .route("/api/repos/acme/shop/actions/workflows/deploy.yml/dispatches", post(dispatch))
             .route("/api/repos/acme/shop/actions/workflows/deploy.yml/runs", get(list))
             .route("/api/repos/acme/shop/actions/runs/{id}", get(show))
@@ -259,6 +270,21 @@ impl World {
 
 pub(crate) fn done(id: u64) -> Outcome {
     Outcome::Succeeded { receipt: Some(id.to_string()), output: format!("https://github.test/runs/{id}") }
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_disabled_or_not_to_be_seen_is_told_of_before_it_is_started() {
+    let world = World::new().await;
+    let (path, order) = world.plain();
+    assert!(path.preflight(&order, &no_place()).await.is_ok());
+    world.remote().workflow_state = Some("disabled_manually");
+    let why = path.preflight(&order, &no_place()).await.unwrap_err();
+    let expected = "the workflow deploy.yml of acme/shop is disabled_manually: enable it at GitHub";
+    assert_eq!(why, NotReady::Fails(expected.to_owned()));
+    std::fs::write(world.dir.path().join("secret"), "another\n").unwrap();
+    let Err(NotReady::Fails(why)) = path.preflight(&order, &no_place()).await else { panic!("the token is another's") };
+    assert!(why.starts_with("GitHub answered 401: Bad credentials; check that the token in "), "{why}");
+    assert_eq!(world.accepted(), 0);
 }
 
 #[tokio::test]

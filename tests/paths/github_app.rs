@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::contract::{Contract, SECRET};
 use crate::github_actions::{Look, World, done};
-use crate::world::{LONG, mistakes, now, order, path, why};
+use crate::world::{LONG, mistakes, no_place, now, order, path, why};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _, UnparsedPublicKey};
@@ -23,6 +23,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rollbackd::paths::RollbackPath;
 use rollbackd_core::event::Order;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The app's client id.
 const APP: &str = "Iv23liABCDEF";
@@ -160,6 +162,19 @@ async fn an_app_asks_for_one_token_for_its_repository_and_actions_alone() {
     let narrowed = json!({"repositories": ["shop"], "permissions": {"actions": "write"}});
     assert_eq!(lock(&world.issuer).given, [narrowed]);
     assert_eq!(world.accepted(), 1);
+}
+
+#[tokio::test]
+async fn the_token_of_a_look_before_is_that_of_the_attempt_which_follows_and_of_no_later_one() {
+    let (world, attempt) = ready().await;
+    let (path, order) = &attempt;
+    let found = path.preflight(order, &no_place()).await.unwrap();
+    let (progress, stop) = (mpsc::channel(8).0, CancellationToken::new());
+    assert_eq!(path.start_ready(order, &no_place(), &found, &progress, stop).await, done(77));
+    assert_eq!(lock(&world.issuer).given.len(), 1);
+    world.remote().looks = [Look::Is("completed", Some("success"))].into();
+    assert_eq!(world.start(&attempt).await, done(78));
+    assert_eq!(lock(&world.issuer).given.len(), 2);
 }
 
 #[tokio::test]

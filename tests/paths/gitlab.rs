@@ -96,7 +96,11 @@ fn list(remote: &Remote, query: &str) -> Response {
     if let Some(status) = remote.list_status {
         return problem(status, None);
     }
-    let source = if remote.by_trigger { "source=trigger" } else { "source=api" };
+    let source = match (remote.created.is_empty(), remote.by_trigger) {
+        (true, _) => "source=",
+        (false, true) => "source=trigger",
+        (false, false) => "source=api",
+    };
     for expected in ["ref=main&", source, "updated_after=20", "order_by=id", "sort=desc"] {
         assert!(query.contains(expected), "{query}");
     }

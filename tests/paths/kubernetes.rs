@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Contract, SECRET, secret_file};
-use crate::world::{Attempts, attempt, mistakes, no_place, path, serve, why};
+use crate::world::{Attempts, attempt, mistakes, no_place, path, serve, why, would_fail};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -349,8 +349,9 @@ async fn the_target_may_be_told_by_a_label_a_container_or_a_revisions_number() {
 async fn a_version_that_no_revision_has_is_refused_with_those_that_are_there() {
     for (key, value) in [("version", json!("v39")), ("revision", json!("5")), ("container", json!("proxy"))] {
         let world = World::with("Deployment", key, value).await;
+        let before = would_fail(&world.attempt()).await;
         let why = why(world.start().await);
-        assert!(why.starts_with("failed:") && why.ends_with("nothing ran"), "{why}");
+        assert_eq!(why, format!("failed: {before}; nothing ran"));
         assert!(why.contains("7 (") && why.contains("8 (") && why.contains("revisionHistoryLimit"), "{why}");
         assert!(!why.contains("evil"), "{why}");
         assert_eq!(world.changes(), 0);

@@ -1,7 +1,10 @@
 //! A proxy on loopback between a path and a stand-in of its platform: notes each request, and misbehaves when told to.
 
 use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The longest body that is passed on; no request of a path is as long.
 const LONGEST_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -50,6 +54,65 @@ struct Notes {
     to_looks: VecDeque<Trouble>,
     /// Each answer is held back for so long.
     slow: Duration,
+    connections: usize,
+    /// How many of the first of them are dead, without anybody having been told.
+    dead: usize,
+}
+
+/// One connection, by its number.
+struct Connection {
+    stream: tokio::net::TcpStream,
+    number: usize,
+    notes: Arc<Mutex<Notes>>,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.number <= self.notes.lock().unwrap_or_else(PoisonError::into_inner).dead {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Counts the connections.
+struct Counted {
+    listener: tokio::net::TcpListener,
+    notes: Arc<Mutex<Notes>>,
+}
+
+impl axum::serve::Listener for Counted {
+    type Io = Connection;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.connections += 1;
+        (Connection { stream, number: notes.connections, notes: Arc::clone(&self.notes) }, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 /// The proxy. It ends with the test's runtime.
@@ -71,6 +134,7 @@ impl Proxy {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         let proxy = Self { platform: origin, is_change, client, notes: Arc::default() };
         let router = Router::new().fallback(pass).with_state(proxy.clone());
+        let listener = Counted { listener, notes: Arc::clone(&proxy.notes) };
         tokio::spawn(async move { axum::serve(listener, router).await });
         url.set_port(Some(address.port())).unwrap();
         (proxy, url.to_string())
@@ -106,6 +170,16 @@ impl Proxy {
 
     pub(crate) fn reads(&self) -> usize {
         self.notes().reads
+    }
+
+    /// All connections that there are die, without a word to whoever has them.
+    pub(crate) fn break_connections(&self) {
+        let mut notes = self.notes();
+        notes.dead = notes.connections;
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.notes().connections
     }
 
     /// Notes the request, and says what is to happen to it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rollbackd::paths::{self, Progress, RollbackPath};
+use rollbackd::paths::{self, NotReady, Progress, RollbackPath};
 use rollbackd_core::config::PathParts;
 use rollbackd_core::config::node::{Node, Place, Problems, Value};
 use rollbackd_core::event::Order;
@@ -75,6 +75,14 @@ pub(crate) fn order(parts: &PathParts, timeout: Duration) -> Order {
 pub(crate) fn attempt(kind: &str, config: &serde_json::Value) -> (RollbackPath, Order) {
     let (path, parts) = path(kind, config);
     (path, order(&parts, LONG))
+}
+
+/// Why the look before an attempt says that it would fail.
+pub(crate) async fn would_fail((path, order): &(RollbackPath, Order)) -> String {
+    match path.preflight(order, &no_place()).await {
+        Err(NotReady::Fails(why)) => why,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A world with a platform, at which the attempts of a path are made.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rollbackd::config::Settings;
 use rollbackd::outside::{Outside, Pending};
 use rollbackd::pagers::{Alive, Failure};
-use rollbackd::paths::Progress;
+use rollbackd::paths::{NotReady, Progress};
 use rollbackd_core::announcement::Announcement;
 use rollbackd_core::config::{Mode, Service};
 use rollbackd_core::event::{Event, Happening, Order};
@@ -91,6 +91,15 @@ impl Simulated {
         self.end(&order.attempt, stop).await
     }
 
+    /// Changes nothing, and may be the last thing that the daemon does.
+    async fn look_before(&self) -> Result<(), NotReady> {
+        self.shared.meet_slowly(self.latency()).await;
+        let mut world = self.shared.lock();
+        world.rules.looked_before();
+        world.see(Seen::LookedBefore);
+        Ok(())
+    }
+
     async fn look_up(&self, order: &Order, progress: &mpsc::Sender<Progress>, stop: CancellationToken) -> Outcome {
         self.shared.meet_slowly(self.latency()).await;
         let (known, sure) = {
@@ -163,6 +172,10 @@ impl Outside for Simulated {
             let service = number_of(&rollbackd_core::name::ServiceName::new(&url[url.len() - 1..]).expect("a name"));
             !self.shared.lock().is_wrong(|trouble| trouble == Trouble::SmokeFails(service))
         })
+    }
+
+    fn preflight<'a>(&'a self, _order: &'a Order) -> Option<Pending<'a, Result<(), NotReady>>> {
+        Some(Box::pin(self.look_before()))
     }
 
     fn start<'a>(

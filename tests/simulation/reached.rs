@@ -22,6 +22,7 @@ sometimes! {
     FiredByMetric,
     FiredByReport,
     RollbackByHuman,
+    LookedBefore,
     SecondPath,
     Joined,
     Recovered,

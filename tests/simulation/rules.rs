@@ -632,6 +632,12 @@ impl Rules {
         self.must("R9", !waits, || format!("an attempt of {id} ended, and nothing follows: {batch:?}"));
     }
 
+    /// R12: it was looked whether an order could be carried out. Whatever holds rollbacks may have come since it was
+    /// planned, so that is not asked; a dry run plans none.
+    pub(crate) fn looked_before(&mut self) {
+        self.must("R12", self.config.mode == Mode::Live, || "a dry run gets a path ready".to_owned());
+    }
+
     /// R2 and R1: a run begins at the remote.
     pub(crate) fn remote_run_begins(&mut self, production: &Production, order: &Order) {
         self.must("R12", self.config.mode == Mode::Live, || "a dry run runs a path".to_owned());

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::AppRunner;
 use crate::http_client::one_line;
 use crate::paths::aws::{Aws, NoResult, Service};
+use crate::paths::ready::Ready;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
 /// AWS App Runner.
@@ -73,8 +74,13 @@ struct Summary {
 }
 
 impl<'a> Operation<'a> {
-    pub(super) fn new(settings: &'a AppRunner, order: &'a Order, tag: &'a str) -> Result<Self, String> {
-        let aws = Aws::new(&APP_RUNNER, &settings.aws)?;
+    pub(super) fn new(
+        settings: &'a AppRunner,
+        order: &'a Order,
+        tag: &'a str,
+        ready: &'a Ready,
+    ) -> Result<Self, String> {
+        let aws = Aws::new(&APP_RUNNER, &settings.aws, ready)?;
         Ok(Self { settings, aws, order, tag, unanswered: 0, overtaken: 0 })
     }
 
@@ -117,10 +123,7 @@ impl<'a> Operation<'a> {
                 Some(newest) => Ok(Asked::Accepted(newest.id)),
                 None => Ok(self.update(service, &image).await),
             },
-            status => {
-                let why = format!("the service is {} at App Runner, not RUNNING", one_line(status));
-                Err(NoResult::Refused { code: String::new(), why })
-            }
+            status => Err(not_running(status)),
         }
     }
 
@@ -200,6 +203,19 @@ impl<'a> Operation<'a> {
     }
 }
 
+fn not_running(status: &str) -> NoResult {
+    let why = format!("the service is {} at App Runner, not RUNNING", one_line(status));
+    NoResult::Refused { code: String::new(), why }
+}
+
+/// Whether it takes an update now or a while later.
+fn is_up(service: &Shown) -> Result<(), NoResult> {
+    match service.status.as_str() {
+        "RUNNING" | "OPERATION_IN_PROGRESS" => Ok(()),
+        status => Err(not_running(status)),
+    }
+}
+
 fn identifier(service: &Shown) -> Option<&str> {
     service.source_configuration.pointer("/ImageRepository/ImageIdentifier").and_then(Value::as_str)
 }
@@ -223,6 +239,18 @@ impl Remote for Operation<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.aws.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let mut service = self.service().await;
+        if matches!(service, Err(NoResult::Ended(_))) {
+            service = self.service().await;
+        }
+        let found = match service {
+            Ok(service) => self.image(&service).and_then(|_| is_up(&service)),
+            Err(no_result) => Err(no_result),
+        };
+        found.map_err(|no_result| no_result.not_ready(&self.check()))
     }
 
     async fn ask(&mut self) -> Asked {

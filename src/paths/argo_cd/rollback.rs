@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use super::ArgoCd;
 use super::application::{Application, Content, Deployment, OperationState, manifests_name};
-use crate::http_client::one_line;
+use crate::http_client::{Pem, one_line};
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::reading::read;
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
@@ -80,8 +81,8 @@ impl Handle {
 }
 
 impl<'a> Rollback<'a> {
-    pub(super) fn new(settings: &'a ArgoCd, order: &'a Order, version: &'a str) -> Result<Self, String> {
-        let api = Api::new("Argo CD", &settings.http)?;
+    pub(super) fn new(settings: &'a ArgoCd, order: &'a Order, version: &'a str, ready: &Ready) -> Result<Self, String> {
+        let api = Api::kept("Argo CD", &settings.http, &Pem::default(), ready)?;
         Ok(Self { settings, api, order, version, turn_offs: 0, turned_off: None })
     }
 
@@ -111,7 +112,8 @@ impl<'a> Rollback<'a> {
         self.api.send(self.request(Method::GET, &[]).query(&self.scope())).await
     }
 
-    async fn begin(&mut self) -> Result<Asked, Asked> {
+    /// The application, and the deployment of its history to go back to.
+    async fn target(&self) -> Result<(Application, Deployment), Asked> {
         let answer = self.get().await;
         let check = |status| check(self.settings, status, "get");
         let application: Application = read(answer, check)?.json().map_err(Asked::Refused)?;
@@ -119,6 +121,11 @@ impl<'a> Rollback<'a> {
             return Err(Asked::Refused(format!("the application {} is being deleted", self.settings.application)));
         }
         let target = self.choose(&application).await.map_err(Asked::Refused)?;
+        Ok((application, target))
+    }
+
+    async fn begin(&mut self) -> Result<Asked, Asked> {
+        let (application, target) = self.target().await?;
         self.turn_off(&application).await?;
         if let Some(operation) = &application.operation {
             let why = format!("a sync to {} is in progress", one_line(&operation.shown()));
@@ -309,6 +316,12 @@ impl Remote for Rollback<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let (application, _) = self.target().await?;
+        let stays_on = application.auto_sync().is_some() && !self.settings.disable_auto_sync;
+        if stays_on { Err(self.waits()) } else { Ok(()) }
     }
 
     async fn ask(&mut self) -> Asked {

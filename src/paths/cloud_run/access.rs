@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::clock::now;
 use crate::http_client::{self, Endpoint, HttpSettings};
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::short_lived::ShortLived;
 use crate::paths::remote::signed;
@@ -25,6 +26,9 @@ const METADATA_URL: &str = "http://metadata.google.internal";
 
 /// What a token is asked for; what it may do is said by the roles of its account.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// By what name a token is kept for the attempt after a pre-flight.
+const TOKEN: &str = "Google Cloud's token";
 
 /// What is asked for with a signed assertion (RFC 7523, 2.1).
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -69,6 +73,7 @@ pub(super) struct Tokens<'a> {
     /// Whom to ask for it; `None` where it is in a file.
     issuer: Option<Api>,
     kept: Option<ShortLived>,
+    ready: &'a Ready,
 }
 
 impl Access {
@@ -92,7 +97,7 @@ impl Access {
 
 impl<'a> Tokens<'a> {
     /// Gets ready; nothing is asked for yet. `http` is how the API is reached.
-    pub(super) fn new(access: &'a Access, http: &HttpSettings) -> Result<Self, String> {
+    pub(super) fn new(access: &'a Access, http: &HttpSettings, ready: &'a Ready) -> Result<Self, String> {
         let mut settings = HttpSettings::with_timeout(http.timeout);
         let issuer = match access {
             Access::Metadata(_) => Some(Api::beside("the metadata server", &settings)?),
@@ -102,7 +107,7 @@ impl<'a> Tokens<'a> {
             }
             Access::TokenFile => None,
         };
-        Ok(Self { access, issuer, kept: None })
+        Ok(Self { access, issuer, kept: ready.get(TOKEN), ready })
     }
 
     /// The token for a request that is sent now; `None` where the settings have it.
@@ -118,7 +123,9 @@ impl<'a> Tokens<'a> {
             Access::TokenFile => return Ok(None),
         };
         let until = asked_at + Duration::from_secs(issued.expires_in.min(24 * 3600));
-        self.kept = Some(ShortLived::new(issued.access_token.clone(), until));
+        let kept = ShortLived::new(issued.access_token.clone(), until);
+        self.ready.keep(TOKEN, &kept);
+        self.kept = Some(kept);
         Ok(Some(issued.access_token))
     }
 }

@@ -16,6 +16,8 @@ use serde_json::json;
 use super::access::Tokens;
 use super::resources::{Operation, Revision, Revisions, Service};
 use super::{By, CloudRun};
+use crate::http_client::Pem;
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Found, Look, Remote};
@@ -52,9 +54,14 @@ pub(crate) struct Traffic<'a> {
 }
 
 impl<'a> Traffic<'a> {
-    pub(super) fn new(settings: &'a CloudRun, order: &'a Order, wanted: &'a str) -> Result<Self, String> {
-        let api = Api::new("Cloud Run", &settings.http)?;
-        let tokens = Tokens::new(&settings.access, &settings.http)?;
+    pub(super) fn new(
+        settings: &'a CloudRun,
+        order: &'a Order,
+        wanted: &'a str,
+        ready: &'a Ready,
+    ) -> Result<Self, String> {
+        let api = Api::kept("Cloud Run", &settings.http, &Pem::default(), ready)?;
+        let tokens = Tokens::new(&settings.access, &settings.http, ready)?;
         Ok(Self { settings, api, tokens, order, wanted, revision: None, generation: None, conflicts: 0 })
     }
 
@@ -208,6 +215,11 @@ impl Remote for Traffic<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        self.revision().await?;
+        self.read::<Service>(self.service_url(&[])).await.map(drop)
     }
 
     async fn ask(&mut self) -> Asked {

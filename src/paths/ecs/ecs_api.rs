@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Ecs;
 use crate::http_client::one_line;
 use crate::paths::aws::{Aws, NoResult, Service};
+use crate::paths::ready::Ready;
 
 /// Amazon ECS.
 static ECS: Service = Service {
@@ -201,8 +202,8 @@ pub(super) struct EcsApi<'a> {
 }
 
 impl<'a> EcsApi<'a> {
-    pub(super) fn new(settings: &'a Ecs) -> Result<Self, String> {
-        Ok(Self { settings, aws: Aws::new(&ECS, &settings.aws)? })
+    pub(super) fn new(settings: &'a Ecs, ready: &'a Ready) -> Result<Self, String> {
+        Ok(Self { settings, aws: Aws::new(&ECS, &settings.aws, ready)? })
     }
 
     async fn call<T: DeserializeOwned>(&self, operation: &str, input: Value) -> Result<T, NoResult> {

@@ -14,6 +14,7 @@ use super::ecs_api::{EcsApi, Revised, ServiceDeployment, Shown, short};
 use super::seen;
 use super::target::{self, Target, Wanted};
 use crate::paths::aws::NoResult;
+use crate::paths::ready::Ready;
 use crate::paths::remote::{Asked, Found, Look, Remote};
 
 /// How far AWS' clock and ours may differ, and how long what ECS shows may lag behind what it did.
@@ -28,12 +29,16 @@ const OVERTAKEN: u32 = 3;
 /// Before it is looked again after either.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// By what name a target is kept for the attempt after a pre-flight: to find it may take many requests.
+const TARGET: &str = "the task definition at ECS";
+
 /// One attempt, with all that it needs.
 pub(crate) struct Rollback<'a> {
     settings: &'a Ecs,
     api: EcsApi<'a>,
     order: &'a Order,
     wanted: Wanted<'a>,
+    ready: &'a Ready,
     target: Option<Target>,
     unanswered: u32,
     overtaken: u32,
@@ -47,10 +52,12 @@ struct Plan {
 }
 
 impl<'a> Rollback<'a> {
-    pub(super) fn new(settings: &'a Ecs, order: &'a Order, wanted: &'a str) -> Result<Self, String> {
+    pub(super) fn new(settings: &'a Ecs, order: &'a Order, wanted: &'a str, ready: &'a Ready) -> Result<Self, String> {
         let wanted = Wanted { by: settings.by, text: wanted, container: settings.container.as_deref() };
-        let api = EcsApi::new(settings)?;
-        Ok(Self { settings, api, order, wanted, target: None, unanswered: 0, overtaken: 0 })
+        let api = EcsApi::new(settings, ready)?;
+        let found = ready.get::<(String, Target)>(TARGET).filter(|(text, _)| text == wanted.text);
+        let target = found.map(|(_, target)| target);
+        Ok(Self { settings, api, order, wanted, ready, target, unanswered: 0, overtaken: 0 })
     }
 
     /// Looks where the service goes, and decides. Changes nothing.
@@ -58,7 +65,11 @@ impl<'a> Rollback<'a> {
         let service = self.api.service().await?;
         let target = match &self.target {
             Some(target) => target.clone(),
-            None => self.target.insert(target::find(&self.api, &service, self.wanted).await?).clone(),
+            None => {
+                let found = target::find(&self.api, &service, self.wanted).await?;
+                self.ready.keep(TARGET, &(self.wanted.text.to_owned(), found.clone()));
+                self.target.insert(found).clone()
+            }
         };
         let under_way = match self.api.history(UNDER_WAY).await?.into_iter().next() {
             Some(newest) => Some(self.under_way(self.api.service_deployment(&newest.arn).await?).await?),
@@ -87,13 +98,15 @@ impl<'a> Rollback<'a> {
     /// What it means that a look before the change has no result: nothing was changed.
     fn no_plan(&mut self, no_result: NoResult) -> Asked {
         match no_result {
-            NoResult::Refused { why, .. } => Asked::Refused(format!("{why}; check {}", self.check())),
-            NoResult::Later(wait, why) => Asked::Later(wait, why),
-            NoResult::NotSent(why) => Asked::NotSent(why),
             NoResult::Perhaps(why) => {
                 self.unanswered += 1;
                 if self.unanswered == UNANSWERED { Asked::Refused(why) } else { Asked::Later(AGAIN, why) }
             }
+            other @ (NoResult::Refused { .. }
+            | NoResult::Later(..)
+            | NoResult::NotSent(_)
+            | NoResult::NoCredentials(_)
+            | NoResult::Ended(_)) => other.asked(&self.check()),
         }
     }
 
@@ -213,6 +226,14 @@ impl Remote for Rollback<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.aws.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let mut plan = self.plan().await;
+        if matches!(plan, Err(NoResult::Ended(_))) {
+            plan = self.plan().await;
+        }
+        plan.map(drop).map_err(|no_result| no_result.not_ready(&self.check()))
     }
 
     async fn ask(&mut self) -> Asked {

@@ -17,7 +17,8 @@ use serde_json::json;
 
 use super::Fly;
 use super::machine::{ImageRef, Machine, Stage};
-use crate::http_client::one_line;
+use crate::http_client::{Pem, one_line};
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Found, Look, Remote};
@@ -59,14 +60,14 @@ struct LeaseData {
 }
 
 impl<'a> Rolling<'a> {
-    pub(super) fn new(settings: &'a Fly, order: &'a Order, image: &'a str) -> Result<Self, String> {
+    pub(super) fn new(settings: &'a Fly, order: &'a Order, image: &'a str, ready: &Ready) -> Result<Self, String> {
         let is_whole = image.split_once('/').is_some_and(|(registry, rest)| {
             (registry.contains(['.', ':']) || registry == "localhost") && rest.contains([':', '@'])
         });
         if !is_whole {
             return Err(format!("expected an image such as registry.fly.io/{}:TAG, not {image:?}", settings.app));
         }
-        let api = Api::new("Fly.io", &settings.http)?;
+        let api = Api::kept("Fly.io", &settings.http, &Pem::default(), ready)?;
         Ok(Self { settings, api, order, image, replaced: BTreeSet::new(), asked: None, starts: false })
     }
 
@@ -125,20 +126,19 @@ impl<'a> Rolling<'a> {
         Some(format!("machine {} was changed by somebody else, to {}", found.id, found.image().shown()))
     }
 
+    fn no_machine(&self) -> Asked {
+        let Fly { app, process_group, .. } = self.settings;
+        Asked::Refused(format!("{app} has no machine of the process group {process_group} to change"))
+    }
+
     async fn change(&mut self) -> Result<Asked, Asked> {
         let group = self.group(self.read(&[]).await?);
         if let Some(why) = self.strange(&group) {
             return Err(Asked::Refused(why));
         }
         let Some(machine) = self.next(&group) else {
-            let Fly { app, process_group, .. } = self.settings;
-            let none =
-                || Asked::Refused(format!("{app} has no machine of the process group {process_group} to change"));
-            return group
-                .iter()
-                .find(|each| self.has_image(each))
-                .map(|each| Asked::Accepted(Self::handle(each)))
-                .ok_or_else(none);
+            let there = group.iter().find(|each| self.has_image(each));
+            return there.map(|each| Asked::Accepted(Self::handle(each))).ok_or_else(|| self.no_machine());
         };
         if self.replaced.is_empty() {
             self.replaced =
@@ -309,6 +309,11 @@ impl Remote for Rolling<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let group = self.group(self.read(&[]).await?);
+        if group.is_empty() { Err(self.no_machine()) } else { Ok(()) }
     }
 
     async fn ask(&mut self) -> Asked {

@@ -68,7 +68,7 @@ impl<'a> Pipelines<'a> {
     pub(super) fn new(follow: &'a Follow) -> Result<Self, String> {
         let asked = match follow {
             Follow::Github { repository, workflow } => {
-                Asked::Github { api: RepositoryApi::new(repository, Actions::Read)?, workflow }
+                Asked::Github { api: RepositoryApi::new(repository, Actions::Read, None)?, workflow }
             }
             Follow::Gitlab(project) => Asked::Gitlab { api: project.api()?, project },
         };

@@ -79,6 +79,11 @@ impl<'a> Revert<'a> {
         Ok(Self { settings, git, order, is_cloned: false, pipelines, landed: None })
     }
 
+    /// The same in a folder that is no clone of ours: a repository that somebody keeps there is not looked into.
+    pub(super) fn without_repository(self) -> Self {
+        Self { git: self.git.without_repository(), ..self }
+    }
+
     /// What is left of the path's timeout.
     fn left(&self) -> Duration {
         self.order.ends_at.since(now())
@@ -334,6 +339,20 @@ impl Remote for Revert<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    /// Clones nothing: whether the commit is there to be reverted is seen when it is.
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let branch = format!("refs/heads/{}", self.settings.branch);
+        let list = ["ls-remote", "--end-of-options", &self.settings.url, &branch];
+        let listed = self.git.asks(&list, LOOK_LIMIT).await.map_err(|fault| match fault {
+            Fault::Refused(why) => Asked::Refused(why),
+            Fault::NotSent(why) | Fault::Limited(why) | Fault::Broken(why) => Asked::NotSent(why),
+        })?;
+        if listed.is_empty() {
+            return Err(Asked::Refused(format!("there is no branch {}", self.settings.branch)));
+        }
+        Ok(())
     }
 
     async fn ask(&mut self) -> Asked {

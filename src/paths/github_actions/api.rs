@@ -1,4 +1,4 @@
-//! The four requests to GitHub's REST API that a dispatch needs, and the answer to the first.
+//! The five requests to GitHub's REST API that a dispatch needs, and the answer to the first.
 //!
 //! Never repeats a request by itself.
 //!
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::GithubActions;
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, NoAnswer};
 use crate::paths::remote::github::{Actions, RepositoryApi};
 
@@ -24,15 +25,29 @@ pub(super) struct Api<'a> {
     workflow: &'a str,
 }
 
+/// A workflow, as it is shown.
+#[derive(Deserialize)]
+pub(super) struct Workflow {
+    /// `active`, or why it can't be started.
+    #[serde(default)]
+    pub(super) state: String,
+}
+
 #[derive(Deserialize)]
 struct RunDetails {
     workflow_run_id: u64,
 }
 
 impl<'a> Api<'a> {
-    pub(super) fn new(settings: &'a GithubActions) -> Result<Self, String> {
-        let repository = RepositoryApi::new(&settings.repository, Actions::Write)?;
+    pub(super) fn new(settings: &'a GithubActions, ready: &'a Ready) -> Result<Self, String> {
+        let repository = RepositoryApi::new(&settings.repository, Actions::Write, Some(ready))?;
         Ok(Self { repository, workflow: &settings.workflow })
+    }
+
+    /// Shows the workflow.
+    pub(super) async fn workflow(&mut self) -> Result<Answer, NoAnswer> {
+        let request = self.repository.get(&format!("actions/workflows/{}", self.workflow));
+        self.repository.send(request).await
     }
 
     /// Starts the workflow. The one request that must not be repeated when it may have arrived.

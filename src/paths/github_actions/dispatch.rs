@@ -11,11 +11,13 @@ use rollbackd_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::GithubActions;
-use super::api::{Api, LISTED_RUNS, dispatched_run};
+use super::api::{Api, LISTED_RUNS, Workflow, dispatched_run};
+use crate::http_client::one_line;
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, NoAnswer};
 use crate::paths::remote::correlation::names;
 use crate::paths::remote::github::run::{Run, Runs};
-use crate::paths::remote::reading::seen;
+use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far GitHub's clock and ours may differ: runs created this long before the attempt are looked at too.
@@ -49,12 +51,12 @@ enum Sign {
 }
 
 impl<'a> Dispatch<'a> {
-    pub(super) fn new(settings: &'a GithubActions, order: &'a Order) -> Result<Self, String> {
+    pub(super) fn new(settings: &'a GithubActions, order: &'a Order, ready: &'a Ready) -> Result<Self, String> {
         let sign = match settings.correlation_input {
             Some(_) => Sign::Title,
             None => Sign::Nothing("without a `correlation_input` its run can't be told from others".to_owned()),
         };
-        Ok(Self { settings, api: Api::new(settings)?, order, form: None, sign })
+        Ok(Self { settings, api: Api::new(settings, ready)?, order, form: None, sign })
     }
 
     /// Sends one form of the dispatch. `Err`: it was refused for its form, and may be written like this instead.
@@ -83,8 +85,7 @@ impl<'a> Dispatch<'a> {
     }
 
     fn judge(&self, answer: &Answer, form: Form) -> Result<Asked, Form> {
-        let GithubActions { repository, workflow, correlation_input, .. } = self.settings;
-        let (message, token) = (answer.message(), repository.token());
+        let (message, correlation_input) = (answer.message(), &self.settings.correlation_input);
         let refused_form = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
         if refused_form && form.with_details && message.contains("return_run_details") {
             return Err(Form { with_details: false, ..form });
@@ -93,19 +94,26 @@ impl<'a> Dispatch<'a> {
         if refused_form && form.correlated && named && message.to_lowercase().contains("unexpected input") {
             return Err(Form { correlated: false, ..form });
         }
-        let check = match answer.status {
+        let check = self.check(answer.status);
+        let accepted = || match dispatched_run(answer) {
+            Some(id) => Asked::Accepted(id.to_string()),
+            None => Asked::Perhaps("the dispatch was accepted without telling the run's id".to_owned()),
+        };
+        Ok(answer.refusal(&check).unwrap_or_else(accepted))
+    }
+
+    /// What somebody should look at when a request was refused.
+    fn check(&self, status: StatusCode) -> String {
+        let GithubActions { repository, workflow, .. } = self.settings;
+        let token = repository.token();
+        match status {
             StatusCode::UNAUTHORIZED => format!("that {token} is valid and has not expired"),
             StatusCode::FORBIDDEN => format!("that {token} may write Actions of {repository}"),
             StatusCode::NOT_FOUND => {
                 format!("that {repository} has the workflow {workflow}, and that {token} may see it")
             }
             _ => format!("that {workflow} on {} has `on: workflow_dispatch` with these inputs", self.branch()),
-        };
-        let accepted = || match dispatched_run(answer) {
-            Some(id) => Asked::Accepted(id.to_string()),
-            None => Asked::Perhaps("the dispatch was accepted without telling the run's id".to_owned()),
-        };
-        Ok(answer.refusal(&check).unwrap_or_else(accepted))
+        }
     }
 
     /// By what the run can be recognised, should its id not be told. Asked before dispatching, since without a
@@ -141,6 +149,17 @@ impl Remote for Dispatch<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        let answer = self.api.workflow().await;
+        let shown: Workflow = read(answer, |status| self.check(status))?.json().map_err(Asked::NotSent)?;
+        if shown.state == "active" {
+            return Ok(());
+        }
+        let GithubActions { repository, workflow, .. } = self.settings;
+        let state = one_line(&shown.state);
+        Err(Asked::Refused(format!("the workflow {workflow} of {repository} is {state}: enable it at GitHub")))
     }
 
     async fn ask(&mut self) -> Asked {

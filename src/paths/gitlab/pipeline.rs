@@ -18,7 +18,7 @@ use crate::http_client;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::correlation::names;
 use crate::paths::remote::gitlab::Pipeline;
-use crate::paths::remote::reading::seen;
+use crate::paths::remote::reading::{read, seen};
 use crate::paths::remote::{Asked, Cancelled, Found, Look, Remote};
 
 /// How far GitLab's clock and ours may differ: pipelines that changed this long before the attempt are looked at too.
@@ -105,7 +105,7 @@ impl<'a> Creation<'a> {
     }
 
     /// The newest pipelines that were created this way on this branch or tag and changed since then.
-    async fn candidates(&self) -> Result<Vec<Pipeline>, String> {
+    async fn candidates(&self) -> Result<Answer, NoAnswer> {
         // A ref may be written in full; pipelines name the branch or tag alone.
         let branch = self.branch();
         let branch = branch.strip_prefix("refs/heads/").or_else(|| branch.strip_prefix("refs/tags/")).unwrap_or(branch);
@@ -119,11 +119,11 @@ impl<'a> Creation<'a> {
             ("sort", "desc"),
             ("per_page", LISTED_PIPELINES),
         ]);
-        self.api.send(request).await.map_err(NoAnswer::why)?.json()
+        self.api.send(request).await
     }
 
     async fn search(&self) -> Result<Found, String> {
-        let candidates = self.candidates().await?;
+        let candidates: Vec<Pipeline> = self.candidates().await.map_err(NoAnswer::why)?.json()?;
         let attempt = self.order.attempt.as_str();
         let named = |each: &&Pipeline| each.name.as_deref().is_some_and(|name| names(name, attempt));
         if let Some(found) = candidates.iter().find(named) {
@@ -146,6 +146,22 @@ impl Remote for Creation<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        if let Some(file) = &self.settings.trigger_token_file {
+            // What it is good for, only its use would tell.
+            let token = http_client::secret("trigger token file", file).await;
+            token.map_err(|error| Asked::Refused(error.to_string()))?;
+        }
+        let check = |status: StatusCode| {
+            let (project, file) = (&self.settings.project, self.settings.project.token_file().display());
+            match status {
+                StatusCode::UNAUTHORIZED => format!("that the token in {file} is valid and has not expired"),
+                _ => format!("that {project} exists, and that the token in {file} may see its pipelines"),
+            }
+        };
+        read(self.candidates().await, check).map(drop)
     }
 
     async fn ask(&mut self) -> Asked {

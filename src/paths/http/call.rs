@@ -157,6 +157,11 @@ impl Remote for Call<'_> {
         self.settings.poll_interval()
     }
 
+    /// What a server makes of a request that nobody has described is not known: nothing is sent.
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        self.api.credentials().await.map_err(NoAnswer::unread)
+    }
+
     async fn ask(&mut self) -> Asked {
         let request = self.api.client().request(self.settings.method.clone(), self.url.clone());
         let request = request.headers(self.headers.clone()).header(IDEMPOTENCY_KEY, self.order.attempt.as_str());

@@ -30,6 +30,15 @@ pub(super) fn find(rollout: &Workload) -> Found {
 
 /// Proves that the stable revision is the target's, and gives up the update away from it.
 pub(super) async fn ask(change: &mut Change<'_>) -> Result<Asked, Asked> {
+    let (rollout, stable) = target(change).await?;
+    if rollout.flag(ABORTED) {
+        return Ok(Asked::Accepted(stable));
+    }
+    send(change, &rollout, stable).await
+}
+
+/// The Rollout, and its stable revision, which is the target's.
+pub(super) async fn target(change: &mut Change<'_>) -> Result<(Workload, String), Asked> {
     let rollout = change.read().await?;
     let (what, stable) = (change.what(), rollout.text(STABLE).to_owned());
     if !is_updating(&rollout) {
@@ -42,10 +51,7 @@ pub(super) async fn ask(change: &mut Change<'_>) -> Result<Asked, Asked> {
         let why = format!("the stable revision of {what} is {shown}, not {}", change.target_words());
         return Err(Asked::Refused(one_line(&why)));
     }
-    if rollout.flag(ABORTED) {
-        return Ok(Asked::Accepted(stable));
-    }
-    send(change, &rollout, stable).await
+    Ok((rollout, stable))
 }
 
 async fn send(change: &mut Change<'_>, rollout: &Workload, stable: String) -> Result<Asked, Asked> {

@@ -12,6 +12,7 @@ use super::cluster::{Cluster, revisions_of, workload_of};
 use super::{By, Kubernetes, Sign, abort, progress, undo};
 use crate::http_client::one_line;
 use crate::kubernetes::workload::{self, Revision, Workload};
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::Answer;
 use crate::paths::remote::image::is_version;
 use crate::paths::remote::reading::read;
@@ -31,8 +32,13 @@ pub(crate) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(settings: &'a Kubernetes, order: &'a Order, target: &'a str) -> Result<Self, String> {
-        let cluster = Cluster::open(settings)?;
+    pub(super) fn new(
+        settings: &'a Kubernetes,
+        order: &'a Order,
+        target: &'a str,
+        ready: &Ready,
+    ) -> Result<Self, String> {
+        let cluster = Cluster::open(settings, ready)?;
         Ok(Self { settings, cluster, order, target, conflicts: 0 })
     }
 
@@ -163,6 +169,13 @@ impl Remote for Change<'_> {
 
     fn poll_interval(&self) -> Duration {
         self.settings.poll_interval
+    }
+
+    async fn preflight(&mut self) -> Result<(), Asked> {
+        match self.settings.by {
+            By::Undo => undo::preflight(self).await,
+            By::Abort => abort::target(self).await.map(drop),
+        }
     }
 
     async fn ask(&mut self) -> Asked {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Kubernetes;
 use crate::kubernetes::credentials::{self, Way};
 use crate::kubernetes::workload::{Revision, Workload};
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 
 /// Who Kubernetes notes as the owner of what we change.
@@ -25,9 +26,9 @@ pub(super) struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    pub(super) fn open(settings: &'a Kubernetes) -> Result<Self, String> {
+    pub(super) fn open(settings: &'a Kubernetes, ready: &Ready) -> Result<Self, String> {
         let way = credentials::way(&settings.access, &settings.http)?;
-        let api = Api::with_certificates("Kubernetes", &way.http, &way.pem)?;
+        let api = Api::kept("Kubernetes", &way.http, &way.pem, ready)?;
         Ok(Self { settings, api, way })
     }
 

@@ -52,6 +52,17 @@ pub(super) async fn ask(change: &mut Change<'_>) -> Result<Asked, Asked> {
     Ok(Asked::Accepted(taken.map_or(handle, |taken| fingerprint(taken.template()))))
 }
 
+/// Finds the target's revision, where the workload is not back already.
+pub(super) async fn preflight(change: &mut Change<'_>) -> Result<(), Asked> {
+    let workload = change.read().await?;
+    if change.names_target(workload.template()) {
+        return Ok(());
+    }
+    refuse(change, &workload)?;
+    let revisions = change.read_revisions(&workload).await?;
+    choose(change, &revisions).map(drop)
+}
+
 /// What keeps the workload from being changed as it is.
 fn refuse(change: &Change<'_>, workload: &Workload) -> Result<(), Asked> {
     let what = change.what();

@@ -2,6 +2,7 @@
 //!
 //! Never follows a redirect, never reads an answer without a bound, and never repeats a request by itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -12,7 +13,8 @@ use serde_json::Value;
 
 use super::{Asked, Look};
 use crate::clock::now;
-use crate::http_client::{self, HttpSettings, Pem};
+use crate::http_client::{self, CONNECT_TIMEOUT, HttpSettings, Pem};
+use crate::paths::ready::Ready;
 
 /// How long one request may take where the config doesn't say: platforms give up after ten seconds themselves.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
@@ -38,7 +40,18 @@ const LIMITS: &[(&str, &str)] =
 pub(crate) struct Api {
     name: &'static str,
     client: Client,
+    /// Instead of a client whose connections may have died unseen.
+    spare: Option<Spare>,
     settings: HttpSettings,
+}
+
+/// A client of which nothing has been asked, beside one that was taken over.
+struct Spare {
+    client: Client,
+    /// The one that was taken over was answered: its connection lives.
+    lives: AtomicBool,
+    /// It was not, and this one is used.
+    is_used: AtomicBool,
 }
 
 /// An answer, whatever it says.
@@ -74,9 +87,20 @@ impl Api {
         Self::with(name, settings, http_client::build_without_proxy(settings))
     }
 
-    /// The same with certificates that stand in no file of their own.
-    pub(crate) fn with_certificates(name: &'static str, settings: &HttpSettings, pem: &Pem) -> Result<Self, String> {
-        Self::with(name, settings, http_client::build_with(settings, pem))
+    /// The same with the connections of a pre-flight; in a pre-flight, they are kept. For platforms of which something is
+    /// read before anything is changed: where a connection has died unseen, the read shows it, and what comes after that
+    /// goes through a new one. `pem` is what stands in no file of its own.
+    pub(crate) fn kept(name: &'static str, settings: &HttpSettings, pem: &Pem, ready: &Ready) -> Result<Self, String> {
+        if let Some((client, spare)) = ready.get::<(Client, Client)>(name) {
+            let spare = Some(Spare { client: spare, lives: AtomicBool::new(false), is_used: AtomicBool::new(false) });
+            return Ok(Self { name, client, spare, settings: settings.clone() });
+        }
+        let made = Self::with(name, settings, http_client::build_with(settings, pem))?;
+        if ready.keeps() {
+            let spare = Self::with(name, settings, http_client::build_with(settings, pem))?;
+            ready.keep(name, &(made.client.clone(), spare.client));
+        }
+        Ok(made)
     }
 
     fn with(
@@ -85,29 +109,57 @@ impl Api {
         client: Result<Client, http_client::Error>,
     ) -> Result<Self, String> {
         let client = client.map_err(|error| format!("could not set up an HTTP client: {error}"))?;
-        Ok(Self { name, client, settings: settings.clone() })
+        Ok(Self { name, client, spare: None, settings: settings.clone() })
     }
 
     /// The same without a token: for a request that has a secret of its own in it.
     pub(crate) fn without_token(&self) -> Self {
         let settings = HttpSettings { bearer_token_file: None, ..self.settings.clone() };
-        Self { name: self.name, client: self.client.clone(), settings }
+        Self { name: self.name, client: self.client.clone(), spare: None, settings }
     }
 
     /// What requests are made with.
-    pub(crate) const fn client(&self) -> &Client {
-        &self.client
+    pub(crate) fn client(&self) -> &Client {
+        let spare = self.spare.as_ref().filter(|spare| spare.is_used.load(Ordering::Relaxed));
+        spare.map_or(&self.client, |spare| &spare.client)
+    }
+
+    /// Reads the settings' secret files, and sends nothing.
+    pub(crate) async fn credentials(&self) -> Result<(), NoAnswer> {
+        let never_sent = self.client.head("http://localhost");
+        let request = http_client::authorize(&self.settings, never_sent).await;
+        request.map(drop).map_err(|error| NoAnswer::NoSecret(error.to_string()))
     }
 
     /// Sends a request once, with the settings' credentials. Secret files are read anew each time: tokens are replaced.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
         let request = http_client::authorize(&self.settings, request).await;
         let request = request.map_err(|error| NoAnswer::NoSecret(error.to_string()))?;
-        let response = request.send().await.map_err(|error| {
+        let unproven = self.spare.as_ref().filter(|spare| !spare.lives.load(Ordering::Relaxed));
+        let unproven = unproven.filter(|spare| !spare.is_used.load(Ordering::Relaxed));
+        let response = match unproven {
+            Some(spare) => spare.try_first(request).await?,
+            None => request.send().await,
+        };
+        let response = response.map_err(|error| {
             let why = http_client::explain(&error);
             if error.is_connect() || error.is_builder() { NoAnswer::NotSent(why) } else { NoAnswer::Broken(why) }
         })?;
         Answer::read(self.name, response).await.map_err(NoAnswer::Broken)
+    }
+}
+
+impl Spare {
+    /// Sends a read through the client that was taken over; where no answer begins in the time that connecting may take,
+    /// its connection has died, and the spare is used from now on.
+    async fn try_first(&self, request: RequestBuilder) -> Result<reqwest::Result<Response>, NoAnswer> {
+        let sent = tokio::time::timeout(CONNECT_TIMEOUT, request.send()).await;
+        let flag = if matches!(sent, Ok(Ok(_))) { &self.lives } else { &self.is_used };
+        flag.store(true, Ordering::Relaxed);
+        let seconds = CONNECT_TIMEOUT.as_secs();
+        sent.map_err(|_| {
+            NoAnswer::Broken(format!("no answer in {seconds} s through a connection that was open before"))
+        })
     }
 }
 
@@ -258,5 +310,71 @@ impl Answer {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Look::Refused(self.complaint()),
             _ => Look::Later(Duration::ZERO),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn client(name: &str) -> Client {
+        http_client::install_crypto();
+        Client::builder().user_agent(name).no_proxy().build().unwrap()
+    }
+
+    /// Both clients' requests can be told apart.
+    fn taken_over() -> Api {
+        let spare = Spare { client: client("spare"), lives: AtomicBool::new(false), is_used: AtomicBool::new(false) };
+        let settings = HttpSettings::with_timeout(REQUEST_TIMEOUT);
+        Api { name: "a platform", client: client("kept"), spare: Some(spare), settings }
+    }
+
+    /// Reads a request, and answers it with nothing to say.
+    async fn answer(connection: &mut TcpStream) -> String {
+        let mut read = vec![0; 4096];
+        let length = connection.read(&mut read).await.unwrap();
+        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&read[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn where_what_was_taken_over_has_died_everything_after_that_goes_another_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let api = taken_over();
+
+        let (broken, dead) = tokio::join!(api.send(api.client().get(&url)), listener.accept());
+        assert!(matches!(broken, Err(NoAnswer::Broken(_))), "{broken:?}");
+        let again = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            (answer(&mut connection).await, answer(&mut connection).await)
+        };
+        let asks = async {
+            api.send(api.client().get(&url)).await.unwrap();
+            api.send(api.client().get(&url)).await.unwrap();
+        };
+        let ((first, second), ()) = tokio::join!(again, asks);
+        assert!(first.contains("user-agent: spare") && second.contains("user-agent: spare"), "{first}{second}");
+        drop(dead);
+    }
+
+    #[tokio::test]
+    async fn where_what_was_taken_over_lives_it_is_used() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let api = taken_over();
+        let server = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            (answer(&mut connection).await, answer(&mut connection).await)
+        };
+        let asks = async {
+            api.send(api.client().get(&url)).await.unwrap();
+            api.send(api.client().get(&url)).await.unwrap();
+        };
+        let ((first, second), ()) = tokio::join!(server, asks);
+        assert!(first.contains("user-agent: kept") && second.contains("user-agent: kept"), "{first}{second}");
     }
 }

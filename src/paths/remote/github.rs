@@ -19,6 +19,7 @@ use self::app::{App, AppToken};
 use super::api::{Answer, Api, NoAnswer, REQUEST_TIMEOUT};
 use super::secret_file::secret_file;
 use crate::http_client::HttpSettings;
+use crate::paths::ready::Ready;
 
 /// GitHub's own API.
 const API_URL: &str = "https://api.github.com";
@@ -168,14 +169,14 @@ pub(crate) struct RepositoryApi<'a> {
 
 impl<'a> RepositoryApi<'a> {
     /// Gets ready; nothing is asked for yet.
-    pub(crate) fn new(repository: &'a Repository, actions: Actions) -> Result<Self, String> {
+    pub(crate) fn new(repository: &'a Repository, actions: Actions, ready: Option<&'a Ready>) -> Result<Self, String> {
         let mut http = HttpSettings::with_timeout(REQUEST_TIMEOUT);
         let app = match &repository.access {
             Access::TokenFile(file) => {
                 http.bearer_token_file = Some(file.clone());
                 None
             }
-            Access::App(app) => Some(AppToken::new(app, actions)),
+            Access::App(app) => Some(AppToken::new(app, actions, ready)),
         };
         Ok(Self { repository, api: Api::new("GitHub", &http)?, app })
     }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// A token, and until when it may be used.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ShortLived {
     token: SecretString,
     until: Timestamp,

@@ -68,6 +68,9 @@ struct Book {
     dispatches: Vec<Value>,
     runs: Vec<Run>,
     unauthorized: usize,
+    /// How often the workflow was looked at, and how many dispatches there were when it was first.
+    looks: usize,
+    dispatched_before: usize,
 }
 
 #[derive(Clone)]
@@ -95,7 +98,14 @@ impl GitHub {
 
     /// The same for a pipeline of another service.
     pub(crate) async fn start_for(production: &str, service: &str) -> Self {
-        let book = Book { script: Script::succeeds(), dispatches: Vec::new(), runs: Vec::new(), unauthorized: 0 };
+        let book = Book {
+            script: Script::succeeds(),
+            dispatches: Vec::new(),
+            runs: Vec::new(),
+            unauthorized: 0,
+            looks: 0,
+            dispatched_before: 0,
+        };
         let shared = Shared {
             book: Arc::new(Mutex::new(book)),
             released: watch::Sender::new(false),
@@ -103,6 +113,7 @@ impl GitHub {
         };
         let actions = "/repos/{owner}/{repo}/actions";
         let routes = Router::new()
+            .route(&format!("{actions}/workflows/{{workflow}}"), get(workflow))
             .route(&format!("{actions}/workflows/{{workflow}}/dispatches"), post(dispatch))
             .route(&format!("{actions}/workflows/{{workflow}}/runs"), get(list))
             .route(&format!("{actions}/runs/{{id}}"), get(show))
@@ -129,6 +140,12 @@ impl GitHub {
     /// The body of each dispatch that arrived with the token, whatever it was answered.
     pub(crate) fn dispatches(&self) -> Vec<Value> {
         lock(&self.shared.book).dispatches.clone()
+    }
+
+    /// How often the workflow was looked at, and how many dispatches there had been when it was first.
+    pub(crate) fn looks(&self) -> (usize, usize) {
+        let book = lock(&self.shared.book);
+        (book.looks, book.dispatched_before)
     }
 
     /// How many requests came without the token.
@@ -167,6 +184,18 @@ async fn dispatch(
         200 | 204 => StatusCode::NO_CONTENT.into_response(),
         other => problem(other, "scripted by a test"),
     }
+}
+
+async fn workflow(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    if let Some(refused) = shared.refuses(&headers) {
+        return refused;
+    }
+    let mut book = lock(&shared.book);
+    if book.looks == 0 {
+        book.dispatched_before = book.dispatches.len();
+    }
+    book.looks += 1;
+    Json(json!({"id": 1, "name": "deploy", "state": "active"})).into_response()
 }
 
 async fn list(State(shared): State<Shared>, headers: HeaderMap) -> Response {

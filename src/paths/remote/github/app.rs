@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{Actions, Repository, versioned};
 use crate::clock::now;
 use crate::http_client;
+use crate::paths::ready::Ready;
 use crate::paths::remote::api::{Answer, Api, NoAnswer};
 use crate::paths::remote::secret_file::secret_file;
 use crate::paths::remote::short_lived::ShortLived;
@@ -31,6 +32,9 @@ const CLAIM_LASTS: Duration = Duration::from_secs(300);
 
 /// How long a token of an installation may be used. Counted by our clock too, which may be behind GitHub's.
 const TOKEN_LASTS: Duration = Duration::from_secs(3600);
+
+/// By what name a token is kept for the attempt after a pre-flight.
+const TOKEN: &str = "the token of a GitHub App";
 
 /// An app's installation. Holds the name of the file with the key, never the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,7 @@ pub(super) struct AppToken<'a> {
     app: &'a App,
     actions: Actions,
     kept: Option<ShortLived>,
+    ready: Option<&'a Ready>,
 }
 
 #[derive(Deserialize)]
@@ -106,8 +111,8 @@ fn installation(at: &Node, problems: &mut Problems) -> Option<u64> {
 }
 
 impl<'a> AppToken<'a> {
-    pub(super) const fn new(app: &'a App, actions: Actions) -> Self {
-        Self { app, actions, kept: None }
+    pub(super) fn new(app: &'a App, actions: Actions, ready: Option<&'a Ready>) -> Self {
+        Self { app, actions, kept: ready.and_then(|ready| ready.get(TOKEN)), ready }
     }
 
     /// The token for a request that is sent now. Whatever goes wrong here, that request was not sent.
@@ -123,7 +128,11 @@ impl<'a> AppToken<'a> {
         let answer = api.send(versioned(request, &repository.api_version)).await;
         let issued = self.issued(answer, repository)?;
         let ends_at = issued.expires_at.and_then(|told| told.parse().ok()).unwrap_or(asked_at);
-        self.kept = Some(ShortLived::new(issued.token.clone(), ends_at.min(asked_at + TOKEN_LASTS)));
+        let kept = ShortLived::new(issued.token.clone(), ends_at.min(asked_at + TOKEN_LASTS));
+        if let Some(ready) = self.ready {
+            ready.keep(TOKEN, &kept);
+        }
+        self.kept = Some(kept);
         Ok(issued.token)
     }
 

@@ -346,6 +346,22 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The order that it starts, where it starts one.
+    #[must_use]
+    pub const fn starts(&self) -> Option<&Order> {
+        match self {
+            Self::StartAttempt(order) => Some(order),
+            Self::FollowAttempt { .. }
+            | Self::StopAttempt { .. }
+            | Self::Page { .. }
+            | Self::AcknowledgePage { .. }
+            | Self::Announce { .. }
+            | Self::PublishReceipt { .. } => None,
+        }
+    }
+}
+
 /// One run of a path, as it was made durable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {

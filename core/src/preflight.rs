@@ -44,13 +44,5 @@ pub fn order(
         note: None,
     };
     fire(&mut draft, trigger, observed)?;
-    draft.finish(Reply::None).effects.into_iter().find_map(|effect| match effect {
-        Effect::StartAttempt(order) => Some(order),
-        Effect::FollowAttempt { .. }
-        | Effect::StopAttempt { .. }
-        | Effect::Page { .. }
-        | Effect::AcknowledgePage { .. }
-        | Effect::Announce { .. }
-        | Effect::PublishReceipt { .. } => None,
-    })
+    draft.finish(Reply::None).effects.iter().find_map(Effect::starts).cloned()
 }

@@ -31,16 +31,7 @@ impl World {
 
     /// The attempts that were started since the world was made: versions to return to, by path.
     pub(crate) fn started(&self) -> Vec<Order> {
-        let started = |(_, effect): &(Timestamp, Effect)| match effect {
-            Effect::StartAttempt(order) => Some(order.clone()),
-            Effect::FollowAttempt { .. }
-            | Effect::StopAttempt { .. }
-            | Effect::Page { .. }
-            | Effect::AcknowledgePage { .. }
-            | Effect::Announce { .. }
-            | Effect::PublishReceipt { .. } => None,
-        };
-        self.effects.iter().filter_map(started).collect()
+        self.effects.iter().filter_map(|(_, effect)| effect.starts().cloned()).collect()
     }
 
     /// The pages that were sent, each with whom to and when.

@@ -2,7 +2,7 @@
 //!
 //! Never follows a redirect, never reads an answer without a bound, and never repeats a request by itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -48,10 +48,8 @@ pub(crate) struct Api {
 /// A client of which nothing has been asked, beside one that was taken over.
 struct Spare {
     client: Client,
-    /// The one that was taken over was answered: its connection lives.
-    lives: AtomicBool,
-    /// It was not, and this one is used.
-    is_used: AtomicBool,
+    /// Whether the one that was taken over was answered, once that is known: else this one is used.
+    lives: OnceLock<bool>,
 }
 
 /// An answer, whatever it says.
@@ -92,15 +90,14 @@ impl Api {
     /// goes through a new one. `pem` is what stands in no file of its own.
     pub(crate) fn kept(name: &'static str, settings: &HttpSettings, pem: &Pem, ready: &Ready) -> Result<Self, String> {
         if let Some((client, spare)) = ready.get::<(Client, Client)>(name) {
-            let spare = Some(Spare { client: spare, lives: AtomicBool::new(false), is_used: AtomicBool::new(false) });
+            let spare = Some(Spare { client: spare, lives: OnceLock::new() });
             return Ok(Self { name, client, spare, settings: settings.clone() });
         }
-        let made = Self::with(name, settings, http_client::build_with(settings, pem))?;
+        let client = set_up(http_client::build_with(settings, pem))?;
         if ready.keeps() {
-            let spare = Self::with(name, settings, http_client::build_with(settings, pem))?;
-            ready.keep(name, &(made.client.clone(), spare.client));
+            ready.keep(name, &(client.clone(), set_up(http_client::build_with(settings, pem))?));
         }
-        Ok(made)
+        Ok(Self { name, client, spare: None, settings: settings.clone() })
     }
 
     fn with(
@@ -108,8 +105,7 @@ impl Api {
         settings: &HttpSettings,
         client: Result<Client, http_client::Error>,
     ) -> Result<Self, String> {
-        let client = client.map_err(|error| format!("could not set up an HTTP client: {error}"))?;
-        Ok(Self { name, client, spare: None, settings: settings.clone() })
+        Ok(Self { name, client: set_up(client)?, spare: None, settings: settings.clone() })
     }
 
     /// The same without a token: for a request that has a secret of its own in it.
@@ -120,7 +116,7 @@ impl Api {
 
     /// What requests are made with.
     pub(crate) fn client(&self) -> &Client {
-        let spare = self.spare.as_ref().filter(|spare| spare.is_used.load(Ordering::Relaxed));
+        let spare = self.spare.as_ref().filter(|spare| spare.lives.get() == Some(&false));
         spare.map_or(&self.client, |spare| &spare.client)
     }
 
@@ -135,9 +131,7 @@ impl Api {
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
         let request = http_client::authorize(&self.settings, request).await;
         let request = request.map_err(|error| NoAnswer::NoSecret(error.to_string()))?;
-        let unproven = self.spare.as_ref().filter(|spare| !spare.lives.load(Ordering::Relaxed));
-        let unproven = unproven.filter(|spare| !spare.is_used.load(Ordering::Relaxed));
-        let response = match unproven {
+        let response = match self.spare.as_ref().filter(|spare| spare.lives.get().is_none()) {
             Some(spare) => spare.try_first(request).await?,
             None => request.send().await,
         };
@@ -149,13 +143,16 @@ impl Api {
     }
 }
 
+fn set_up(built: Result<Client, http_client::Error>) -> Result<Client, String> {
+    built.map_err(|error| format!("could not set up an HTTP client: {error}"))
+}
+
 impl Spare {
     /// Sends a read through the client that was taken over; where no answer begins in the time that connecting may take,
     /// its connection has died, and the spare is used from now on.
     async fn try_first(&self, request: RequestBuilder) -> Result<reqwest::Result<Response>, NoAnswer> {
         let sent = tokio::time::timeout(CONNECT_TIMEOUT, request.send()).await;
-        let flag = if matches!(sent, Ok(Ok(_))) { &self.lives } else { &self.is_used };
-        flag.store(true, Ordering::Relaxed);
+        self.lives.get_or_init(|| matches!(sent, Ok(Ok(_))));
         let seconds = CONNECT_TIMEOUT.as_secs();
         sent.map_err(|_| {
             NoAnswer::Broken(format!("no answer in {seconds} s through a connection that was open before"))
@@ -327,7 +324,7 @@ mod tests {
 
     /// Both clients' requests can be told apart.
     fn taken_over() -> Api {
-        let spare = Spare { client: client("spare"), lives: AtomicBool::new(false), is_used: AtomicBool::new(false) };
+        let spare = Spare { client: client("spare"), lives: OnceLock::new() };
         let settings = HttpSettings::with_timeout(REQUEST_TIMEOUT);
         Api { name: "a platform", client: client("kept"), spare: Some(spare), settings }
     }

@@ -173,7 +173,7 @@ impl Remote for Change<'_> {
 
     async fn preflight(&mut self) -> Result<(), Asked> {
         match self.settings.by {
-            By::Undo => undo::preflight(self).await,
+            By::Undo => undo::target(self).await.map(drop),
             By::Abort => abort::target(self).await.map(drop),
         }
     }

@@ -27,20 +27,14 @@ pub(super) fn handle_in(change_cause: Option<&str>, mark: &str) -> Option<String
 
 /// Finds the target's revision, and puts its pod template in place.
 pub(super) async fn ask(change: &mut Change<'_>) -> Result<Asked, Asked> {
-    let workload = change.read().await?;
-    if change.names_target(workload.template()) {
+    let (workload, target) = target(change).await?;
+    let Some(target) = target else {
         // Somebody was faster: there is nothing to change, and that roll-out is followed.
         return Ok(Asked::Accepted(fingerprint(workload.template())));
-    }
-    refuse(change, &workload)?;
-    let revisions = change.read_revisions(&workload).await?;
-    let target = choose(change, &revisions)?;
-    if target.template == *workload.template() {
-        return Ok(Asked::Accepted(fingerprint(workload.template())));
-    }
+    };
     let handle = fingerprint(&target.template);
     let cause = format!("{}back to {}{IMAGES}{handle})", change.mark(), change.target_words());
-    let answer = match change.cluster.patch(&[], &patch(&workload, target, &cause)).await {
+    let answer = match change.cluster.patch(&[], &patch(&workload, &target, &cause)).await {
         Ok(answer) => answer,
         Err(no_answer) => return Ok(no_answer.asked()),
     };
@@ -52,15 +46,18 @@ pub(super) async fn ask(change: &mut Change<'_>) -> Result<Asked, Asked> {
     Ok(Asked::Accepted(taken.map_or(handle, |taken| fingerprint(taken.template()))))
 }
 
-/// Finds the target's revision, where the workload is not back already.
-pub(super) async fn preflight(change: &mut Change<'_>) -> Result<(), Asked> {
+/// The workload, and the target's revision; `None` where the workload is back already.
+pub(super) async fn target(change: &mut Change<'_>) -> Result<(Workload, Option<Revision>), Asked> {
     let workload = change.read().await?;
     if change.names_target(workload.template()) {
-        return Ok(());
+        return Ok((workload, None));
     }
     refuse(change, &workload)?;
     let revisions = change.read_revisions(&workload).await?;
-    choose(change, &revisions).map(drop)
+    let target = choose(change, &revisions)?;
+    let is_back = target.template == *workload.template();
+    let target = (!is_back).then(|| target.clone());
+    Ok((workload, target))
 }
 
 /// What keeps the workload from being changed as it is.

@@ -110,11 +110,8 @@ impl Outside for Edges {
     }
 
     fn preflight<'a>(&'a self, order: &'a Order) -> Option<Pending<'a, Result<(), NotReady>>> {
-        let path = self.path_of(order)?;
-        if !path.looks_before() {
-            return None;
-        }
-        self.shelf.fill(order, path.preflight(order, &self.place))
+        let look = self.path_of(order)?.preflight(order, &self.place)?;
+        self.shelf.fill(order, look)
     }
 
     fn start<'a>(

@@ -77,20 +77,10 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     /// end. Never starts it.
     fn follow<'a>(&'a self, attempt: Attempt<'a>, handle: Option<&'a str>) -> Pending<'a, Outcome>;
 
-    /// Whether there is anything to look at before an attempt.
-    fn looks_before(&self) -> bool {
-        false
-    }
-
-    /// The pre-flight: looks whether the order could be carried out now, and keeps the connections and tokens of that.
-    /// Changes nothing, and leaves nothing behind. `Err`: why it could not. A path that asks nobody has nothing to look at.
-    fn preflight<'a>(
-        &'a self,
-        _order: &'a Order,
-        _place: &'a Place,
-        _ready: &'a Ready,
-    ) -> Pending<'a, Result<(), NotReady>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// The pre-flight: looks whether the order could be carried out now; what it found ready for an attempt. Changes
+    /// nothing, and leaves nothing behind. `Err`: why it may not be. `None` for a path that asks nobody.
+    fn preflight<'a>(&'a self, _order: &'a Order, _place: &'a Place) -> Option<Pending<'a, Result<Ready, NotReady>>> {
+        None
     }
 
     /// How a person does the same without us, with what an attempt would run.
@@ -163,19 +153,11 @@ pub fn decode(kind: &str, node: &Node, problems: &mut Problems) -> Option<(Rollb
 }
 
 impl RollbackPath {
-    /// Whether there is anything to look at before an attempt.
+    /// Looks whether the order could be carried out now; what it found ready for an attempt, or why it may not be.
+    /// Changes nothing. `None` where there is nothing to look at.
     #[must_use]
-    pub fn looks_before(&self) -> bool {
-        self.0.looks_before()
-    }
-
-    /// Looks whether the order could be carried out now; what it found ready for an attempt. Changes nothing.
-    ///
-    /// # Errors
-    /// Why it may not be.
-    pub async fn preflight(&self, order: &Order, place: &Place) -> Result<Ready, NotReady> {
-        let ready = Ready::of_preflight();
-        self.0.preflight(order, place, &ready).await.map(|()| ready)
+    pub fn preflight<'a>(&'a self, order: &'a Order, place: &'a Place) -> Option<Pending<'a, Result<Ready, NotReady>>> {
+        self.0.preflight(order, place)
     }
 
     /// Runs the order, once. `stop` says that the path's timeout is over: what can be ended is ended. Dropping the
@@ -239,4 +221,27 @@ async fn tell(progress: &mpsc::Sender<Progress>, what: Progress) {
 /// An attempt that certainly changed nothing.
 fn nothing_ran(why: &str) -> Outcome {
     Outcome::Failed { why: format!("{why}; nothing ran"), output: String::new() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
+
+    use super::Order;
+    use crate::clock::now;
+
+    /// An order that has a minute.
+    pub(crate) fn order() -> Order {
+        Order {
+            service: ServiceName::new("shop").unwrap(),
+            firing: FiringId::new("shop-f-1").unwrap(),
+            attempt: AttemptId::new("shop-f-1-a1").unwrap(),
+            path: PathName::new("pipeline").unwrap(),
+            run: Vec::new(),
+            started_at: now(),
+            ends_at: now() + Duration::from_secs(60),
+        }
+    }
 }

@@ -168,22 +168,14 @@ impl Adapter for GitRevert {
         })
     }
 
-    fn looks_before(&self) -> bool {
-        true
-    }
-
-    fn preflight<'a>(
-        &'a self,
-        order: &'a Order,
-        place: &'a Place,
-        _ready: &'a Ready,
-    ) -> Pending<'a, Result<(), NotReady>> {
-        Box::pin(async move {
+    fn preflight<'a>(&'a self, order: &'a Order, place: &'a Place) -> Option<Pending<'a, Result<Ready, NotReady>>> {
+        Some(Box::pin(async move {
             // Git runs in a folder that is there; a clone's own is made when it is needed.
             let dir = place.attempts_dir.parent().unwrap_or(&place.attempts_dir);
             let revert = Revert::new(self, order, dir, &place.program).map_err(NotReady::Fails)?;
-            revert.without_repository().preflight().await.map_err(|asked| asked.not_ready(order))
-        })
+            let looked = revert.without_repository().preflight().await;
+            looked.map(|()| Ready::default()).map_err(|asked| asked.not_ready(order))
+        }))
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {

@@ -65,9 +65,10 @@ impl fmt::Debug for Ready {
 #[derive(Clone, Debug, Default)]
 pub struct Shelf(Arc<Mutex<Kept>>);
 
-type Place = (ServiceName, PathName);
+/// Of which service and path.
+type Which = (ServiceName, PathName);
 
-type Kept = HashMap<Place, Entry>;
+type Kept = HashMap<Which, Entry>;
 
 #[derive(Debug)]
 enum Entry {
@@ -80,7 +81,7 @@ enum Entry {
 /// A look that is under way. Dropped, it leaves nothing that it did not find.
 struct Looking {
     shelf: Shelf,
-    place: Place,
+    which: Which,
     /// An attempt of the path has begun.
     begun: Arc<CancellationToken>,
 }
@@ -105,20 +106,20 @@ impl Shelf {
     }
 
     fn begin(&self, order: &Order) -> Option<Looking> {
-        let (place, begun) = (place(order), Arc::new(CancellationToken::new()));
+        let (which, begun) = (which(order), Arc::new(CancellationToken::new()));
         let mut kept = self.lock();
-        match kept.get(&place) {
+        match kept.get(&which) {
             Some(Entry::UnderWay(_)) => return None,
             Some(Entry::Found(_, at)) if at.elapsed() <= KEPT => return None,
             Some(Entry::Found(..)) | None => {}
         }
-        kept.insert(place.clone(), Entry::UnderWay(Arc::clone(&begun)));
-        Some(Looking { shelf: self.clone(), place, begun })
+        kept.insert(which.clone(), Entry::UnderWay(Arc::clone(&begun)));
+        Some(Looking { shelf: self.clone(), which, begun })
     }
 
     /// What is there, for one attempt; a look that is under way ends.
     pub(crate) fn take(&self, order: &Order) -> Option<Arc<Ready>> {
-        match self.lock().remove(&place(order))? {
+        match self.lock().remove(&which(order))? {
             Entry::Found(ready, at) => (at.elapsed() <= KEPT).then_some(ready),
             Entry::UnderWay(begun) => {
                 begun.cancel();
@@ -139,14 +140,14 @@ impl Looking {
         if self.begun.is_cancelled() {
             return Err(overtaken());
         }
-        kept.insert(self.place.clone(), Entry::Found(Arc::clone(&ready), Instant::now()));
+        kept.insert(self.which.clone(), Entry::Found(Arc::clone(&ready), Instant::now()));
         drop(kept);
-        let (shelf, place) = (self.shelf.clone(), self.place.clone());
+        let (shelf, which) = (self.shelf.clone(), self.which.clone());
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
             let mut kept = shelf.lock();
-            if matches!(kept.get(&place), Some(Entry::Found(there, _)) if Arc::ptr_eq(there, &ready)) {
-                kept.remove(&place);
+            if matches!(kept.get(&which), Some(Entry::Found(there, _)) if Arc::ptr_eq(there, &ready)) {
+                kept.remove(&which);
             }
         });
         Ok(())
@@ -156,8 +157,8 @@ impl Looking {
 impl Drop for Looking {
     fn drop(&mut self) {
         let mut kept = self.shelf.lock();
-        if matches!(kept.get(&self.place), Some(Entry::UnderWay(begun)) if Arc::ptr_eq(begun, &self.begun)) {
-            kept.remove(&self.place);
+        if matches!(kept.get(&self.which), Some(Entry::UnderWay(begun)) if Arc::ptr_eq(begun, &self.begun)) {
+            kept.remove(&self.which);
         }
     }
 }
@@ -166,16 +167,14 @@ fn overtaken() -> NotReady {
     NotReady::Unseen("the path began to run meanwhile".to_owned())
 }
 
-fn place(order: &Order) -> Place {
+fn which(order: &Order) -> Which {
     (order.service.clone(), order.path.clone())
 }
 
 #[cfg(test)]
 mod tests {
-    use rollbackd_core::name::{AttemptId, FiringId};
-    use rollbackd_core::time::Timestamp;
-
     use super::*;
+    use crate::paths::tests::order;
 
     fn with(what: &str) -> Ready {
         let ready = Ready::of_preflight();
@@ -185,18 +184,6 @@ mod tests {
 
     async fn fills(shelf: &Shelf, what: &str) {
         shelf.fill(&order(), async { Ok(with(what)) }).unwrap().await.unwrap();
-    }
-
-    fn order() -> Order {
-        Order {
-            service: ServiceName::new("shop").unwrap(),
-            firing: FiringId::new("shop-f-1").unwrap(),
-            attempt: AttemptId::new("shop-f-1-a1").unwrap(),
-            path: PathName::new("pipeline").unwrap(),
-            run: Vec::new(),
-            started_at: Timestamp::from_milliseconds(0),
-            ends_at: Timestamp::from_milliseconds(0),
-        }
     }
 
     fn taken(shelf: &Shelf) -> Option<String> {

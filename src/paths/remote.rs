@@ -209,20 +209,12 @@ impl<P: Platform> Adapter for P {
         })
     }
 
-    fn looks_before(&self) -> bool {
-        true
-    }
-
-    fn preflight<'a>(
-        &'a self,
-        order: &'a Order,
-        _place: &'a Place,
-        ready: &'a Ready,
-    ) -> Pending<'a, Result<(), NotReady>> {
-        Box::pin(async move {
-            let mut remote = self.open(order, ready).map_err(NotReady::Fails)?;
-            remote.preflight().await.map_err(|asked| asked.not_ready(order))
-        })
+    fn preflight<'a>(&'a self, order: &'a Order, _place: &'a Place) -> Option<Pending<'a, Result<Ready, NotReady>>> {
+        Some(Box::pin(async move {
+            let ready = Ready::of_preflight();
+            let looked = self.open(order, &ready).map_err(NotReady::Fails)?.preflight().await;
+            looked.map(|()| ready).map_err(|asked| asked.not_ready(order))
+        }))
     }
 
     fn by_hand(&self, run: &[String]) -> ByHand {
@@ -438,21 +430,12 @@ fn nothing_more<R: Remote>(why: &str, done: u32) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use rollbackd_core::name::{AttemptId, FiringId, PathName, ServiceName};
-
     use super::*;
+    use crate::paths::tests::order;
 
     #[test]
     fn what_an_attempt_would_try_again_in_its_time_is_no_failure_and_what_outlasts_it_is_one() {
-        let order = Order {
-            service: ServiceName::new("shop").unwrap(),
-            firing: FiringId::new("shop-f-1").unwrap(),
-            attempt: AttemptId::new("shop-f-1-a1").unwrap(),
-            path: PathName::new("pipeline").unwrap(),
-            run: Vec::new(),
-            started_at: now(),
-            ends_at: now() + Duration::from_secs(60),
-        };
+        let order = order();
         let why = || "a limit was met".to_owned();
         let later = |seconds| Asked::Later(Duration::from_secs(seconds), why()).not_ready(&order);
         assert_eq!(later(30), NotReady::Unseen(why()));

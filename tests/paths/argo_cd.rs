@@ -304,7 +304,7 @@ async fn a_version_that_is_not_in_the_history_is_refused_with_what_is() {
 async fn automated_sync_pages_at_once_and_nothing_is_changed_until_a_person_turns_it_off() {
     let world = World::automated(false).await;
     let (path, order) = world.attempt();
-    let before = path.preflight(&order, &no_place()).await.unwrap_err();
+    let before = path.preflight(&order, &no_place()).unwrap().await.unwrap_err();
     let (outcome, told) = world
         .start_and_wait(|| {
             let mut remote = world.remote();
@@ -317,14 +317,14 @@ async fn automated_sync_pages_at_once_and_nothing_is_changed_until_a_person_turn
     assert_eq!(before, NotReady::Waits(told));
     done(&outcome);
     assert_eq!(world.remote().patches, 0);
-    assert!(path.preflight(&order, &no_place()).await.is_ok());
+    assert!(path.preflight(&order, &no_place()).unwrap().await.is_ok());
 }
 
 #[tokio::test]
 async fn automated_sync_is_turned_off_where_the_config_says_so_and_the_receipt_tells_it() {
     let world = World::automated(true).await;
     let (way, order) = world.attempt();
-    assert!(way.preflight(&order, &no_place()).await.is_ok());
+    assert!(way.preflight(&order, &no_place()).unwrap().await.is_ok());
     assert_eq!(world.remote().patches, 0);
     let (_, output) = done(&world.start().await);
     assert_eq!(output, r#"automated sync was turned off, it was {"prune":true}"#);

@@ -501,7 +501,7 @@ async fn the_metadata_servers_token_is_used_until_shortly_before_its_end() {
 async fn the_token_of_a_look_before_is_that_of_the_attempt_which_follows() {
     let world = World::new().await;
     let (path, order) = attempt("cloud_run", &world.without_token_file("metadata_url", json!(world.url)));
-    let found = path.preflight(&order, &no_place()).await.unwrap();
+    let found = path.preflight(&order, &no_place()).unwrap().await.unwrap();
     assert_eq!(world.platform().tokens_given, 1);
     assert_eq!(world.platform().changes, [] as [Value; 0]);
     let (progress, stop) = (mpsc::channel(8).0, CancellationToken::new());

@@ -194,7 +194,7 @@ fn every_path_changes_once_tells_by_what_it_is_found_and_follows_to_the_end() {
 #[test]
 fn every_path_looks_before_it_is_started_and_changes_nothing_by_that() {
     each(async |world| {
-        let ready = world.path.preflight(&world.order, &no_place()).await;
+        let ready = world.path.preflight(&world.order, &no_place()).unwrap().await;
         let ready = ready.unwrap_or_else(|why| panic!("{}: {why:?}", world.kind));
         let looked = !LOOKED_AT_BY_NOBODY.contains(&world.kind);
         assert_eq!(world.proxy.reads() > 0, looked, "{}", world.kind);
@@ -233,7 +233,7 @@ fn what_died_unseen_after_the_look_before_keeps_no_path_from_running() {
         if !READ_FIRST.contains(&world.kind) {
             return;
         }
-        let ready = world.path.preflight(&world.order, &no_place()).await.unwrap();
+        let ready = world.path.preflight(&world.order, &no_place()).unwrap().await.unwrap();
         world.proxy.break_connections();
         let (progress, stop) = (mpsc::channel(8).0, world.stop.clone());
         let outcome = world.path.start_ready(&world.order, &no_place(), &ready, &progress, stop).await;
@@ -249,7 +249,7 @@ fn every_path_says_before_it_is_started_that_its_platform_can_not_be_reached() {
     for contract in CONTRACTS.iter().filter(|contract| !LOOKED_AT_BY_NOBODY.contains(&contract.kind)) {
         // Nobody listens there.
         let (path, parts) = path(contract.kind, &(contract.config)("http://127.0.0.1:9/", dir.path()));
-        let found = runtime.block_on(path.preflight(&order(&parts, LONG), &no_place()));
+        let found = runtime.block_on(path.preflight(&order(&parts, LONG), &no_place()).unwrap());
         let Err(NotReady::Unseen(why)) = found else { panic!("{}: {found:?}", contract.kind) };
         assert!(!why.is_empty() && !why.contains(SECRET), "{}: {why}", contract.kind);
     }

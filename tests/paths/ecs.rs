@@ -287,7 +287,7 @@ async fn credentials_that_have_ended_or_are_not_there_are_told_of_before_it_is_s
     let why = would_fail(&attempt).await;
     assert!(why.contains("ExpiredToken") && why.ends_with("check the credentials: they have ended"), "{why}");
     let file = credentials(world.dir.path(), SECRET, "t0ken2");
-    assert!(attempt.0.preflight(&attempt.1, &no_place()).await.is_ok());
+    assert!(attempt.0.preflight(&attempt.1, &no_place()).unwrap().await.is_ok());
 
     std::fs::remove_file(&file).unwrap();
     let why = would_fail(&attempt).await;

@@ -246,7 +246,7 @@ async fn a_look_before_asks_for_the_branch_with_the_token_and_makes_nothing() {
     let mut world = World::new().await;
     let looked = async |world: &World| {
         let (path, order) = world.attempt();
-        path.preflight(&order, &world.place).await.map(drop)
+        path.preflight(&order, &world.place).unwrap().await.map(drop)
     };
     // What somebody keeps around the folder where git runs is not looked into.
     std::fs::create_dir(world.dir.path().join(".git")).unwrap();

@@ -276,13 +276,15 @@ pub(crate) fn done(id: u64) -> Outcome {
 async fn a_workflow_that_is_disabled_or_not_to_be_seen_is_told_of_before_it_is_started() {
     let world = World::new().await;
     let (path, order) = world.plain();
-    assert!(path.preflight(&order, &no_place()).await.is_ok());
+    assert!(path.preflight(&order, &no_place()).unwrap().await.is_ok());
     world.remote().workflow_state = Some("disabled_manually");
-    let why = path.preflight(&order, &no_place()).await.unwrap_err();
+    let why = path.preflight(&order, &no_place()).unwrap().await.unwrap_err();
     let expected = "the workflow deploy.yml of acme/shop is disabled_manually: enable it at GitHub";
     assert_eq!(why, NotReady::Fails(expected.to_owned()));
     std::fs::write(world.dir.path().join("secret"), "another\n").unwrap();
-    let Err(NotReady::Fails(why)) = path.preflight(&order, &no_place()).await else { panic!("the token is another's") };
+    let Err(NotReady::Fails(why)) = path.preflight(&order, &no_place()).unwrap().await else {
+        panic!("the token is another's")
+    };
     assert!(why.starts_with("GitHub answered 401: Bad credentials; check that the token in "), "{why}");
     assert_eq!(world.accepted(), 0);
 }

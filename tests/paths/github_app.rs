@@ -168,7 +168,7 @@ async fn an_app_asks_for_one_token_for_its_repository_and_actions_alone() {
 async fn the_token_of_a_look_before_is_that_of_the_attempt_which_follows_and_of_no_later_one() {
     let (world, attempt) = ready().await;
     let (path, order) = &attempt;
-    let found = path.preflight(order, &no_place()).await.unwrap();
+    let found = path.preflight(order, &no_place()).unwrap().await.unwrap();
     let (progress, stop) = (mpsc::channel(8).0, CancellationToken::new());
     assert_eq!(path.start_ready(order, &no_place(), &found, &progress, stop).await, done(77));
     assert_eq!(lock(&world.issuer).given.len(), 1);

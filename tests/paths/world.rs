@@ -79,7 +79,7 @@ pub(crate) fn attempt(kind: &str, config: &serde_json::Value) -> (RollbackPath, 
 
 /// Why the look before an attempt says that it would fail.
 pub(crate) async fn would_fail((path, order): &(RollbackPath, Order)) -> String {
-    match path.preflight(order, &no_place()).await {
+    match path.preflight(order, &no_place()).unwrap().await {
         Err(NotReady::Fails(why)) => why,
         other => panic!("{other:?}"),
     }
